@@ -1,0 +1,61 @@
+# Two commands need no preparation on a fresh Debian 12 with Go and make:
+#
+#   make demo     the service with sample data, on the embedded SQLite
+#   make test     every test; installs what they need (scripts/setup-tests.sh)
+#
+# and while working:
+#
+#   make check    under two minutes: style, static checks, quick tests
+#   make screens  every page in both languages as pictures in screens/
+#   make bench    benchmarks of the parts
+#
+# `make test` is what CI runs (.ci/run). Two packages at a time is the machine the
+# project promises to build and test on: two cores.
+
+GO    ?= go
+FLAGS := -p 2
+BUILD := CGO_ENABLED=0 $(GO) build $(FLAGS) -trimpath
+
+.PHONY: build demo check style test unit e2e screens bench clean
+.NOTPARALLEL:
+.DEFAULT_GOAL := build
+
+build:
+	$(BUILD) -o bin/inkan ./cmd/inkan
+
+# Never touches an earlier demo: takes the first free name.
+demo: build
+	@dir=demo-data; n=1; \
+	while [ -e "$$dir" ]; do n=$$((n + 1)); dir=demo-data-$$n; done; \
+	exec bin/inkan demo --dir "$$dir" $(DEMO)
+
+style:
+	@bad=$$(gofmt -l $$($(GO) list -f '{{.Dir}}' ./...)); \
+	if [ -n "$$bad" ]; then echo "gofmt would change:"; echo "$$bad"; exit 1; fi
+	$(GO) vet $(FLAGS) ./...
+	$(GO) tool -modfile=tools.mod staticcheck ./...
+
+check: style
+	$(GO) test $(FLAGS) -short -timeout 100s ./...
+
+test:
+	scripts/setup-tests.sh
+	$(MAKE) style unit e2e
+
+unit:
+	$(GO) test $(FLAGS) -timeout 20m $$($(GO) list ./... | grep -v '/e2e$$')
+
+# Never from the cache: what it tests is a program, which go test cannot see change.
+e2e:
+	$(GO) test $(FLAGS) -count=1 -timeout 30m ./e2e
+
+screens:
+	scripts/setup-tests.sh
+	INKAN_SCREENS=$(CURDIR)/screens $(GO) test -count=1 -timeout 20m -run '^TestScreens$$' ./e2e
+	@echo "pictures are in screens/"
+
+bench:
+	$(GO) test $(FLAGS) -run '^$$' -bench . -benchmem ./internal/...
+
+clean:
+	rm -rf bin screens

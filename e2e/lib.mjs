@@ -1,0 +1,75 @@
+// What the browser scripts share. A script reads one job as JSON from standard
+// input and writes one result as JSON to standard output.
+import { chromium } from 'playwright-core'
+import { mkdtempSync } from 'node:fs'
+import { join } from 'node:path'
+
+// Nothing may go out: a browser that looks for updates would wait for a closed
+// network, and what a page fetches from elsewhere would not be seen.
+const args = ['--disable-background-networking', '--disable-component-update', '--disable-sync', '--disable-quic', '--disable-gpu', '--no-first-run']
+
+export async function readJob() {
+  let text = ''
+  for await (const chunk of process.stdin) text += chunk
+  return JSON.parse(text)
+}
+
+export function answer(result) {
+  process.stdout.write(JSON.stringify(result))
+}
+
+// person opens a browser with a profile of its own. It reads certificates from the
+// NSS database of HOME, like any Chromium.
+export async function person(options = {}) {
+  const context = await chromium.launchPersistentContext(mkdtempSync(join(process.env.HOME, 'profile-')), {
+    executablePath: '/usr/bin/chromium',
+    headless: true,
+    args,
+    acceptDownloads: true,
+    locale: 'ja-JP',
+    viewport: { width: 1280, height: 900 },
+    ...options,
+  })
+  context.setDefaultTimeout(20_000)
+  return context
+}
+
+// fill types the four fields of the download site.
+export async function fill(page, { requestId, referenceId, pin, pinConfirm = pin }) {
+  await page.fill('[name=requestId]', requestId)
+  await page.fill('[name=referenceId]', referenceId)
+  await page.fill('[name=password]', pin)
+  await page.fill('[name=passwordConfirm]', pinConfirm)
+}
+
+// submitButton is the button of the form that asks for the IDs.
+export function submitButton(page) {
+  return page.locator('form:has([name=requestId]) [type=submit]').first()
+}
+
+// saveLink is the link, or button, that gives the file of a prepared download.
+export function saveLink(page) {
+  return page.locator('main').locator('a[download], a[href$=".p12"], button[name=save]').first()
+}
+
+export async function prepare(page, portal, ids) {
+  await page.goto(portal + '/p/rcd')
+  await fill(page, ids)
+  await submitButton(page).click()
+  await page.waitForLoadState()
+}
+
+export async function save(page, path) {
+  const [download] = await Promise.all([page.waitForEvent('download'), saveLink(page).click()])
+  await download.saveAs(path)
+  return download.suggestedFilename()
+}
+
+// heading is what a person reads first: an alert if there is one.
+export async function heading(page) {
+  for (const selector of ['main [role=alert] h2', 'main h1', 'h1']) {
+    const found = page.locator(selector).first()
+    if (await found.count()) return (await found.innerText()).trim()
+  }
+  return ''
+}

@@ -1,0 +1,137 @@
+// Walks every page in one language: what links lead to, and what mistakes lead to.
+// On each it looks for what is wrong (axe, script errors, requests to elsewhere, a
+// page wider than a telephone) and, if asked, takes a picture.
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { answer, fill, heading, person, prepare, readJob, saveLink, submitButton } from './lib.mjs'
+
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+const maxPages = 80
+const wide = { width: 1280, height: 900 }
+const phone = { width: 360, height: 740 }
+
+const job = await readJob()
+const context = await person({ locale: job.lang === 'ja' ? 'ja-JP' : 'en-US', viewport: wide })
+const page = await context.newPage()
+const pages = []
+const taken = new Set()
+const links = new Set()
+
+// What goes wrong while a page loads belongs to the page that is looked at next.
+let noise = []
+page.on('console', (m) => {
+  // The browser itself notes each answer of 4xx; error pages are what we look at.
+  if (m.type() === 'error' && !/Failed to load resource/.test(m.text())) noise.push('console: ' + m.text())
+})
+page.on('pageerror', (e) => noise.push('script: ' + e.message))
+page.on('requestfailed', (r) => {
+  if (r.failure()?.errorText !== 'net::ERR_ABORTED') noise.push(`request failed: ${r.url()} ${r.failure()?.errorText}`)
+})
+page.on('response', (r) => {
+  if (r.status() >= 400 && r.request().resourceType() !== 'document') noise.push(`${r.status()} for ${r.url()}`)
+})
+page.on('request', (r) => {
+  if (!r.url().startsWith('data:') && !job.origins.includes(new URL(r.url()).origin)) noise.push('request to elsewhere: ' + r.url())
+})
+
+async function look(name) {
+  if (taken.has(name)) return
+  taken.add(name)
+  const problems = noise
+  noise = []
+  const facts = await page.evaluate(() => ({
+    lang: document.documentElement.lang,
+    title: document.title.trim(),
+    h1: document.querySelectorAll('h1').length,
+    hrefs: [...document.querySelectorAll('a[href]')].filter((a) => !a.hasAttribute('download')).map((a) => a.href),
+  }))
+  if (facts.lang !== job.lang) problems.push(`lang is "${facts.lang}"`)
+  if (!facts.title) problems.push('no title')
+  if (facts.h1 !== 1) problems.push(`${facts.h1} h1`)
+  for (const href of facts.hrefs) links.add(href.split('#')[0])
+
+  const file = (kind) => join(job.screens, `${name}-${job.lang}${kind}.png`)
+  if (job.screens) await page.screenshot({ path: file(''), fullPage: true })
+  await axeHere(problems, '')
+  await page.setViewportSize(phone)
+  const extent = await page.evaluate(() => document.documentElement.scrollWidth)
+  if (extent > phone.width) problems.push(`needs ${extent} pixels on a telephone of ${phone.width}`)
+  if (job.screens) await page.screenshot({ path: file('-phone'), fullPage: true })
+  await axeHere(problems, ' (telephone)')
+  await page.setViewportSize(wide)
+  pages.push({ name, url: page.url(), heading: await heading(page), problems })
+}
+
+async function axeHere(problems, where) {
+  await page.evaluate(axe)
+  const { violations } = await page.evaluate(() => window.axe.run(document))
+  for (const v of violations) problems.push(`axe${where}: ${v.id}: ${v.help}: ${v.nodes.slice(0, 3).map((n) => n.html).join(' | ')}`)
+}
+
+// mistake sends the form with something wrong that the browser itself would stop.
+async function mistake(name, ids) {
+  await page.goto(job.portal + '/p/rcd')
+  await page.evaluate(() => document.querySelectorAll('form').forEach((f) => { f.noValidate = true }))
+  await page.evaluate(() => document.querySelectorAll('[maxlength]').forEach((f) => f.removeAttribute('maxlength')))
+  await fill(page, ids)
+  await submitButton(page).click()
+  await page.waitForLoadState()
+  await look(name)
+}
+
+// The download site, with all that can go wrong there.
+await page.goto(job.portal + '/p/rcd')
+await look('rcd-form')
+const ids = { ...job.samples.find((s) => s.purpose === 'download'), pin: job.pin }
+await mistake('rcd-empty', { requestId: '', referenceId: '', pin: '' })
+await mistake('rcd-wrong-ids', { ...ids, referenceId: 'ABCDEFGHJK' })
+await mistake('rcd-pin-form', { ...ids, pin: '12ab' })
+await mistake('rcd-pin-differs', { ...ids, pinConfirm: '5999' })
+for (const sample of job.samples) {
+  if (!sample.referenceId) continue
+  await prepare(page, job.portal, { ...sample, pin: job.pin })
+  await look('rcd-' + (sample.purpose === 'download' ? 'done' : sample.purpose))
+}
+
+// A ticket that is used up, somebody else's, and none at all.
+await prepare(page, job.portal, ids)
+const href = await saveLink(page).evaluate((a) => a.href)
+const donePage = page.url()
+for (let i = 0; i < 4; i++) await page.request.get(href)
+await page.goto(href).catch(() => {})
+await look('rcd-ticket-over')
+if (donePage !== job.portal + '/p/rcd') {
+  await prepare(page, job.portal, ids)
+  const mine = page.url()
+  await context.clearCookies()
+  await page.goto(mine)
+  await look('rcd-ticket-foreign')
+  await page.goto(mine.replace(/.$/, (c) => (c === 'A' ? 'B' : 'A')))
+  await look('rcd-ticket-unknown')
+}
+await page.goto(job.portal + '/p/there-is-no-such-page')
+await look('not-found')
+
+// The other zones' first pages; a zone that insists on a certificate has none here.
+for (const [name, url] of Object.entries(job.starts)) {
+  const response = await page.goto(url).catch(() => null)
+  if (response && (response.headers()['content-type'] ?? '').startsWith('text/html')) await look(name)
+}
+
+// Everything that links lead to, inside the program.
+for (const url of links) {
+  if (taken.size >= maxPages) break
+  const { origin, pathname, search } = new URL(url)
+  if (!job.origins.includes(origin)) continue
+  const head = await page.request.get(url, { maxRedirects: 3 }).catch(() => null)
+  if (!head || !(head.headers()['content-type'] ?? '').startsWith('text/html')) continue
+  const name = pathname.replace(/[^a-z0-9]+/gi, '-').replace(/^-+|-+$/g, '') || 'start'
+  if (search || taken.has(name) || pages.some((p) => p.url === url)) continue
+  const response = await page.goto(url)
+  if (response.status() >= 400) noise.push(`a link leads to ${response.status()}`)
+  await look(name)
+}
+
+answer({ pages })
+await context.close()

@@ -1,0 +1,97 @@
+package app
+
+import (
+	"bufio"
+	"context"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+	"software.sslmate.com/src/go-pkcs12"
+
+	"inkan/internal/pki"
+)
+
+// actorFlags adds the flags that say and prove who acts.
+func (c *cli) actorFlags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&c.as, "as", "", "operator who acts")
+	cmd.Flags().StringVar(&c.key, "key", "", "PKCS#12 file of the operator (its password is asked for)")
+	cmd.Flags().StringVar(&c.keyPIN, "key-password-file", "", "file with the password of --key")
+	_ = cmd.MarkFlagRequired("as")
+}
+
+// actor proves who acts: with --key a statement about exactly this command is signed
+// and checked; in a demo a bare name is accepted and audited as asserted
+// (threat CO1).
+func (c *cli) actor(ctx context.Context, i *instance, cmd *cobra.Command, content string) (pki.Actor, error) {
+	if c.key == "" {
+		return i.ops.Assert(ctx, c.as)
+	}
+	key, cert, err := c.openKey()
+	if err != nil {
+		return pki.Actor{}, err
+	}
+	statement := i.ops.NewStatement(c.as, trimRoot(cmd), content)
+	signature, err := statement.Sign(key)
+	if err != nil {
+		return pki.Actor{}, fmt.Errorf("sign statement: %w", err)
+	}
+	return i.ops.Prove(ctx, statement, cert.Raw, signature)
+}
+
+// maxKeyFile bounds the PKCS#12 file of an operator.
+const maxKeyFile = 64 << 10
+
+func (c *cli) openKey() (crypto.Signer, *x509.Certificate, error) {
+	unreadable := pki.E(pki.Invalid, "key.unreadable").With("File", c.key)
+	raw, err := os.ReadFile(c.key)
+	if err != nil {
+		return nil, nil, unreadable.Because(err)
+	}
+	if len(raw) > maxKeyFile {
+		return nil, nil, unreadable.Because(errors.New("file is too large"))
+	}
+	password, err := c.password()
+	if err != nil {
+		return nil, nil, err
+	}
+	private, cert, _, err := pkcs12.DecodeChain(raw, password.Reveal())
+	if err != nil {
+		return nil, nil, unreadable.Because(err)
+	}
+	key, ok := private.(crypto.Signer)
+	if !ok {
+		return nil, nil, unreadable.Because(errors.New("no signing key"))
+	}
+	return key, cert, nil
+}
+
+// password reads the password of --key: from its file, from the terminal without
+// echo, or as one line of standard input.
+func (c *cli) password() (pki.Secret, error) {
+	if c.keyPIN != "" {
+		raw, err := os.ReadFile(c.keyPIN)
+		if err != nil {
+			return "", pki.E(pki.Invalid, "file.unreadable").With("File", c.keyPIN).Because(err)
+		}
+		return pki.Secret(strings.TrimRight(string(raw), "\r\n")), nil
+	}
+	terminal, ok := c.stdin.(*os.File)
+	if ok && term.IsTerminal(int(terminal.Fd())) {
+		_, _ = fmt.Fprintf(c.stderr, "password of %s: ", c.key)
+		raw, err := term.ReadPassword(int(terminal.Fd()))
+		_, _ = fmt.Fprintln(c.stderr)
+		return pki.Secret(raw), err
+	}
+	line, err := bufio.NewReader(io.LimitReader(c.stdin, 1<<10)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", fmt.Errorf("read password: %w", err)
+	}
+	return pki.Secret(strings.TrimRight(line, "\r\n")), nil
+}

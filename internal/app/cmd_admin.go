@@ -1,0 +1,196 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"inkan/internal/pki"
+)
+
+func (c *cli) initCommand() *cobra.Command {
+	var config, name string
+	cmd := &cobra.Command{Use: "init", Short: "make an instance directory: configuration, keys, CAs, database, first operator"}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		in := &ceremony{dir: c.dir, config: defaultConfig(defaultPortBase), log: c.logger(false), progress: c.stderr}
+		if config != "" {
+			raw, err := os.ReadFile(config)
+			if err != nil {
+				return pki.E(pki.Invalid, "config.unreadable").With("File", config).Because(err)
+			}
+			in.config, err = parseConfig(string(raw))
+			if err != nil {
+				return err
+			}
+		}
+		if in.config.Mode == "demo" {
+			return pki.E(pki.Invalid, "init.demo")
+		}
+		first := newOperator{ID: name, Name: name, Roles: []pki.Role{pki.RoleAdmin, pki.RoleAuditor}, File: "operator-" + name + ".p12", Password: newPassword(20)}
+		in.operators = []newOperator{first}
+		err := in.run(cmd.Context())
+		if err != nil {
+			return err
+		}
+		c.say("made %s", in.dir)
+		c.say("")
+		c.say("Write these down now; they are shown once and kept nowhere:")
+		c.say("  password of %s:  %s", first.File, first.Password.Reveal())
+		c.say("  passphrase of offline/root.key.age:  %s", in.rootPassphrase.Reveal())
+		c.say("")
+		c.say("Then carry offline/root.key.age away (the root's key is not needed to run),")
+		c.say("move %s into a systemd credential, and start: inkan serve --dir %s", in.config.Signer.PassphraseFile, in.dir)
+		return nil
+	}
+	cmd.Flags().StringVar(&config, "config", "", "configuration to begin with (default: every default)")
+	cmd.Flags().StringVar(&name, "operator", "admin", "ID of the first operator, an administrator")
+	return cmd
+}
+
+func (c *cli) checkConfigCommand() *cobra.Command {
+	return &cobra.Command{Use: "check-config", Short: "list every problem of the configuration at once", RunE: func(*cobra.Command, []string) error {
+		config, err := loadConfig(c.dir)
+		if err != nil {
+			return err
+		}
+		err = checkModes(c.dir)
+		if err != nil {
+			return err
+		}
+		i := &instance{dir: c.dir, config: config, log: c.logger(false)}
+		err = i.loadCAs()
+		if err != nil {
+			return err
+		}
+		c.say("configuration of %s is right", c.dir)
+		return nil
+	}}
+}
+
+func (c *cli) operatorCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "operator", Short: "operators (担当者)"}
+	var roles []string
+	var name string
+	add := &cobra.Command{Use: "add ID", Short: "make an operator with a certificate", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		o := newOperator{ID: args[0], Name: name, File: "operator-" + args[0] + ".p12", Password: newPassword(20)}
+		if o.Name == "" {
+			o.Name = o.ID
+		}
+		for _, r := range roles {
+			o.Roles = append(o.Roles, pki.Role(r))
+		}
+		return c.with(cmd, true, func(ctx context.Context, i *instance) error {
+			by, err := c.actor(ctx, i, cmd, args[0]+" "+strings.Join(roles, ","))
+			if err != nil {
+				return err
+			}
+			err = i.addOperator(ctx, by, o)
+			if err != nil {
+				return err
+			}
+			c.say("%s  certificate in %s", o.ID, inside(i.dir, o.File))
+			c.say("password, shown once: %s", o.Password.Reveal())
+			return nil
+		})
+	}}
+	c.actorFlags(add)
+	add.Flags().StringSliceVar(&roles, "role", nil, "roles: intake, approver, letters, officer, admin, auditor")
+	add.Flags().StringVar(&name, "name", "", "name of the person")
+	_ = add.MarkFlagRequired("role")
+	list := &cobra.Command{Use: "list", Short: "list operators", RunE: func(cmd *cobra.Command, _ []string) error {
+		return c.with(cmd, false, func(ctx context.Context, i *instance) error {
+			all, err := i.ops.Operators(ctx)
+			if err != nil {
+				return err
+			}
+			type row struct {
+				ID       string     `json:"id"`
+				Name     string     `json:"name"`
+				Roles    []pki.Role `json:"roles"`
+				Disabled string     `json:"disabledAt,omitempty"`
+			}
+			out := make([]row, len(all))
+			for n, o := range all {
+				out[n] = row{o.ID, o.Name, o.Roles, stamp(o.DisabledAt)}
+			}
+			if c.json {
+				return c.print(out)
+			}
+			return c.table([]string{"ID", "NAME", "ROLES", "DISABLED"}, len(out), func(n int) []string {
+				return []string{out[n].ID, out[n].Name, strings.Trim(fmt.Sprint(out[n].Roles), "[]"), out[n].Disabled}
+			})
+		})
+	}}
+	list.Flags().BoolVar(&c.json, "json", false, "print JSON")
+	disable := &cobra.Command{Use: "disable ID", Short: "end an operator's powers at once", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		return c.with(cmd, false, func(ctx context.Context, i *instance) error {
+			by, err := c.actor(ctx, i, cmd, args[0])
+			if err != nil {
+				return err
+			}
+			err = i.ops.DisableOperator(ctx, by, args[0])
+			if err != nil {
+				return err
+			}
+			c.say("%s  disabled", args[0])
+			return nil
+		})
+	}}
+	c.actorFlags(disable)
+	cmd.AddCommand(add, list, disable)
+	return cmd
+}
+
+func (c *cli) auditCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "audit", Short: "the audit tree (監査記録)"}
+	verify := &cobra.Command{Use: "verify", Short: "check every record against the tree and its signed checkpoints", RunE: func(cmd *cobra.Command, _ []string) error {
+		return c.with(cmd, true, func(ctx context.Context, i *instance) error {
+			info, err := i.signer.Info(ctx)
+			if err != nil {
+				return err
+			}
+			err = i.ops.Checkpoint(ctx)
+			if err != nil {
+				return err
+			}
+			report, err := i.db.VerifyAudit(ctx, info.AuditVerifierKey, nil)
+			if err != nil {
+				return err
+			}
+			if c.json {
+				err = c.print(report)
+			} else {
+				c.say("%d records, %d erased, %d signed checkpoints, the newest over %d records", report.Size, report.Erased, report.Checkpoints, report.Protected)
+				for _, f := range report.Findings {
+					c.say("record %d: %s", f.Index, f.What)
+				}
+			}
+			if err == nil && !report.OK() {
+				err = pki.E(pki.Conflict, "audit.broken").With("Findings", len(report.Findings)+report.More)
+			}
+			return err
+		})
+	}}
+	verify.Flags().BoolVar(&c.json, "json", false, "print JSON")
+	var index int64
+	proof := &cobra.Command{Use: "proof", Short: "print a record with the proof that it is in the tree", RunE: func(cmd *cobra.Command, _ []string) error {
+		return c.with(cmd, true, func(ctx context.Context, i *instance) error {
+			err := i.ops.Checkpoint(ctx)
+			if err != nil {
+				return err
+			}
+			p, err := i.db.ProveAudit(ctx, index)
+			if err != nil {
+				return err
+			}
+			return c.print(p)
+		})
+	}}
+	proof.Flags().Int64Var(&index, "index", 0, "index of the record")
+	_ = proof.MarkFlagRequired("index")
+	cmd.AddCommand(verify, proof)
+	return cmd
+}

@@ -1,0 +1,288 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"inkan/internal/pki"
+	"inkan/internal/ra"
+	"inkan/internal/store"
+)
+
+// requestJSON is a request on the command line's JSON output.
+type requestJSON struct {
+	RequestID    string `json:"requestId"`
+	State        string `json:"state"`
+	Kind         string `json:"kind"`
+	Source       string `json:"source"`
+	HolderKind   string `json:"holderKind"`
+	HolderCode   string `json:"holderCode"`
+	TerminalName string `json:"terminalName"`
+	Email        string `json:"email,omitempty"`
+	ContentHash  string `json:"contentHash"`
+	EnteredBy    string `json:"enteredBy,omitempty"`
+	CheckedBy    string `json:"checkedBy,omitempty"`
+	ApprovedBy   string `json:"approvedBy,omitempty"`
+	Serial       string `json:"serial,omitempty"`
+	NotAfter     string `json:"notAfter,omitempty"`
+	Download     string `json:"downloadUntil,omitempty"`
+	Dispatched   string `json:"dispatchedAt,omitempty"`
+	Fetched      string `json:"fetchedAt,omitempty"`
+	Failure      string `json:"failure,omitempty"`
+	ReferenceID  string `json:"referenceId,omitempty"`
+}
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+func toJSON(r pki.Request) requestJSON {
+	return requestJSON{RequestID: r.ID, State: string(r.State), Kind: string(r.Kind), Source: string(r.Source),
+		HolderKind: string(r.Application.Holder.Kind), HolderCode: r.Application.Holder.Code, TerminalName: r.Application.TerminalName,
+		Email: r.Application.Email, ContentHash: r.ContentHash, EnteredBy: r.EnteredBy, CheckedBy: r.CheckedBy, ApprovedBy: r.ApprovedBy,
+		Serial: r.Serial, Download: stamp(r.Downloads), Dispatched: stamp(r.Dispatched), Fetched: stamp(r.FetchedAt), Failure: r.Failure}
+}
+
+func (c *cli) requestCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "request", Short: "applications for certificates (申請)"}
+	cmd.AddCommand(c.submitCommand(), c.listRequestsCommand(), c.showRequestCommand(),
+		c.decideCommand("approve", "check or approve a request (審査・承認)", "", (*ra.Service).Approve),
+		c.decideCommand("return", "send a request back for correction (差戻し)", "why", (*ra.Service).Return),
+		c.decideCommand("reject", "refuse a request (却下)", "why", (*ra.Service).Reject),
+		c.decideCommand("cancel", "withdraw a request (取消)", "why", (*ra.Service).Cancel))
+	return cmd
+}
+
+func (c *cli) submitCommand() *cobra.Command {
+	var kind, code, csr string
+	in := ra.Submission{Source: pki.FromOperator}
+	a := &in.Application
+	cmd := &cobra.Command{Use: "submit", Short: "enter an application (発行申請)"}
+	c.actorFlags(cmd)
+	f := cmd.Flags()
+	f.StringVar(&kind, "kind", "", "kind of holder: medical, dental, pharmacy, visiting, insurer, checkup, agent, vendor")
+	f.StringVar(&code, "code", "", "institution code (医療機関コード)")
+	f.StringVar(&a.TerminalName, "terminal", "", "name of the terminal (端末名称)")
+	f.StringVar(&a.Email, "email", "", "mail address of the institution")
+	f.StringVar(&a.MaintenanceEmail, "maintenance-email", "", "second address, for reminders only")
+	f.StringVar(&a.Department, "department", "", "department (担当部署名)")
+	f.StringVar(&a.Phone, "phone", "", "telephone of the department")
+	f.IntVar(&a.PaymentMethod, "payment", 1, "1 deducted from payments, 2 by invoice")
+	f.StringVar(&csr, "csr", "", "file with a certificate signing request; without it the CA makes the key")
+	f.StringVar(&in.Language, "language", "ja", "language of mails: ja or en")
+	f.BoolVar(&c.json, "json", false, "print JSON")
+	for _, name := range []string{"kind", "code", "terminal", "email"} {
+		_ = cmd.MarkFlagRequired(name)
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		holder, err := pki.ParseHolder(pki.HolderKind(kind), code)
+		if err != nil {
+			return err
+		}
+		a.Holder = holder
+		if csr != "" {
+			a.CSR, err = readCSR(csr)
+			if err != nil {
+				return err
+			}
+		}
+		return c.with(cmd, false, func(ctx context.Context, i *instance) error {
+			by, err := c.actor(ctx, i, cmd, a.Hash())
+			if err != nil {
+				return err
+			}
+			r, err := i.ra.Submit(ctx, by, in)
+			if err != nil {
+				return err
+			}
+			return c.showRequest(r, "received; another operator approves it with: inkan request approve "+r.ID)
+		})
+	}
+	return cmd
+}
+
+// maxCSRFile bounds a CSR file before it is decoded.
+const maxCSRFile = 64 << 10
+
+func readCSR(path string) ([]byte, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, pki.E(pki.Invalid, "file.unreadable").With("File", path).Because(err)
+	}
+	if len(raw) > maxCSRFile {
+		return nil, pki.E(pki.Invalid, "csr.size")
+	}
+	block, _ := pem.Decode(bytes.TrimSpace(raw))
+	if block != nil {
+		return block.Bytes, nil
+	}
+	return raw, nil
+}
+
+func (c *cli) showRequest(r pki.Request, next string) error {
+	if c.json {
+		return c.print(toJSON(r))
+	}
+	c.say("%s  %s", r.ID, next)
+	return nil
+}
+
+func (c *cli) listRequestsCommand() *cobra.Command {
+	var state, code string
+	f := store.RequestFilter{}
+	cmd := &cobra.Command{Use: "list", Short: "list requests", RunE: func(cmd *cobra.Command, _ []string) error {
+		if state != "" {
+			f.States = []pki.RequestState{pki.RequestState(state)}
+		}
+		f.HolderCode = code
+		return c.with(cmd, false, func(ctx context.Context, i *instance) error {
+			by, err := c.reader(ctx, i, cmd)
+			if err != nil {
+				return err
+			}
+			all, err := i.ra.List(ctx, by, f)
+			if err != nil {
+				return err
+			}
+			out := make([]requestJSON, len(all))
+			for n, r := range all {
+				out[n] = toJSON(r)
+			}
+			if c.json {
+				return c.print(out)
+			}
+			return c.table([]string{"REQUEST", "STATE", "KIND", "CODE", "TERMINAL", "SERIAL"}, len(out), func(n int) []string {
+				r := out[n]
+				return []string{r.RequestID, r.State, r.HolderKind, r.HolderCode, r.TerminalName, r.Serial}
+			})
+		})
+	}}
+	c.readerFlags(cmd)
+	cmd.Flags().StringVar(&state, "state", "", "only this state")
+	cmd.Flags().StringVar(&code, "code", "", "only this institution")
+	cmd.Flags().StringVar(&f.After, "after", "", "only requests after this ID (next page)")
+	cmd.Flags().IntVar(&f.Limit, "limit", 100, "at most so many")
+	return cmd
+}
+
+func (c *cli) showRequestCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "show ID", Short: "show a request", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		return c.with(cmd, true, func(ctx context.Context, i *instance) error {
+			by, err := c.reader(ctx, i, cmd)
+			if err != nil {
+				return err
+			}
+			d, err := i.ra.Show(ctx, by, args[0])
+			if err != nil {
+				return err
+			}
+			out := toJSON(d.Request)
+			out.ReferenceID = d.ReferenceID.Reveal()
+			if d.Certificate != nil {
+				out.NotAfter = stamp(d.Certificate.NotAfter)
+			}
+			return c.print(out)
+		})
+	}}
+	c.readerFlags(cmd)
+	return cmd
+}
+
+// decideCommand is one person's decision about a request.
+func (c *cli) decideCommand(name, short, reason string, do func(s *ra.Service, ctx context.Context, by pki.Actor, id, with string) (pki.Request, error)) *cobra.Command {
+	var with string
+	cmd := &cobra.Command{Use: name + " ID", Short: short, Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		return c.with(cmd, name == "approve", func(ctx context.Context, i *instance) error {
+			by, err := c.actor(ctx, i, cmd, args[0]+" "+with)
+			if err != nil {
+				return err
+			}
+			r, err := do(i.ra, ctx, by, args[0], with)
+			if err != nil {
+				return err
+			}
+			next := string(r.State)
+			if r.State == pki.Reviewing {
+				next = "checked; a second operator approves it with: inkan request approve " + r.ID
+			}
+			return c.showRequest(r, next)
+		})
+	}}
+	c.actorFlags(cmd)
+	cmd.Flags().BoolVar(&c.json, "json", false, "print JSON")
+	if reason == "" {
+		cmd.Flags().StringVar(&with, "content", "", "content hash that was shown to you; refused when it has changed")
+	} else {
+		cmd.Flags().StringVar(&with, reason, "", "reason, for the record")
+	}
+	return cmd
+}
+
+// readerFlags are the flags of listing commands. In a demo nobody needs to be named
+// to look.
+func (c *cli) readerFlags(cmd *cobra.Command) {
+	c.actorFlags(cmd)
+	cmd.Flags().Lookup("as").Annotations = nil // not required
+	cmd.Flags().BoolVar(&c.json, "json", false, "print JSON")
+}
+
+// reader is who looks. In a demo without --as it is a guest who sees what every
+// role sees, letters included, so that the demo can be followed.
+func (c *cli) reader(ctx context.Context, i *instance, cmd *cobra.Command) (pki.Actor, error) {
+	if c.as == "" && i.ops.Asserted {
+		return pki.Actor{ID: "guest", Auth: pki.AuthAsserted, Roles: []pki.Role{pki.RoleLetters, pki.RoleAuditor}}, nil
+	}
+	return c.actor(ctx, i, cmd, "")
+}
+
+// table prints rows in columns.
+func (c *cli) table(head []string, rows int, row func(n int) []string) error {
+	w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
+	line := func(cells []string) {
+		for n, cell := range cells {
+			if n > 0 {
+				_, _ = fmt.Fprint(w, "\t")
+			}
+			_, _ = fmt.Fprint(w, cell)
+		}
+		_, _ = fmt.Fprintln(w)
+	}
+	line(head)
+	for n := range rows {
+		line(row(n))
+	}
+	return w.Flush()
+}
+
+func (c *cli) letterCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "letter", Short: "letters with the IDs (発行通知書)"}
+	dispatch := &cobra.Command{Use: "dispatch ID", Short: "record that the letter left (差出): its IDs work from now on", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.with(cmd, false, func(ctx context.Context, i *instance) error {
+				by, err := c.actor(ctx, i, cmd, args[0])
+				if err != nil {
+					return err
+				}
+				r, err := i.ra.Dispatch(ctx, by, args[0])
+				if err != nil {
+					return err
+				}
+				return c.showRequest(r, "dispatched "+strconv.Quote(stamp(r.Dispatched)))
+			})
+		}}
+	c.actorFlags(dispatch)
+	dispatch.Flags().BoolVar(&c.json, "json", false, "print JSON")
+	cmd.AddCommand(dispatch)
+	return cmd
+}

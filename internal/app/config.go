@@ -1,0 +1,268 @@
+package app
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+
+	"inkan/internal/issuance"
+	"inkan/internal/pki"
+)
+
+// configFile is the name of the configuration inside an instance directory.
+const configFile = "inkan.toml"
+
+// Config is inkan.toml. Every field has a usable default, so that an empty file is a
+// valid configuration. Unknown keys and wrong types are errors.
+type Config struct {
+	// Mode is "live" or "demo". It is written by init and repeated here for people;
+	// the vault and the database hold the truth and must agree.
+	Mode string `toml:"mode"`
+
+	Database struct {
+		// DSN is the database: "" for SQLite in the instance directory, or
+		// "postgres://…".
+		DSN string `toml:"dsn"`
+	} `toml:"database"`
+
+	Signer struct {
+		// Dir holds the vault and the CA keys; relative to the instance directory.
+		Dir string `toml:"dir"`
+		// Socket is the unix socket of the signer; relative to the instance directory.
+		Socket string `toml:"socket"`
+		// Child starts the signer as a child of serve; false where it has a unit of its own.
+		Child bool `toml:"child"`
+		// PassphraseFile opens the vault; relative to the instance directory. A systemd
+		// credential inkan-passphrase goes before it.
+		PassphraseFile string `toml:"passphrase_file"`
+		// EdgeUser is the numeric user ID of the edge that may call; -1: the signer's own.
+		EdgeUser int `toml:"edge_user"`
+		// RatePerMinute bounds how many certificates the signer signs in a minute.
+		RatePerMinute int `toml:"rate_per_minute"`
+	} `toml:"signer"`
+
+	Names struct {
+		Country      string `toml:"country"`
+		Organization string `toml:"organization"`
+		Root         string `toml:"root"`       // common name of the client root
+		Issuer       string `toml:"issuer"`     // common name of the issuing CA
+		Operations   string `toml:"operations"` // common name of the Operations CA
+		Site         string `toml:"site"`       // common name of the root of the site's TLS
+		// OU replaces the OU of a kind of holder, for example medical = "medical".
+		OU map[string]string `toml:"ou"`
+	} `toml:"names"`
+
+	Policy struct {
+		OID string `toml:"oid"` // certificate policy in holders' certificates
+		// HolderKey is the type of keys made here; CAKey of the CAs made by init.
+		HolderKey string `toml:"holder_key"`
+		CAKey     string `toml:"ca_key"`
+		// LettersActivate says when a letter's IDs begin to work: "dispatch" or "issue".
+		LettersActivate string `toml:"letters_activate"`
+		PoolSize        int    `toml:"pool_size"` // keys made ahead
+	} `toml:"policy"`
+
+	Status struct {
+		Listen      string   `toml:"listen"`
+		URL         string   `toml:"url"` // in certificates; cannot be changed for those that exist
+		CRLLifetime duration `toml:"crl_lifetime"`
+		CRLEvery    duration `toml:"crl_every"`
+	} `toml:"status"`
+
+	Portal   zoneConfig `toml:"portal"`
+	API      zoneConfig `toml:"api"`
+	Internal struct {
+		Listen string `toml:"listen"`
+	} `toml:"internal"`
+
+	Help struct {
+		Phone   string `toml:"phone"`
+		HoursJA string `toml:"hours_ja"`
+		HoursEN string `toml:"hours_en"`
+	} `toml:"help"`
+
+	Mail struct {
+		SMTP         string `toml:"smtp"` // host:port; "" holds mails back
+		From         string `toml:"from"`
+		TLS          string `toml:"tls"` // "required", or "none" to this machine only
+		Username     string `toml:"username"`
+		PasswordFile string `toml:"password_file"`
+	} `toml:"mail"`
+}
+
+// zoneConfig is one https zone: where it listens and the host names it answers to.
+type zoneConfig struct {
+	Listen string   `toml:"listen"`
+	Hosts  []string `toml:"hosts"` // host or host:port as browsers send it
+}
+
+// duration is a time.Duration written as "24h".
+type duration struct{ time.Duration }
+
+func (d *duration) UnmarshalText(text []byte) error {
+	var err error
+	d.Duration, err = time.ParseDuration(string(text))
+	return err
+}
+
+func (d duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// defaultConfig is the configuration of an empty file: ports N+443 and so on for
+// port base N.
+func defaultConfig(portBase int) Config {
+	var c Config
+	at := func(offset int) string { return fmt.Sprintf("127.0.0.1:%d", portBase+offset) }
+	c.Mode = "live"
+	c.Signer.Dir, c.Signer.Socket, c.Signer.PassphraseFile = "signer", "signer.sock", "signer/passphrase"
+	c.Signer.Child, c.Signer.EdgeUser, c.Signer.RatePerMinute = true, -1, 6000
+	c.Names.Country, c.Names.Organization = "JP", "ReceiptOnline"
+	c.Names.Root, c.Names.Issuer = "Online Billing NW Common Root CA", "Online Billing NW Common Root CA - G1"
+	c.Names.Operations, c.Names.Site = "Inkan Operations CA", "Inkan Site Root CA"
+	c.Policy.OID = "1.3.6.1.4.1.32473.1.1" // the arc for documentation (RFC 5612); a live CA has its own
+	c.Policy.HolderKey, c.Policy.CAKey = string(pki.RSA2048), string(pki.RSA3072)
+	c.Policy.LettersActivate, c.Policy.PoolSize = "dispatch", 200
+	c.Status.Listen, c.Status.URL = at(80), "http://"+at(80)
+	c.Status.CRLLifetime, c.Status.CRLEvery = duration{24 * time.Hour}, duration{time.Hour}
+	c.Portal = zoneConfig{Listen: at(443), Hosts: []string{at(443)}}
+	c.API = zoneConfig{Listen: at(446), Hosts: []string{at(446)}}
+	c.Internal.Listen = at(90)
+	c.Help.HoursJA, c.Help.HoursEN = "月〜金 8:00〜18:00、土 8:00〜16:00（祝日を除く）", "Mon–Fri 8:00–18:00, Sat 8:00–16:00, not on holidays"
+	c.Mail.From, c.Mail.TLS = "no-reply@localhost", "required"
+	return c
+}
+
+// defaultPortBase is N of the default ports N+443, N+446, N+80 …
+const defaultPortBase = 8000
+
+// loadConfig reads and checks the configuration of an instance.
+func loadConfig(dir string) (Config, error) {
+	raw, err := os.ReadFile(filepath.Join(dir, configFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return Config{}, pki.E(pki.NotFound, "instance.none").With("Dir", dir)
+	}
+	if err != nil {
+		return Config{}, pki.E(pki.Invalid, "config.unreadable").With("File", configFile).Because(err)
+	}
+	c, err := parseConfig(string(raw))
+	if err != nil {
+		return c, err
+	}
+	problems := c.problems()
+	if len(problems) > 0 {
+		return c, pki.E(pki.Invalid, "config.invalid").With("Problems", strings.Join(problems, "; "))
+	}
+	return c, nil
+}
+
+// parseConfig decodes strictly: an unknown key or a wrong type is an error that
+// names the line.
+func parseConfig(text string) (Config, error) {
+	c := defaultConfig(defaultPortBase)
+	meta, err := toml.Decode(text, &c)
+	if err != nil {
+		problem := err.Error()
+		parse, ok := errors.AsType[toml.ParseError](err)
+		if ok {
+			problem = strings.ReplaceAll(strings.TrimSpace(parse.Error()), "\n", " ")
+		}
+		return c, pki.E(pki.Invalid, "config.syntax").With("Problem", problem)
+	}
+	unknown := meta.Undecoded()
+	if len(unknown) > 0 {
+		keys := make([]string, len(unknown))
+		for i, k := range unknown {
+			keys[i] = k.String()
+		}
+		return c, pki.E(pki.Invalid, "config.unknown_key").With("Keys", strings.Join(keys, ", "))
+	}
+	return c, nil
+}
+
+// problems lists everything that is wrong with the values.
+func (c Config) problems() []string {
+	var out []string
+	bad := func(is bool, format string, args ...any) {
+		if is {
+			out = append(out, fmt.Sprintf(format, args...))
+		}
+	}
+	bad(c.Mode != "live" && c.Mode != "demo", `mode = %q: "live" or "demo"`, c.Mode)
+	for _, l := range []struct{ key, value string }{{"status.listen", c.Status.Listen}, {"portal.listen", c.Portal.Listen}, {"api.listen", c.API.Listen}, {"internal.listen", c.Internal.Listen}} {
+		host, _, err := net.SplitHostPort(l.value)
+		bad(err != nil, "%s = %q: host:port", l.key, l.value)
+		ip := net.ParseIP(host)
+		bad(err == nil && c.Mode == "demo" && (ip == nil || !ip.IsLoopback()), "%s = %q: a demo listens on this machine only", l.key, l.value)
+		bad(err == nil && l.key == "internal.listen" && (ip == nil || !ip.IsLoopback()), "%s = %q: health and metrics are for this machine only", l.key, l.value)
+	}
+	u, err := url.Parse(c.Status.URL)
+	bad(err != nil || u.Scheme != "http" || u.Host == "" || u.Path != "", "status.url = %q: http://host[:port]", c.Status.URL)
+	bad(len(c.Portal.Hosts) == 0, "portal.hosts is empty")
+	bad(len(c.API.Hosts) == 0, "api.hosts is empty")
+	for _, h := range c.Portal.Hosts {
+		bad(slices.Contains(c.API.Hosts, h), "host %q stands in two zones", h)
+	}
+	bad(!slices.Contains(pki.KeyTypes(), pki.KeyType(c.Policy.HolderKey)), "policy.holder_key = %q: one of %v", c.Policy.HolderKey, pki.KeyTypes())
+	bad(!slices.Contains(pki.KeyTypes(), pki.KeyType(c.Policy.CAKey)), "policy.ca_key = %q: one of %v", c.Policy.CAKey, pki.KeyTypes())
+	bad(c.Policy.LettersActivate != "dispatch" && c.Policy.LettersActivate != "issue", `policy.letters_activate = %q: "dispatch" or "issue"`, c.Policy.LettersActivate)
+	bad(c.Policy.PoolSize < 0 || c.Policy.PoolSize > 100000, "policy.pool_size = %d: 0 to 100000", c.Policy.PoolSize)
+	bad(c.Status.CRLEvery.Duration < time.Minute || c.Status.CRLLifetime.Duration < 2*c.Status.CRLEvery.Duration, "status.crl_every is at least 1m, status.crl_lifetime at least twice as long")
+	bad(c.Signer.RatePerMinute < 1, "signer.rate_per_minute is at least 1")
+	bad(c.Mail.TLS != "required" && c.Mail.TLS != "none", `mail.tls = %q: "required" or "none"`, c.Mail.TLS)
+	for kind := range c.Names.OU {
+		_, ok := pki.HolderKind(kind).Info()
+		bad(!ok, "names.ou.%s: no such kind of holder", kind)
+	}
+	demoNamed := strings.Contains(c.Names.Root, "DEMO") && strings.Contains(c.Names.Issuer, "DEMO")
+	bad(c.Mode == "demo" && !demoNamed, "names.root and names.issuer of a demo contain DEMO")
+	bad(c.Mode == "live" && (strings.Contains(c.Names.Root, "DEMO") || strings.Contains(c.Names.Issuer, "DEMO")), "names of a live CA do not contain DEMO")
+	return out
+}
+
+// issuance gives the part of the configuration that certificates speak of.
+func (c Config) issuance() issuance.Config {
+	ou := map[pki.HolderKind]string{}
+	for kind, value := range c.Names.OU {
+		ou[pki.HolderKind(kind)] = value
+	}
+	return issuance.Config{Country: c.Names.Country, Organization: c.Names.Organization, PolicyOID: c.Policy.OID,
+		StatusURL: c.Status.URL, KindOU: ou, Demo: c.Mode == "demo"}
+}
+
+func (c Config) dsn(dir string) string {
+	if c.Database.DSN != "" {
+		return c.Database.DSN
+	}
+	return "sqlite://" + filepath.ToSlash(filepath.Join(dir, "inkan.db"))
+}
+
+func (c Config) sqlite() bool {
+	return c.Database.DSN == "" || strings.HasPrefix(c.Database.DSN, "sqlite:")
+}
+
+// inside resolves a path of the configuration against the instance directory.
+func inside(dir, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(dir, path)
+}
+
+// write writes the configuration for people to read and change.
+func (c Config) write(path string) error {
+	var b bytes.Buffer
+	b.WriteString("# Configuration of this Inkan instance. What is left out has its default;\n# `inkan check-config` lists every problem at once. docs/CONFIG.md explains each key.\n\n")
+	err := toml.NewEncoder(&b).Encode(c)
+	if err != nil {
+		return fmt.Errorf("encode configuration: %w", err)
+	}
+	return os.WriteFile(path, b.Bytes(), 0o600)
+}

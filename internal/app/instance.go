@@ -1,0 +1,184 @@
+package app
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"inkan/internal/ca"
+	"inkan/internal/issuance"
+	"inkan/internal/keystore"
+	"inkan/internal/ops"
+	"inkan/internal/pki"
+	"inkan/internal/ra"
+	"inkan/internal/store"
+)
+
+// instance is an opened instance directory: the offices over one database and one
+// signer.
+type instance struct {
+	dir      string
+	config   Config
+	log      *slog.Logger
+	db       *store.DB
+	signer   *keystore.Client
+	cas      map[string]*x509.Certificate
+	issuers  map[string]*issuance.Issuer
+	profiles map[string]issuance.Profile
+	ca       *ca.Service
+	ra       *ra.Service
+	ops      *ops.Service
+}
+
+// caIDs are the CAs of an instance; root's key is off line.
+var caIDs = []string{issuance.Root, issuance.G1, issuance.Operations, issuance.TLS}
+
+// online are the CAs whose keys the signer holds.
+var online = []string{issuance.G1, issuance.Operations, issuance.TLS}
+
+// now is the one clock of the program.
+func now() time.Time { return time.Now() }
+
+// open reads the configuration, checks the directory, connects to the database and
+// wires the offices. It does not need the signer to be up.
+func open(ctx context.Context, dir string, log *slog.Logger) (*instance, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("resolve directory: %w", err)
+	}
+	config, err := loadConfig(dir)
+	if err != nil {
+		return nil, err
+	}
+	err = checkModes(dir)
+	if err != nil {
+		return nil, err
+	}
+	i := &instance{dir: dir, config: config, log: log}
+	err = i.loadCAs()
+	if err != nil {
+		return nil, err
+	}
+	i.db, err = store.Open(ctx, store.Options{DSN: config.dsn(dir), Now: now, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	err = i.checkMode(ctx)
+	if err != nil {
+		i.db.Close()
+		return nil, err
+	}
+	i.signer = keystore.Dial(inside(dir, config.Signer.Socket))
+	i.wire()
+	return i, nil
+}
+
+func (i *instance) close() {
+	_ = i.signer.Close()
+	i.db.Close()
+}
+
+// checkMode refuses a configuration whose mode is not that of the database
+// (threat PL1).
+func (i *instance) checkMode(ctx context.Context) error {
+	err := i.db.CheckSchema(ctx)
+	if err != nil {
+		return err
+	}
+	return i.db.View(ctx, func(tx *store.Tx) error {
+		in, err := tx.Instance()
+		if err != nil {
+			return err
+		}
+		if in.Mode != i.config.Mode {
+			return pki.E(pki.Forbidden, "instance.mode").With("Config", i.config.Mode).With("Database", in.Mode)
+		}
+		return nil
+	})
+}
+
+// loadCAs reads the CA certificates.
+func (i *instance) loadCAs() error {
+	i.cas, i.issuers = map[string]*x509.Certificate{}, map[string]*issuance.Issuer{}
+	cfg := i.config.issuance()
+	for _, id := range caIDs {
+		cert, err := readCert(filepath.Join(i.dir, "ca", id+".pem"))
+		if err != nil {
+			return err
+		}
+		i.cas[id] = cert
+		i.issuers[id], err = issuance.NewIssuer(id, cert, cfg)
+		if err != nil {
+			return pki.E(pki.Invalid, "config.invalid").With("Problems", err.Error()).Because(err)
+		}
+	}
+	i.profiles = issuance.Profiles(cfg)
+	return nil
+}
+
+// wire puts the offices together.
+func (i *instance) wire() {
+	c := i.config
+	i.ca = ca.New(ca.Config{DB: i.db, Signer: i.signer, Issuers: i.issuers, Profiles: i.profiles,
+		PoolKeyType: pki.KeyType(c.Policy.HolderKey), PoolSize: c.Policy.PoolSize,
+		CRLLifetime: c.Status.CRLLifetime.Duration, CRLEvery: c.Status.CRLEvery.Duration, Now: now, Log: i.log})
+	i.ra = ra.New(ra.Config{DB: i.db, Issuer: i.ca, Custody: i.signer, ActivateOnIssue: c.Policy.LettersActivate == "issue",
+		KeyType: pki.KeyType(c.Policy.HolderKey), Chain: [][]byte{i.cas[issuance.G1].Raw, i.cas[issuance.Root].Raw},
+		IssuerName: c.Names.Issuer, Now: now, Log: i.log})
+	i.ops = ops.New(ops.Config{DB: i.db, Signer: i.signer, Asserted: c.Mode == "demo", Now: now, Log: i.log})
+}
+
+func readCert(path string) (*x509.Certificate, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, pki.E(pki.Invalid, "file.unreadable").With("File", path).Because(err)
+	}
+	block, _ := pem.Decode(raw)
+	if block == nil || block.Type != "CERTIFICATE" {
+		return nil, pki.E(pki.Invalid, "file.not_certificate").With("File", path)
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, pki.E(pki.Invalid, "file.not_certificate").With("File", path).Because(err)
+	}
+	return cert, nil
+}
+
+func writeCert(path string, certs ...*x509.Certificate) error {
+	var out []byte
+	for _, c := range certs {
+		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
+	}
+	return os.WriteFile(path, out, 0o600)
+}
+
+// checkModes refuses an instance that other accounts of the machine can read
+// (threat PL2).
+func checkModes(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil // a file of the database's that has just gone
+			}
+			return pki.E(pki.Invalid, "file.unreadable").With("File", path).Because(err)
+		}
+		info, err := d.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return pki.E(pki.Invalid, "file.unreadable").With("File", path).Because(err)
+		}
+		if info.Mode().Perm()&0o077 != 0 && info.Mode()&fs.ModeSymlink == 0 {
+			return pki.E(pki.Forbidden, "file.mode").With("File", path).With("Mode", fmt.Sprintf("%04o", info.Mode().Perm()))
+		}
+		return nil
+	})
+}

@@ -1,0 +1,75 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// How often each job runs. Work that must happen once is made safe by conditional
+// updates, not by electing a node.
+const (
+	crlCheck        = time.Second
+	recoverEvery    = 10 * time.Second
+	recoverGrace    = 15 * time.Second
+	poolCheck       = 5 * time.Second
+	checkpointEvery = 10 * time.Second
+	sweepEvery      = 10 * time.Minute
+	ownEvery        = time.Hour
+	mailEvery       = 2 * time.Second
+)
+
+// startJobs starts the background work of this node; running waits for it.
+func (s *server) startJobs(ctx context.Context, running *sync.WaitGroup) {
+	running.Go(func() { s.view.Run(ctx) })
+	s.every(ctx, running, "crl", crlCheck, nil, s.renewCRLs)
+	s.every(ctx, running, "issue", recoverEvery, s.ca.Woken(), func(ctx context.Context) error { return s.ca.Recover(ctx, recoverGrace) })
+	s.every(ctx, running, "pool", poolCheck, nil, s.ca.FillPool)
+	s.every(ctx, running, "checkpoint", checkpointEvery, nil, s.ops.Checkpoint)
+	s.every(ctx, running, "sweep", sweepEvery, nil, func(ctx context.Context) error {
+		_, err := s.ca.Sweep(ctx)
+		return errors.Join(err, s.db.Shred(ctx))
+	})
+	s.every(ctx, running, "certificates", ownEvery, nil, s.renewOwn)
+	if s.mailer != nil {
+		s.every(ctx, running, "mail", mailEvery, nil, func(ctx context.Context) error {
+			_, err := s.mailer.Drain(ctx)
+			return err
+		})
+	}
+}
+
+// every runs a job at once, then after each pause or when woken, and keeps what is
+// wrong with it for the health page. A job that fails is tried again at its next turn.
+func (s *server) every(ctx context.Context, running *sync.WaitGroup, name string, pause time.Duration, wake <-chan struct{}, do func(context.Context) error) {
+	running.Go(func() {
+		for {
+			err := do(ctx)
+			if ctx.Err() != nil {
+				return
+			}
+			s.note(name, err)
+			select {
+			case <-ctx.Done():
+				return
+			case <-wake:
+			case <-time.After(pause):
+			}
+		}
+	})
+}
+
+func (s *server) note(name string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, was := s.wrong[name]
+	switch {
+	case err != nil && !was:
+		s.log.Error("job failed", "job", name, "err", err)
+		s.wrong[name] = name + " fails; see the log"
+	case err == nil && was:
+		s.log.Info("job works again", "job", name)
+		delete(s.wrong, name)
+	}
+}

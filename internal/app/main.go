@@ -1,0 +1,197 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"inkan/internal/i18n"
+	"inkan/internal/pki"
+)
+
+// Version is the program's version; releases set it with -ldflags.
+var Version = "0.1.0-dev"
+
+// Exit codes of the contract.
+const (
+	exitOK      = 0
+	exitRefused = 1
+	exitUsage   = 2
+)
+
+// cli is one run of the program.
+type cli struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+
+	dir    string
+	json   bool
+	as     string
+	key    string
+	keyPIN string // file with the password of --key
+	lang   string
+}
+
+// Main runs inkan and gives its exit code.
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	setUmask()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	c := &cli{stdin: stdin, stdout: stdout, stderr: stderr}
+	root := c.root()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	usage, isUsage := errors.AsType[*usageError](err)
+	if isUsage {
+		c.complain(usage.Error(), "inkan "+usage.command+" --help")
+		return exitUsage
+	}
+	c.fail(err)
+	return exitRefused
+}
+
+// usageError is a command line that cannot be understood.
+type usageError struct {
+	command string
+	err     error
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+
+func (c *cli) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "inkan",
+		Short:         "a managed PKI for client certificates",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	flags := root.PersistentFlags()
+	flags.StringVar(&c.dir, "dir", "./inkan-data", "instance directory")
+	flags.StringVar(&c.lang, "lang", "en", "language of messages: en or ja")
+	root.AddCommand(c.initCommand(), c.serveCommand(), c.demoCommand(), c.signerCommand(), c.checkConfigCommand(),
+		c.requestCommand(), c.certCommand(), c.revokeCommand(), c.letterCommand(), c.crlCommand(), c.ocspCheckCommand(),
+		c.auditCommand(), c.operatorCommand(), c.versionCommand())
+	mark(root)
+	return root
+}
+
+// mark makes wrong flags and arguments usage errors, so that they exit with 2.
+func mark(cmd *cobra.Command) {
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return &usageError{trimRoot(cmd), err} })
+	args := cmd.Args
+	if args == nil && cmd.Runnable() {
+		args = cobra.NoArgs
+	}
+	if args != nil {
+		cmd.Args = func(cmd *cobra.Command, given []string) error {
+			err := args(cmd, given)
+			if err != nil {
+				return &usageError{trimRoot(cmd), err}
+			}
+			return nil
+		}
+	}
+	if !cmd.Runnable() {
+		cmd.Args = cobra.ArbitraryArgs
+		cmd.RunE = func(cmd *cobra.Command, given []string) error {
+			if len(given) == 0 {
+				return cmd.Help()
+			}
+			return &usageError{trimRoot(cmd), fmt.Errorf("unknown command %q", given[0])}
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		mark(sub)
+	}
+}
+
+func trimRoot(cmd *cobra.Command) string {
+	return strings.TrimSpace(strings.TrimPrefix(cmd.CommandPath(), "inkan"))
+}
+
+// fail tells a person what happened and what to do: one line, and a hint where one
+// helps. The private half goes only to the log of serve, or here when it is the
+// operator's own machine that is wrong.
+func (c *cli) fail(err error) {
+	e, ok := errors.AsType[*pki.Error](err)
+	if !ok {
+		c.complain(err.Error(), "")
+		return
+	}
+	lang := i18n.Match(c.lang, "")
+	text := i18n.Text(lang, "error."+e.Code, e.Args)
+	hint := i18n.Text(lang, "error."+e.Code+".hint", e.Args)
+	if cause := errors.Unwrap(e); cause != nil && e.Class != pki.Forbidden {
+		text += " (" + oneLine(cause.Error()) + ")"
+	}
+	c.complain(text, hint)
+}
+
+func (c *cli) complain(text, hint string) {
+	_, _ = fmt.Fprintf(c.stderr, "inkan: %s\n", oneLine(text))
+	if hint != "" {
+		_, _ = fmt.Fprintf(c.stderr, "hint: %s\n", oneLine(hint))
+	}
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// logger is the program's log: JSON lines on standard error for the services, and
+// nothing but warnings for commands.
+func (c *cli) logger(service bool) *slog.Logger {
+	if service {
+		return slog.New(slog.NewJSONHandler(c.stderr, nil))
+	}
+	return slog.New(slog.NewTextHandler(c.stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+}
+
+// print writes a value as indented JSON.
+func (c *cli) print(v any) error {
+	e := json.NewEncoder(c.stdout)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+func (c *cli) say(format string, args ...any) { _, _ = fmt.Fprintf(c.stdout, format+"\n", args...) }
+
+// with opens the instance for one command.
+func (c *cli) with(cmd *cobra.Command, needSigner bool, do func(ctx context.Context, i *instance) error) error {
+	ctx := cmd.Context()
+	i, err := open(ctx, c.dir, c.logger(false))
+	if err != nil {
+		return err
+	}
+	defer i.close()
+	if needSigner {
+		stop, err := i.ensureSigner(ctx)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	return do(ctx, i)
+}
+
+func (c *cli) versionCommand() *cobra.Command {
+	return &cobra.Command{Use: "version", Short: "print the version", RunE: func(*cobra.Command, []string) error {
+		c.say("inkan %s", Version)
+		return nil
+	}}
+}

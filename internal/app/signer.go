@@ -1,0 +1,226 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"inkan/internal/issuance"
+	"inkan/internal/keystore"
+	"inkan/internal/pki"
+	"inkan/internal/signer"
+)
+
+// passphraseCredential is the name of the systemd credential that opens the vault.
+const passphraseCredential = "inkan-passphrase"
+
+// runSigner is the signer process. As a child it lives as long as its standard
+// input: when the parent dies, however it dies, the signer ends.
+func runSigner(ctx context.Context, dir string, lifeline io.Reader, log *slog.Logger) error {
+	err := signer.Harden()
+	if err != nil {
+		log.Warn("the signer could not be hardened", "err", err)
+	}
+	dir, err = filepath.Abs(dir)
+	if err != nil {
+		return fmt.Errorf("resolve directory: %w", err)
+	}
+	config, err := loadConfig(dir)
+	if err != nil {
+		return err
+	}
+	i := &instance{dir: dir, config: config, log: log}
+	err = i.loadCAs()
+	if err != nil {
+		return err
+	}
+	path := inside(dir, config.Signer.PassphraseFile)
+	if credentials := os.Getenv("CREDENTIALS_DIRECTORY"); credentials != "" {
+		path = filepath.Join(credentials, passphraseCredential)
+	}
+	passphrase, err := keystore.ReadPassphrase(path)
+	if err != nil {
+		return err
+	}
+	edge := config.Signer.EdgeUser
+	if edge < 0 {
+		edge = os.Getuid()
+	}
+	issuers := map[string]*issuance.Issuer{}
+	for _, id := range online {
+		issuers[id] = i.issuers[id]
+	}
+	server, err := signer.New(signer.Config{Dir: inside(dir, config.Signer.Dir), Socket: inside(dir, config.Signer.Socket),
+		Passphrase: passphrase, Issuers: issuers, Profiles: i.profiles, EdgeUID: edge,
+		RatePerMinute: config.Signer.RatePerMinute, Now: now, Log: log})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if lifeline != nil {
+		go func() {
+			_, _ = io.Copy(io.Discard, lifeline)
+			cancel()
+		}()
+	}
+	return server.Serve(ctx)
+}
+
+// child is a signer that this process started.
+type child struct {
+	cmd      *exec.Cmd
+	lifeline io.Closer
+	stderr   *tail
+	done     chan struct{}
+}
+
+// startChild starts the signer as a child process with nothing of our environment
+// that it does not need.
+func (i *instance) startChild() (*child, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find own program: %w", err)
+	}
+	c := &child{cmd: exec.Command(self, "signer", "--dir", i.dir, "--child"), stderr: &tail{}, done: make(chan struct{})}
+	for _, name := range []string{"PATH", "LANG", "TZ", "CREDENTIALS_DIRECTORY", "GOCOVERDIR", "TMPDIR"} {
+		value, ok := os.LookupEnv(name)
+		if ok {
+			c.cmd.Env = append(c.cmd.Env, name+"="+value)
+		}
+	}
+	c.cmd.Stderr = c.stderr
+	c.lifeline, err = c.cmd.StdinPipe()
+	if err != nil {
+		return nil, fmt.Errorf("start signer: %w", err)
+	}
+	err = c.cmd.Start()
+	if err != nil {
+		return nil, fmt.Errorf("start signer: %w", err)
+	}
+	go func() {
+		_ = c.cmd.Wait() // how it ended is told by its last words
+		close(c.done)
+	}()
+	return c, nil
+}
+
+// stop asks the child to end and waits for it.
+func (c *child) stop() {
+	_ = c.lifeline.Close()
+	select {
+	case <-c.done:
+	case <-time.After(10 * time.Second):
+		_ = c.cmd.Process.Kill()
+		<-c.done
+	}
+}
+
+// signerStart bounds how long a signer may take to open its vault.
+const signerStart = 30 * time.Second
+
+// ensureSigner makes sure that a signer answers: one that runs already, or a child
+// for as long as this command lasts.
+func (i *instance) ensureSigner(ctx context.Context) (func(), error) {
+	_, err := i.signer.Info(ctx)
+	if err == nil {
+		return func() {}, nil
+	}
+	if !i.config.Signer.Child {
+		return nil, pki.E(pki.Busy, "signer.away").Because(err)
+	}
+	c, err := i.startChild()
+	if err != nil {
+		return nil, err
+	}
+	err = i.awaitSigner(ctx, c)
+	if err != nil {
+		c.stop()
+		return nil, err
+	}
+	return c.stop, nil
+}
+
+// awaitSigner waits until a signer answers: the child, or another process's that was
+// faster.
+func (i *instance) awaitSigner(ctx context.Context, c *child) error {
+	ctx, cancel := context.WithTimeout(ctx, signerStart)
+	defer cancel()
+	ended := false
+	for {
+		_, err := i.signer.Info(ctx)
+		if err == nil {
+			return nil
+		}
+		if ended {
+			return pki.E(pki.Busy, "signer.ended").Because(errors.New(c.stderr.String()))
+		}
+		select {
+		case <-ctx.Done():
+			return pki.E(pki.Busy, "signer.away").Because(err)
+		case <-c.done:
+			ended = !strings.Contains(c.stderr.String(), "signer.running")
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// superviseSigner keeps a signer running until the context ends.
+func (i *instance) superviseSigner(ctx context.Context, c *child) {
+	for {
+		select {
+		case <-ctx.Done():
+			c.stop()
+			return
+		case <-c.done:
+		}
+		i.log.Error("signer ended; starting it again", "said", c.stderr.String())
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(500 * time.Millisecond):
+			}
+			next, err := i.startChild()
+			if err == nil {
+				c = next
+				break
+			}
+			i.log.Error("signer does not start", "err", err)
+		}
+	}
+}
+
+// tail keeps the last few lines that a child said, and passes them on.
+type tail struct {
+	mu  sync.Mutex
+	buf []byte
+}
+
+const tailSize = 4 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.buf = append(t.buf, p...)
+	if len(t.buf) > tailSize {
+		t.buf = append([]byte(nil), t.buf[len(t.buf)-tailSize:]...)
+	}
+	_, _ = os.Stderr.Write(p)
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(bytes.TrimSpace(t.buf))
+}

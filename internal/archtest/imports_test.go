@@ -1,0 +1,197 @@
+package archtest
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// lines is the house: a package may import only packages of lower lines, never of
+// its own. A package that has no row here has no place yet: give it one, in the
+// same commit, on the lowest line where it can stand.
+var lines = map[string]int{
+	"internal/pki":        0,
+	"internal/lint":       0,
+	"internal/agentproto": 0,
+
+	"internal/store":     1,
+	"internal/issuance":  1,
+	"internal/keystore":  1,
+	"internal/delivery":  1,
+	"internal/mail":      1,
+	"internal/mail/sink": 1,
+	"internal/letter":    1,
+	"internal/jobs":      1,
+	"internal/i18n":      1,
+
+	"internal/ra":     2,
+	"internal/ca":     2,
+	"internal/signer": 2,
+	"internal/notify": 2,
+	"internal/ops":    2,
+
+	"internal/webkit": 3,
+
+	"internal/portal":   4,
+	"internal/console":  4,
+	"internal/agentapi": 4,
+	"internal/relay":    4,
+	"internal/status":   4,
+
+	"internal/app": 5,
+
+	"cmd/inkan": 6,
+}
+
+// client is the same for the program on a holder's terminal. It shares line 0 with
+// the server and nothing else.
+var client = map[string]int{
+	"internal/agent":    1,
+	"internal/tray":     2,
+	"internal/winstore": 2,
+	"internal/nssstore": 2,
+	"cmd/inkan-agent":   6,
+}
+
+// testsOnly are packages that hold nothing but tests.
+var testsOnly = []string{"internal/archtest", "e2e"}
+
+// testkit says whether a package helps the tests of its parent directory's
+// package: internal/store/storetest. It may import what its parent may, and the
+// parent; production code never imports it.
+func testkit(short string) bool {
+	i := strings.LastIndex(short, "/")
+	return i > 0 && strings.HasSuffix(short, "/"+short[strings.LastIndex(short[:i], "/")+1:i]+"test")
+}
+
+func TestImportsGoDown(t *testing.T) {
+	for _, p := range repo(t).ours {
+		from := p.Short()
+		if slices.Contains(testsOnly, from) {
+			if len(p.GoFiles) > 1 {
+				t.Errorf("%s is for tests only but has the files %v", from, p.GoFiles)
+			}
+			continue
+		}
+		if testkit(from) {
+			continue
+		}
+		table, level, ok := row(from)
+		if !ok {
+			t.Errorf("%s has no row in the table of import lines (imports_test.go): say where it stands", from)
+			continue
+		}
+		for _, path := range p.Imports {
+			if !strings.HasPrefix(path, module+"/") {
+				if level == 0 && !standard(t, path) {
+					t.Errorf("%s stands on line 0, which imports the standard library alone, but imports %s", from, path)
+				}
+				continue
+			}
+			to := strings.TrimPrefix(path, module+"/")
+			switch target, ok := table[to]; {
+			case testkit(to):
+				t.Errorf("%s imports %s, which is for tests", from, to)
+			case !ok:
+				t.Errorf("%s imports %s, which is not on its side of the house", from, to)
+			case target >= level:
+				t.Errorf("%s (line %d) imports %s (line %d): imports go down, never sideways", from, level, to, target)
+			}
+		}
+	}
+}
+
+// row finds the side of the house and the line of a package.
+func row(short string) (map[string]int, int, bool) {
+	if level, ok := lines[short]; ok {
+		return lines, level, true
+	}
+	level, ok := client[short]
+	if !ok {
+		return nil, 0, false
+	}
+	side := map[string]int{}
+	for path, level := range client {
+		side[path] = level
+	}
+	for path, level := range lines {
+		if level == 0 {
+			side[path] = 0
+		}
+	}
+	return side, level, true
+}
+
+func standard(t *testing.T, path string) bool {
+	p, ok := repo(t).packages[path]
+	return ok && p.Standard
+}
+
+// forbiddenImports may be imported by no production code at all.
+var forbiddenImports = map[string]string{
+	"math/rand":             "serials, IDs and keys come from crypto/rand; jitter too",
+	"math/rand/v2":          "serials, IDs and keys come from crypto/rand; jitter too",
+	"testing":               "test helpers live in a package that ends in 'test'",
+	"testing/fstest":        "test helpers live in a package that ends in 'test'",
+	"testing/iotest":        "test helpers live in a package that ends in 'test'",
+	"testing/slogtest":      "test helpers live in a package that ends in 'test'",
+	"net/http/httptest":     "test helpers live in a package that ends in 'test'",
+	"pgregory.net/rapid":    "test helpers live in a package that ends in 'test'",
+	"log":                   "logs go through log/slog, and only cmd may end the program",
+	"text/template":         "what reaches a person is escaped: html/template, or the i18n catalogues",
+	"net/http/pprof":        "its init puts handlers on the default mux; app wires runtime/pprof by hand",
+	"expvar":                "its init puts a handler on the default mux",
+	"encoding/gob":          "nothing from outside is decoded into types of its own choosing",
+	"unsafe":                "nothing here needs it",
+	"golang.org/x/net/html": "pages are made by templates; only tests read them",
+}
+
+// importExceptions are the rows that need one, with the reason.
+var importExceptions = map[[2]string]string{}
+
+func TestForbiddenImports(t *testing.T) {
+	for _, p := range repo(t).ours {
+		if testkit(p.Short()) || slices.Contains(testsOnly, p.Short()) {
+			continue
+		}
+		for _, path := range p.Imports {
+			why, bad := forbiddenImports[path]
+			if _, excused := importExceptions[[2]string{p.Short(), path}]; bad && !excused {
+				t.Errorf("%s imports %s: %s", p.Short(), path, why)
+			}
+		}
+	}
+}
+
+// signerModules bounds what runs in the process that holds the CA keys: every
+// module in it can use them.
+const signerModules = 40
+
+func TestSignerLinksLittle(t *testing.T) {
+	r := repo(t)
+	seen := map[string]bool{}
+	modules := map[string]bool{}
+	var walk func(path string)
+	walk = func(path string) {
+		if seen[path] {
+			return
+		}
+		seen[path] = true
+		p := r.packages[path]
+		if p.Module != nil && p.Module.Path != module {
+			modules[p.Module.Path] = true
+		}
+		for _, next := range p.Imports {
+			walk(next)
+		}
+	}
+	for _, root := range []string{"internal/signer", "internal/keystore"} {
+		if _, ok := r.packages[module+"/"+root]; ok {
+			walk(module + "/" + root)
+		}
+	}
+	t.Logf("signer and keystore link %d modules", len(modules))
+	if len(modules) >= signerModules {
+		t.Errorf("signer and keystore link %d modules, want fewer than %d: %v", len(modules), signerModules, modules)
+	}
+}

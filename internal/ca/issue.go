@@ -1,0 +1,413 @@
+package ca
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"inkan/internal/issuance"
+	"inkan/internal/keystore"
+	"inkan/internal/pki"
+	"inkan/internal/store"
+)
+
+var actor = pki.System("ca")
+
+// errTaken says that somebody else has made the step we were about to make.
+var errTaken = errors.New("another worker was faster")
+
+// Issue carries an approved request to its certificate and returns it as it then
+// is. It may be called any number of times, by any number of nodes, also after a
+// crash: a request has one certificate (invariant 1). The numbers are the lines of
+// docs/ISSUANCE.md.
+//
+// Errors of class Busy are temporary: the request stays where it is and the
+// background worker takes it up again. When the profile or the signer refuses, the
+// request moves to failed and tells why.
+func (s *Service) Issue(ctx context.Context, id string) (pki.Request, error) {
+	r, key, err := s.begin(ctx, id)
+	if err != nil {
+		return r, err
+	}
+	if r.State == pki.Issued {
+		return r, nil
+	}
+	var intent store.Intent
+	if r.State == pki.Issuing {
+		intent, err = s.intentOf(ctx, id)
+	} else {
+		intent, err = s.intend(ctx, r, key)
+	}
+	switch {
+	case errors.Is(err, errTaken):
+		return s.Issue(ctx, id)
+	case permanent(err):
+		return r, s.fail(ctx, r, err)
+	case err != nil:
+		return r, err
+	}
+	err = s.finish(ctx, intent)
+	if err != nil {
+		return r, err
+	}
+	return s.request(ctx, id)
+}
+
+// permanent errors come back however often one tries.
+func permanent(err error) bool {
+	c := pki.ClassOf(err)
+	return err != nil && (c == pki.Invalid || c == pki.Forbidden)
+}
+
+func (s *Service) request(ctx context.Context, id string) (pki.Request, error) {
+	var r pki.Request
+	err := s.DB.View(ctx, func(tx *store.Tx) error {
+		var err error
+		r, err = tx.Request(id)
+		return err
+	})
+	return r, err
+}
+
+// begin is lines 1 and 2: approved → generating, and a key from the pool.
+func (s *Service) begin(ctx context.Context, id string) (pki.Request, store.SealedKey, error) {
+	for {
+		var r pki.Request
+		var key store.SealedKey
+		err := s.DB.Update(ctx, func(tx *store.Tx) error {
+			var err error
+			r, err = tx.Request(id)
+			if err != nil {
+				return err
+			}
+			if r.State == pki.Issued || r.State == pki.Issuing {
+				return nil
+			}
+			if r.State != pki.Generating {
+				err = s.move(tx, &r, pki.EventGenerate, store.RequestChange{}, nil)
+				if err != nil {
+					return err
+				}
+			}
+			if r.NeedsKey() {
+				key, err = tx.TakeKey(r.KeyType, r.ID)
+			}
+			return err
+		})
+		if r.ID == "" || !errors.Is(err, pki.ErrNotFound) {
+			return r, key, err
+		}
+		// The pool is empty: make one now rather than let the holder wait for others.
+		err = s.addPoolKeys(ctx, r.KeyType, 1)
+		if err != nil {
+			return r, key, err
+		}
+	}
+}
+
+// move makes one conditional step of a request with its audit record.
+func (s *Service) move(tx *store.Tx, r *pki.Request, event pki.RequestEvent, change store.RequestChange, facts map[string]any) error {
+	next, err := r.State.Next(event)
+	if err != nil {
+		return err
+	}
+	body := map[string]any{"from": r.State, "to": next}
+	for k, v := range facts {
+		body[k] = v
+	}
+	_, _, err = tx.Audit(actor, "request."+string(next), r.ID, body)
+	if err != nil {
+		return err
+	}
+	err = tx.MoveRequest(*r, next, change)
+	if err != nil {
+		return err
+	}
+	r.State = next
+	return nil
+}
+
+// intend is lines 2 to 4: the key bound to the request and its letter, the
+// certificate built and linted under a throw-away key, and what we will sign stored
+// with its audit record.
+func (s *Service) intend(ctx context.Context, r pki.Request, key store.SealedKey) (store.Intent, error) {
+	var public crypto.PublicKey
+	var spkiHash string
+	var err error
+	if r.NeedsKey() {
+		public, err = x509.ParsePKIXPublicKey(key.SPKI)
+		spkiHash = key.SPKISHA256
+	} else {
+		public, err = issuance.ParseCSR(r.Application.CSR)
+	}
+	if err != nil {
+		return store.Intent{}, fmt.Errorf("read public key: %w", err)
+	}
+	if spkiHash == "" {
+		der, err := x509.MarshalPKIXPublicKey(public)
+		if err != nil {
+			return store.Intent{}, pki.E(pki.Invalid, "csr.key").Because(err)
+		}
+		spkiHash = hashHex(der)
+	}
+
+	held, reference, err := s.bind(ctx, r, key)
+	if err != nil {
+		return store.Intent{}, err
+	}
+
+	notBefore := r.NotBefore
+	if notBefore.IsZero() {
+		notBefore = s.Now()
+	}
+	profile := s.Profiles[r.Profile]
+	linted, err := s.prepare(issuance.Params{ // line 3
+		Profile: profile, NotBefore: notBefore, PublicKey: public, Holder: r.Application.Holder,
+	})
+	if err != nil {
+		return store.Intent{}, err
+	}
+
+	var intent store.Intent
+	err = s.DB.Update(ctx, func(tx *store.Tx) error { // line 4
+		now, err := tx.Request(r.ID)
+		if err != nil {
+			return err
+		}
+		if now.State != pki.Generating || now.ContentHash != r.ContentHash {
+			return errTaken
+		}
+		if !r.NeedsKey() {
+			err = tx.ClaimPublicKey(spkiHash, "request/"+r.ID)
+			if errors.Is(err, pki.ErrConflict) {
+				return pki.E(pki.Invalid, "csr.key_reused")
+			}
+			if err != nil {
+				return err
+			}
+		}
+		err = s.move(tx, &now, pki.EventIntend, store.RequestChange{}, nil)
+		if err != nil {
+			return err
+		}
+		if r.NeedsKey() {
+			err = tx.HoldKey(key.ID, r.ID, held.Blob, held.Epoch)
+			if err != nil {
+				return err
+			}
+		}
+		if reference != nil {
+			err = tx.AddReference(*reference)
+			if err != nil {
+				return err
+			}
+		}
+		intent, err = s.addIntent(tx, linted, profile, r.ID)
+		return err
+	})
+	if errors.Is(err, pki.ErrConflict) {
+		return intent, errTaken
+	}
+	return intent, err
+}
+
+// bind seals the pool's key anew for this request. A letter's reference ID is drawn
+// here; a renewal needs none, and an API client receives no letter.
+func (s *Service) bind(ctx context.Context, r pki.Request, key store.SealedKey) (keystore.Held, *store.Reference, error) {
+	var ref pki.Secret
+	var verifier keystore.Verifier
+	var reference *store.Reference
+	if r.Kind != pki.Renewal && r.Source != pki.FromAPI {
+		ref = pki.NewReferenceID()
+		var err error
+		verifier, err = s.Signer.NewVerifier(ctx, r.ID, ref)
+		if err != nil {
+			return keystore.Held{}, nil, err
+		}
+		sealed, err := s.Signer.SealReference(ctx, r.ID, ref)
+		if err != nil {
+			return keystore.Held{}, nil, err
+		}
+		reference = &store.Reference{Request: r.ID, KID: verifier.KID, Salt: verifier.Salt, Gate: verifier.Gate,
+			Tag: verifier.Tag, Sealed: sealed, Epoch: pki.Month(s.Now())}
+	}
+	if !r.NeedsKey() {
+		return keystore.Held{}, reference, nil
+	}
+	held, err := s.Signer.Hold(ctx, keystore.HoldRequest{KeyID: key.ID, RequestID: r.ID, PoolBlob: key.Blob, Reference: ref, Verifier: verifier})
+	return held, reference, err
+}
+
+// prepare is line 3: a fresh serial, a throw-away signature, lint.
+func (s *Service) prepare(p issuance.Params) (*issuance.Linted, error) {
+	issuer := s.Issuers[p.Profile.Issuer]
+	if issuer == nil {
+		return nil, pki.E(pki.Invalid, "profile.unknown").With("Profile", p.Profile.ID)
+	}
+	p.Serial = issuance.NewSerial()
+	p.NotBefore = p.NotBefore.UTC().Truncate(time.Second)
+	return issuer.Prepare(p)
+}
+
+// addIntent is line 4: what we will sign, and its audit record, in one transaction.
+func (s *Service) addIntent(tx *store.Tx, l *issuance.Linted, p issuance.Profile, request string) (store.Intent, error) {
+	serial := pki.SerialHex(l.Serial())
+	index, leaf, err := tx.Audit(actor, "certificate.intent", serial, map[string]any{
+		"request": request, "issuer": p.Issuer, "profile": p.ID, "tbsSHA256": hashHex(l.TBS()),
+	})
+	if err != nil {
+		return store.Intent{}, err
+	}
+	intent := store.Intent{Serial: serial, Issuer: p.Issuer, Profile: p.ID, Request: request, TBS: l.TBS(),
+		AuditIndex: index, AuditLeaf: leaf[:]}
+	return intent, tx.AddIntent(intent)
+}
+
+func (s *Service) intentOf(ctx context.Context, request string) (store.Intent, error) {
+	var intent store.Intent
+	err := s.DB.View(ctx, func(tx *store.Tx) error {
+		var err error
+		intent, err = tx.IntentOfRequest(request)
+		return err
+	})
+	return intent, err
+}
+
+// finish is lines 5 to 7: the CA key signs the very bytes that were linted, the
+// result is verified, and the certificate is stored.
+func (s *Service) finish(ctx context.Context, intent store.Intent) error {
+	results, err := s.Signer.SignIntents(ctx, []keystore.SignRequest{{ // line 5
+		Issuer: intent.Issuer, Profile: intent.Profile, TBS: intent.TBS, AuditIndex: intent.AuditIndex, AuditLeaf: intent.AuditLeaf,
+	}})
+	if err != nil {
+		return pki.E(pki.Busy, "signer.away").Because(err)
+	}
+	if results[0].Code != "" {
+		return s.abandon(ctx, intent, results[0].Code)
+	}
+	cert, err := s.Issuers[intent.Issuer].Assemble(intent.TBS, results[0].Signature) // line 6
+	if err != nil {
+		return fmt.Errorf("assemble certificate %s: %w", intent.Serial, err)
+	}
+	err = s.DB.Update(ctx, func(tx *store.Tx) error { return s.keep(tx, intent, cert) }) // line 7
+	if errors.Is(err, pki.ErrConflict) {
+		return nil // another worker stored its signature of the same bytes
+	}
+	return err
+}
+
+// keep is line 7.
+func (s *Service) keep(tx *store.Tx, intent store.Intent, cert *x509.Certificate) error {
+	err := tx.CloseIntent(intent.Serial, "done")
+	if err != nil {
+		return err
+	}
+	c := pki.Certificate{
+		Serial: intent.Serial, Issuer: intent.Issuer, Profile: intent.Profile, RequestID: intent.Request,
+		DER: cert.Raw, SHA256: hashHex(cert.Raw), SPKISHA256: hashHex(cert.RawSubjectPublicKeyInfo),
+		NotBefore: cert.NotBefore, NotAfter: cert.NotAfter, IssuedAt: tx.Now,
+	}
+	var r pki.Request
+	if intent.Request != "" {
+		r, err = tx.Request(intent.Request)
+		if err != nil {
+			return err
+		}
+		c.Holder, c.Terminal, c.Predecessor = r.Application.Holder, r.Application.TerminalName, r.Predecessor
+		err = s.move(tx, &r, pki.EventIssue, store.RequestChange{Serial: c.Serial, IssuedAt: tx.Now, Downloads: pki.DownloadDeadline(tx.Now)}, nil)
+		if err != nil {
+			return err
+		}
+	}
+	_, _, err = tx.Audit(actor, "certificate.issued", c.Serial, map[string]any{
+		"request": c.RequestID, "issuer": c.Issuer, "profile": c.Profile, "sha256": c.SHA256, "notAfter": c.NotAfter,
+	})
+	if err != nil {
+		return err
+	}
+	return tx.AddCertificate(c)
+}
+
+// abandon gives up an intent that the signer refuses; nothing was signed.
+func (s *Service) abandon(ctx context.Context, intent store.Intent, code string) error {
+	refusal := pki.E(pki.Forbidden, "signer.refused").With("Code", code)
+	err := s.DB.Update(ctx, func(tx *store.Tx) error {
+		_, _, err := tx.Audit(actor, "certificate.abandoned", intent.Serial, map[string]any{"request": intent.Request, "code": code})
+		if err != nil {
+			return err
+		}
+		err = tx.CloseIntent(intent.Serial, "abandoned")
+		if err != nil || intent.Request == "" {
+			return err
+		}
+		return s.failIn(tx, intent.Request, refusal)
+	})
+	if err != nil {
+		return err
+	}
+	s.Log.Error("signer refused an intent", "serial", intent.Serial, "request", intent.Request, "code", code)
+	return refusal
+}
+
+// fail moves a request to failed and tells operators why.
+func (s *Service) fail(ctx context.Context, r pki.Request, cause error) error {
+	s.Log.Error("request failed", "request", r.ID, "err", cause)
+	err := s.DB.Update(ctx, func(tx *store.Tx) error { return s.failIn(tx, r.ID, cause) })
+	if err != nil {
+		return err
+	}
+	return cause
+}
+
+func (s *Service) failIn(tx *store.Tx, id string, cause error) error {
+	r, err := tx.Request(id)
+	if err != nil {
+		return err
+	}
+	_, err = tx.DestroyKey(id) // a new attempt takes a new key and draws new IDs
+	if err != nil {
+		return err
+	}
+	why := pki.CodeOf(cause)
+	return s.move(tx, &r, pki.EventFail, store.RequestChange{Failure: &why}, map[string]any{"failure": why})
+}
+
+// IssueOwn issues one of our own certificates (OCSP responder, site TLS, operator,
+// API client): the same lines without a request.
+func (s *Service) IssueOwn(ctx context.Context, profile, commonName string, public crypto.PublicKey, dnsNames []string, ips []net.IP) (*x509.Certificate, error) {
+	p, ok := s.Profiles[profile]
+	if !ok || p.ID == "holder" {
+		return nil, pki.E(pki.Invalid, "profile.unknown").With("Profile", profile)
+	}
+	linted, err := s.prepare(issuance.Params{Profile: p, NotBefore: s.Now(), PublicKey: public, CommonName: commonName, DNSNames: dnsNames, IPAddresses: ips})
+	if err != nil {
+		return nil, err
+	}
+	var intent store.Intent
+	err = s.DB.Update(ctx, func(tx *store.Tx) error {
+		var err error
+		intent, err = s.addIntent(tx, linted, p, "")
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = s.finish(ctx, intent)
+	if err != nil {
+		return nil, err
+	}
+	var c pki.Certificate
+	err = s.DB.View(ctx, func(tx *store.Tx) error {
+		var err error
+		c, err = tx.Certificate(intent.Serial)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return x509.ParseCertificate(c.DER)
+}

@@ -1,0 +1,83 @@
+package ca
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+
+	"inkan/internal/issuance"
+	"inkan/internal/keystore"
+	"inkan/internal/pki"
+	"inkan/internal/store"
+)
+
+// poolBatch bounds how many keys are made between two commits: a kill loses at most
+// these.
+const poolBatch = 4
+
+// FillPool makes keys ahead until the pool has its size, so that nobody waits for
+// RSA key generation. It stops with the context.
+func (s *Service) FillPool(ctx context.Context) error {
+	for {
+		var have int
+		err := s.DB.View(ctx, func(tx *store.Tx) error {
+			var err error
+			have, err = tx.PoolSize(s.PoolKeyType)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if have >= s.PoolSize {
+			return nil
+		}
+		err = s.addPoolKeys(ctx, s.PoolKeyType, min(poolBatch, s.PoolSize-have))
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// addPoolKeys makes n keys and stores them sealed. In clear they live only in this
+// function and in the signer.
+func (s *Service) addPoolKeys(ctx context.Context, t pki.KeyType, n int) error {
+	fresh := make([]keystore.PoolKey, 0, n)
+	defer func() {
+		for _, k := range fresh {
+			clear(k.PKCS8)
+		}
+	}()
+	rows := make([]store.SealedKey, n)
+	for i := range rows {
+		err := ctx.Err()
+		if err != nil {
+			return err
+		}
+		key, err := issuance.GenerateKey(t)
+		if err != nil {
+			return fmt.Errorf("generate key: %w", err)
+		}
+		pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			return fmt.Errorf("encode key: %w", err)
+		}
+		spki, err := x509.MarshalPKIXPublicKey(key.Public())
+		if err != nil {
+			return fmt.Errorf("encode public key: %w", err)
+		}
+		id := make([]byte, 16)
+		_, _ = rand.Read(id) // never fails; see crypto/rand
+		rows[i] = store.SealedKey{ID: hex.EncodeToString(id), KeyType: t, SPKI: spki, SPKISHA256: hashHex(spki), Epoch: pki.Month(s.Now())}
+		fresh = append(fresh, keystore.PoolKey{KeyID: rows[i].ID, PKCS8: pkcs8})
+	}
+	blobs, err := s.Signer.SealPool(ctx, fresh)
+	if err != nil {
+		return pki.E(pki.Busy, "signer.away").Because(err)
+	}
+	for i := range rows {
+		rows[i].Blob = blobs[i]
+	}
+	return s.DB.Update(ctx, func(tx *store.Tx) error { return tx.AddPoolKeys(rows) })
+}

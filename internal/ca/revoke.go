@@ -1,0 +1,186 @@
+package ca
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"inkan/internal/issuance"
+	"inkan/internal/pki"
+	"inkan/internal/store"
+)
+
+// RevokeIn revokes a certificate within the caller's transaction: the row, its CRL
+// entry, the audit record, the end of the key that may still be held here, and the
+// mail. Already revoked: *pki.Error certificate.revoked_already.
+func (s *Service) RevokeIn(tx *store.Tx, by pki.Actor, c pki.Certificate, reason pki.Reason, why string) error {
+	if !c.RevokedAt.IsZero() && (c.Reason != pki.CertificateHold || reason == pki.CertificateHold) {
+		return pki.E(pki.Conflict, "certificate.revoked_already").With("Serial", c.Serial)
+	}
+	serial, err := pki.ParseSerial(c.Serial)
+	if err != nil {
+		return err
+	}
+	_, _, err = tx.Audit(by, "certificate.revoked", c.Serial, map[string]any{"reason": reason.String(), "why": why, "request": c.RequestID})
+	if err != nil {
+		return err
+	}
+	err = tx.RevokeCertificate(c.Serial, reason, tx.Now, issuance.EncodeEntry(serial, tx.Now, reason))
+	if err != nil || c.RequestID == "" {
+		return err
+	}
+	if reason != pki.CertificateHold {
+		_, err = tx.DestroyKey(c.RequestID)
+		if err != nil {
+			return err
+		}
+	}
+	r, err := tx.Request(c.RequestID)
+	if err != nil {
+		return err
+	}
+	return tx.AddMessage(store.Message{
+		ID: "revoked/" + c.Serial + "/" + reason.String(), Kind: "revoked", Request: r.ID, Address: r.Application.Email, Language: r.Language,
+		Args: map[string]string{"HolderCode": r.Application.Holder.Code, "Terminal": r.Application.TerminalName, "Reason": reason.String(), "At": tx.Now.Format(time.RFC3339)},
+	})
+}
+
+// KeptAfterUse is how long a holder's key stays here after its certificate was
+// first seen in use.
+const KeptAfterUse = 30 * 24 * time.Hour
+
+// Sweep destroys held keys whose time is over and revokes what nobody fetched by the
+// deadline (threat LE2), drops tickets, and shreds epoch keys under which nothing
+// lives any more (threat CK10). It returns how many keys it destroyed.
+func (s *Service) Sweep(ctx context.Context) (int, error) {
+	destroyed := 0
+	for {
+		var due []pki.Request
+		err := s.DB.View(ctx, func(tx *store.Tx) error {
+			var err error
+			due, err = tx.KeysDue(tx.Now.Add(-KeptAfterUse), 100)
+			return err
+		})
+		if err != nil {
+			return destroyed, err
+		}
+		if len(due) == 0 {
+			break
+		}
+		for _, r := range due {
+			err = s.DB.Update(ctx, func(tx *store.Tx) error { return s.endKey(tx, r.ID) })
+			if err != nil {
+				return destroyed, err
+			}
+			destroyed++
+		}
+	}
+	var oldest string
+	err := s.DB.Update(ctx, func(tx *store.Tx) error {
+		_, err := tx.DropTickets()
+		if err != nil {
+			return err
+		}
+		oldest, err = tx.OldestEpoch()
+		return err
+	})
+	if err != nil {
+		return destroyed, err
+	}
+	// The present month and the one before are always in use: a key may be on its
+	// way between the signer and the database.
+	last := pki.Month(s.Now().AddDate(0, -1, 0))
+	if oldest == "" || oldest > last {
+		oldest = last
+	}
+	_, err = s.Signer.DestroyEpochs(ctx, oldest)
+	return destroyed, err
+}
+
+// endKey destroys the held key of a request and, when nobody fetched it by the
+// deadline, revokes the certificate in the same transaction.
+func (s *Service) endKey(tx *store.Tx, id string) error {
+	r, err := tx.Request(id)
+	if err != nil {
+		return err
+	}
+	_, _, err = tx.Audit(actor, "key.destroyed", r.ID, map[string]any{"deadline": r.Downloads, "fetched": !r.FetchedAt.IsZero()})
+	if err != nil {
+		return err
+	}
+	if r.FetchedAt.IsZero() {
+		c, err := tx.Certificate(r.Serial)
+		if err != nil {
+			return err
+		}
+		err = s.RevokeIn(tx, actor, c, pki.CessationOfOperation, "not fetched by the deadline")
+		if err != nil && pki.CodeOf(err) != "certificate.revoked_already" {
+			return err
+		}
+	}
+	_, err = tx.DestroyKey(r.ID)
+	return err
+}
+
+// staleIntent is the age beyond which the signer would soon call an intent
+// backdated: it is given up and the request starts anew with another serial.
+const staleIntent = 45 * time.Minute
+
+var stale = pki.E(pki.Busy, "intent.stale")
+
+// Recover finishes what a crash left: every intent without a result that is older
+// than grace, and every approved, generating or failed request. It is the normal
+// path of the background worker, too.
+func (s *Service) Recover(ctx context.Context, grace time.Duration) error {
+	var intents []store.Intent
+	var waiting []pki.Request
+	err := s.DB.View(ctx, func(tx *store.Tx) error {
+		var err error
+		intents, err = tx.OpenIntents(tx.Now.Add(-grace), 1000)
+		if err != nil {
+			return err
+		}
+		waiting, err = tx.Requests(store.RequestFilter{States: []pki.RequestState{pki.Approved, pki.Generating, pki.Failed}, Limit: 1000})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var failures []error
+	for _, intent := range intents {
+		if s.Now().Sub(intent.MadeAt) > staleIntent {
+			err = s.dropStale(ctx, intent)
+		} else {
+			err = s.finish(ctx, intent)
+		}
+		if err != nil {
+			failures = append(failures, err)
+		}
+	}
+	for _, r := range waiting {
+		if r.State == pki.Failed && r.Failure != stale.Code {
+			continue // the same refusal would come again; an operator must look
+		}
+		_, err = s.Issue(ctx, r.ID)
+		if err != nil {
+			failures = append(failures, err)
+		}
+	}
+	return errors.Join(failures...)
+}
+
+// dropStale abandons an intent whose signature may have been made but was never
+// stored, and therefore never left: the request starts anew with another serial.
+func (s *Service) dropStale(ctx context.Context, intent store.Intent) error {
+	return s.DB.Update(ctx, func(tx *store.Tx) error {
+		_, _, err := tx.Audit(actor, "certificate.abandoned", intent.Serial, map[string]any{"request": intent.Request, "code": "stale"})
+		if err != nil {
+			return err
+		}
+		err = tx.CloseIntent(intent.Serial, "abandoned")
+		if err != nil || intent.Request == "" {
+			return err
+		}
+		return s.failIn(tx, intent.Request, stale)
+	})
+}

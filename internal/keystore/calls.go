@@ -1,0 +1,149 @@
+package keystore
+
+import (
+	"context"
+	"maps"
+
+	"inkan/internal/pki"
+)
+
+// SignIntents signs a batch of linted certificates whose intents are stored. Each
+// item has a result of its own; an error means that nothing is known of any, and
+// that the call may be repeated.
+func (c *Client) SignIntents(ctx context.Context, requests []SignRequest) ([]SignResult, error) {
+	var out []SignResult
+	for part := range frames(requests, func(r SignRequest) int { return len(r.TBS) + len(r.AuditLeaf) }) {
+		var a signIntentsAnswer
+		err := c.call(ctx, verbSignIntents, &signIntentsCall{part}, &a)
+		if err != nil {
+			return nil, err
+		}
+		if len(a.results) != len(part) {
+			return nil, errAway.Because(errForm)
+		}
+		out = append(out, a.results...)
+	}
+	return out, nil
+}
+
+// SignCRL signs the TBS of a CRL; its number must be above every one before.
+func (c *Client) SignCRL(ctx context.Context, issuer string, tbs []byte) ([]byte, error) {
+	var a bytesMessage
+	err := c.call(ctx, verbSignCRL, &signCRLCall{issuer, tbs}, &a)
+	return a.bytes, err
+}
+
+// SealPool seals fresh keys into the pool.
+func (c *Client) SealPool(ctx context.Context, keys []PoolKey) ([][]byte, error) {
+	var out [][]byte
+	for part := range frames(keys, func(k PoolKey) int { return 2*len(k.PKCS8) + headerSize }) {
+		var a sealPoolAnswer
+		err := c.call(ctx, verbSealPool, &sealPoolCall{part}, &a)
+		if err != nil {
+			return nil, err
+		}
+		if len(a.blobs) != len(part) {
+			return nil, errAway.Because(errForm)
+		}
+		out = append(out, a.blobs...)
+	}
+	return out, nil
+}
+
+// Hold takes a key from the pool for a request.
+func (c *Client) Hold(ctx context.Context, r HoldRequest) (Held, error) {
+	var a Held
+	err := c.call(ctx, verbHold, &r, &a)
+	return a, err
+}
+
+// OpenHeld gives the PKCS#8 key of a request. The caller wipes it after use.
+func (c *Client) OpenHeld(ctx context.Context, r OpenRequest) ([]byte, error) {
+	var a bytesMessage
+	err := c.call(ctx, verbOpenHeld, &r, &a)
+	return a.bytes, err
+}
+
+// Rewrap seals a held key anew under the present month, for an extension.
+func (c *Client) Rewrap(ctx context.Context, r RewrapRequest) (Held, error) {
+	var a Held
+	err := c.call(ctx, verbRewrap, &r, &a)
+	return a, err
+}
+
+// NewVerifier makes what the database keeps of a reference ID.
+func (c *Client) NewVerifier(ctx context.Context, requestID string, ref pki.Secret) (Verifier, error) {
+	var a Verifier
+	err := c.call(ctx, verbNewVerifier, &referenceCall{requestID: requestID, reference: ref}, &a)
+	return a, err
+}
+
+// CheckReference says whether ref is the reference ID of the request.
+func (c *Client) CheckReference(ctx context.Context, requestID string, ref pki.Secret, v Verifier) (bool, error) {
+	if ref == "" || len(ref) > maxName || len(requestID) > maxName {
+		return false, nil // typed by anybody: wrong, not malformed
+	}
+	var a boolMessage
+	err := c.call(ctx, verbCheckReference, &referenceCall{requestID: requestID, reference: ref, verifier: v}, &a)
+	return a.yes, err
+}
+
+// SealReference keeps a reference ID until its letter is printed.
+func (c *Client) SealReference(ctx context.Context, requestID string, ref pki.Secret) ([]byte, error) {
+	var a bytesMessage
+	err := c.call(ctx, verbSealReference, &referenceCall{requestID: requestID, reference: ref}, &a)
+	return a.bytes, err
+}
+
+// OpenReference gives it back.
+func (c *Client) OpenReference(ctx context.Context, requestID string, blob []byte) (pki.Secret, error) {
+	var a secretMessage
+	err := c.call(ctx, verbOpenReference, &referenceCall{requestID: requestID, blob: blob}, &a)
+	return a.secret, err
+}
+
+// SignCheckpoint signs the head of the audit tree as a note of x/mod.
+func (c *Client) SignCheckpoint(ctx context.Context, size int64, root []byte) ([]byte, error) {
+	var a bytesMessage
+	err := c.call(ctx, verbSignCheckpoint, &checkpointCall{size, root}, &a)
+	return a.bytes, err
+}
+
+// DestroyEpochs destroys the epoch keys strictly before a month and names them.
+func (c *Client) DestroyEpochs(ctx context.Context, before string) ([]string, error) {
+	var a textsMessage
+	err := c.call(ctx, verbDestroyEpochs, &textMessage{before}, &a)
+	return a.texts, err
+}
+
+// Info tells about the signer.
+func (c *Client) Info(ctx context.Context) (Info, error) {
+	var a Info
+	err := c.call(ctx, verbInfo, &emptyMessage{}, &a)
+	return a, err
+}
+
+// Clone gives a copy that shares nothing.
+func (h HighWater) Clone() HighWater {
+	return HighWater{TreeSize: h.TreeSize, CRLNumbers: maps.Clone(h.CRLNumbers)}
+}
+
+// frames cuts a list into parts that fit a frame.
+func frames[T any](items []T, size func(T) int) func(yield func([]T) bool) {
+	return func(yield func([]T) bool) {
+		from, bytes := 0, 0
+		for i, item := range items {
+			n := size(item) + 2*maxName + itemOverhead
+			if i > from && (bytes+n > batchBytes || i-from >= maxBatch) {
+				if !yield(items[from:i]) {
+					return
+				}
+				from, bytes = i, 0
+			}
+			bytes += n
+		}
+		if from < len(items) {
+			yield(items[from:])
+		}
+	}
+}

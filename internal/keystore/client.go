@@ -1,0 +1,229 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"inkan/internal/pki"
+)
+
+const (
+	callTimeout = 2 * time.Minute // where the caller set no deadline
+	maxCalls    = 64              // at once; the signer accepts some more connections
+	maxSlow     = 32              // of these, calls that may wait for Argon2id
+	maxIdle     = 8
+)
+
+// Client speaks to a signer. It connects when it must, keeps a few connections, and
+// connects anew after the signer was restarted. It is safe for concurrent use. Its
+// errors are the signer's own (*pki.Error), or signer.away (class Busy).
+type Client struct {
+	socket string
+	slots  chan struct{}
+	slow   chan struct{}
+
+	mu     sync.Mutex
+	idle   []net.Conn
+	closed bool
+}
+
+var _ Service = (*Client)(nil)
+
+// Dial gives a client of the signer at a unix socket. It does not connect yet.
+func Dial(socket string) *Client {
+	return &Client{socket: socket, slots: make(chan struct{}, maxCalls), slow: make(chan struct{}, maxSlow)}
+}
+
+// Close closes the connections that rest. Calls under way end by themselves.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	c.dropIdle()
+	return nil
+}
+
+func (c *Client) dropIdle() {
+	for _, conn := range c.idle {
+		_ = conn.Close()
+	}
+	c.idle = nil
+}
+
+// call makes one call. On a connection that had rested, the signer may have gone
+// meanwhile; then it is made once more on a new one. Every verb may be repeated.
+func (c *Client) call(ctx context.Context, v verb, q, a message) error {
+	body, err := encode(q)
+	if err != nil {
+		return errMalformed.Because(err)
+	}
+	defer clear(body)
+	if len(body) > v.limit() {
+		return errMalformed.Because(errSize)
+	}
+	_, limited := ctx.Deadline()
+	if !limited {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+	}
+	release, err := c.acquire(ctx, v)
+	if err != nil {
+		return err
+	}
+	defer release()
+	conn, rested, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	err = c.exchange(ctx, conn, v, body, a)
+	if rested && errors.Is(err, errGone) && ctx.Err() == nil {
+		c.mu.Lock()
+		c.dropIdle() // they are of the same dead signer
+		c.mu.Unlock()
+		conn, err = c.dial(ctx)
+		if err != nil {
+			return err
+		}
+		err = c.exchange(ctx, conn, v, body, a)
+	}
+	return err
+}
+
+func (c *Client) acquire(ctx context.Context, v verb) (func(), error) {
+	var taken []chan struct{}
+	release := func() {
+		for _, slots := range taken {
+			<-slots
+		}
+	}
+	needed := []chan struct{}{c.slots}
+	switch v {
+	case verbNewVerifier, verbCheckReference, verbHold, verbOpenHeld:
+		needed = []chan struct{}{c.slow, c.slots} // a flood of IDs may not keep signing out
+	}
+	for _, slots := range needed {
+		select {
+		case slots <- struct{}{}:
+			taken = append(taken, slots)
+		case <-ctx.Done():
+			release()
+			return nil, fmt.Errorf("wait for signer: %w", ctx.Err())
+		}
+	}
+	return release, nil
+}
+
+// connect gives a connection, and whether it had rested.
+func (c *Client) connect(ctx context.Context) (net.Conn, bool, error) {
+	c.mu.Lock()
+	n := len(c.idle)
+	if n > 0 {
+		conn := c.idle[n-1]
+		c.idle = c.idle[:n-1]
+		c.mu.Unlock()
+		return conn, true, nil
+	}
+	c.mu.Unlock()
+	conn, err := c.dial(ctx)
+	return conn, false, err
+}
+
+var (
+	errAway = pki.E(pki.Busy, "signer.away")
+	errGone = errors.New("connection to the signer ended")
+)
+
+func (c *Client) dial(ctx context.Context) (net.Conn, error) {
+	address, done, err := SocketAddress(c.socket)
+	if err != nil {
+		return nil, errAway.Because(err)
+	}
+	defer done()
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", address)
+	if ctx.Err() != nil && err != nil {
+		return nil, fmt.Errorf("call signer: %w", ctx.Err())
+	}
+	if err != nil {
+		return nil, errAway.Because(err)
+	}
+	return conn, nil
+}
+
+// exchange sends a call and reads its answer. The connection rests afterwards, or,
+// if anything was amiss, is closed: a late answer must not meet another question.
+func (c *Client) exchange(ctx context.Context, conn net.Conn, v verb, body []byte, a message) error {
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	status, answer, err := roundTrip(conn, v, body)
+	if !stop() || err != nil {
+		_ = conn.Close()
+		if ctx.Err() != nil {
+			return fmt.Errorf("call signer: %w", ctx.Err())
+		}
+		return errAway.Because(errors.Join(errGone, err))
+	}
+	switch status {
+	case statusOK:
+		err = decode(answer, a)
+	case statusError:
+		var f failure
+		err = decode(answer, &f)
+		if err == nil {
+			c.rest(conn)
+			return f.err()
+		}
+	default:
+		err = errForm
+	}
+	if err != nil {
+		_ = conn.Close()
+		return errAway.Because(err)
+	}
+	c.rest(conn)
+	return nil
+}
+
+// roundTrip gives status and body of the answer.
+func roundTrip(conn net.Conn, v verb, body []byte) (byte, []byte, error) {
+	err := writeFrame(conn, byte(v), body)
+	if err != nil {
+		return 0, nil, err
+	}
+	status, size, err := readHeader(conn)
+	if err != nil {
+		return 0, nil, err
+	}
+	answer, err := readBody(conn, size, frameLimit)
+	return status, answer, err
+}
+
+func (c *Client) rest(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || len(c.idle) >= maxIdle {
+		_ = conn.Close()
+		return
+	}
+	c.idle = append(c.idle, conn)
+}
+
+// SocketAddress gives an address for a unix socket whose path may be longer than
+// the 107 bytes the kernel takes: such a one is named through its open directory.
+// The function it returns is to be called after binding or connecting.
+func SocketAddress(path string) (string, func(), error) {
+	if len(path) < 100 {
+		return path, func() {}, nil
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return "", nil, fmt.Errorf("open socket's directory: %w", err)
+	}
+	address := fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path))
+	return address, func() { _ = dir.Close() }, nil
+}

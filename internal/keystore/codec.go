@@ -1,0 +1,150 @@
+package keystore
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"inkan/internal/pki"
+)
+
+// codec reads or writes the fields of a message, in order and with a limit on each.
+// One method of a message describes both directions, so they cannot differ. What is
+// read aliases the frame.
+type codec struct {
+	writing bool
+	buf     []byte // written so far, or left to read
+	err     error
+}
+
+// message is anything that travels.
+type message interface{ wire(c *codec) }
+
+var (
+	errForm = errors.New("malformed message")
+	errSize = errors.New("field above its limit")
+)
+
+func encode(m message) ([]byte, error) {
+	c := &codec{writing: true}
+	m.wire(c)
+	return c.buf, c.err
+}
+
+func decode(body []byte, m message) error {
+	c := &codec{buf: body}
+	m.wire(c)
+	if c.err == nil && len(c.buf) != 0 {
+		c.err = errForm
+	}
+	return c.err
+}
+
+func (c *codec) fail(err error) {
+	if c.err == nil {
+		c.err = err
+	}
+	if !c.writing {
+		c.buf = nil
+	}
+}
+
+func (c *codec) take(n int) []byte {
+	if c.err != nil || n > len(c.buf) {
+		c.fail(errForm)
+		return nil
+	}
+	out := c.buf[:n:n]
+	c.buf = c.buf[n:]
+	return out
+}
+
+func (c *codec) uint32(p *uint32) {
+	if c.writing {
+		c.buf = binary.BigEndian.AppendUint32(c.buf, *p)
+		return
+	}
+	raw := c.take(4)
+	if raw != nil {
+		*p = binary.BigEndian.Uint32(raw)
+	}
+}
+
+func (c *codec) int64(p *int64) {
+	if c.writing {
+		c.buf = binary.BigEndian.AppendUint64(c.buf, uint64(*p))
+		return
+	}
+	raw := c.take(8)
+	if raw != nil {
+		*p = int64(binary.BigEndian.Uint64(raw))
+	}
+}
+
+func (c *codec) bool(p *bool) {
+	n := uint32(0)
+	if *p {
+		n = 1
+	}
+	c.uint32(&n)
+	if n > 1 {
+		c.fail(errForm)
+	}
+	*p = n == 1
+}
+
+// count carries the length of a list; n is the present length when writing.
+func (c *codec) count(n, limit int) int {
+	size := uint32(n)
+	c.uint32(&size)
+	if int64(size) > int64(limit) {
+		c.fail(errSize)
+		return 0
+	}
+	return int(size)
+}
+
+func (c *codec) bytes(p *[]byte, limit int) {
+	n := c.count(len(*p), limit)
+	if c.err != nil {
+		return
+	}
+	if c.writing {
+		c.buf = append(c.buf, *p...)
+		return
+	}
+	*p = c.take(n)
+	if n == 0 {
+		*p = nil
+	}
+}
+
+func (c *codec) text(p *string, limit int) {
+	raw := []byte(*p)
+	c.bytes(&raw, limit)
+	*p = string(raw)
+}
+
+func (c *codec) secret(p *pki.Secret, limit int) {
+	text := p.Reveal()
+	c.text(&text, limit)
+	*p = pki.Secret(text)
+}
+
+func list[T any](c *codec, p *[]T, limit int, each func(*T)) {
+	n := c.count(len(*p), limit)
+	if c.err != nil {
+		return
+	}
+	if !c.writing {
+		*p = nil
+	}
+	for i := range n {
+		if !c.writing {
+			*p = append(*p, *new(T))
+		}
+		each(&(*p)[i])
+		if c.err != nil {
+			return
+		}
+	}
+}

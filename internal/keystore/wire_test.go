@@ -1,0 +1,194 @@
+package keystore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"inkan/internal/pki"
+)
+
+// FuzzDecode: whatever is decoded has one encoding, and nothing panics.
+func FuzzDecode(f *testing.F) {
+	seeds := map[verb]message{
+		verbSignIntents:    &signIntentsCall{[]SignRequest{{"g1", "holder", []byte("tbs"), 5, make([]byte, 32)}}},
+		verbSignCRL:        &signCRLCall{"g1", []byte("tbs")},
+		verbSealPool:       &sealPoolCall{[]PoolKey{{"k1", []byte("key")}, {"k2", nil}}},
+		verbHold:           &HoldRequest{KeyID: "k1", RequestID: "r", Reference: "secret", Verifier: Verifier{KID: "1", Gate: 7}},
+		verbOpenHeld:       &OpenRequest{KeyID: "k1", Blob: []byte("blob")},
+		verbCheckReference: &referenceCall{requestID: "r", reference: "secret"},
+		verbSignCheckpoint: &checkpointCall{-1, make([]byte, 32)},
+		verbInfo:           &emptyMessage{},
+	}
+	for v, m := range seeds {
+		body, err := encode(m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(byte(v), body)
+	}
+	f.Add(byte(verbSignIntents), []byte{0xff, 0xff, 0xff, 0xff})
+	answers := []func() message{
+		func() message { return &signIntentsAnswer{} }, func() message { return &Info{} }, func() message { return &failure{} },
+		func() message { return &boolMessage{} }, func() message { return &textsMessage{} },
+	}
+	f.Fuzz(func(t *testing.T, kind byte, body []byte) {
+		m := newCall(verb(kind))
+		if m == nil {
+			m = answers[int(kind)%len(answers)]()
+		}
+		err := decode(body, m)
+		if err != nil {
+			return
+		}
+		again, err := encode(m)
+		if err != nil {
+			t.Fatalf("%T does not encode again: %v", m, err)
+		}
+		_, isInfo := m.(*Info) // its map may have been sent unsorted or doubled
+		if !isInfo && !bytes.Equal(again, body) {
+			t.Fatalf("%T has two encodings: %x and %x", m, body, again)
+		}
+	})
+}
+
+func TestLimits(t *testing.T) {
+	long := make([]byte, maxTBS+1)
+	for _, m := range []message{
+		&signIntentsCall{[]SignRequest{{TBS: long}}},
+		&signIntentsCall{make([]SignRequest, maxBatch+1)},
+		&referenceCall{reference: pki.Secret(long)},
+		&sealPoolCall{[]PoolKey{{PKCS8: long}}},
+	} {
+		_, err := encode(m)
+		if !errors.Is(err, errSize) {
+			t.Errorf("%T: %v", m, err)
+		}
+	}
+	body, err := encode(&textMessage{"x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = decode(append(body, 0), &textMessage{})
+	if !errors.Is(err, errForm) {
+		t.Errorf("a byte too many: %v", err)
+	}
+}
+
+func TestFailureTravels(t *testing.T) {
+	at := time.Date(2026, 11, 23, 1, 2, 3, 4000, time.UTC)
+	cause := errors.New("private")
+	sent := pki.E(pki.Limited, "a.code").With("Text", "x").With("Number", 5).With("At", at).Because(cause)
+	body, err := encode(newFailure(fmt.Errorf("wrap: %w", sent)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(body, []byte("private")) {
+		t.Error("the private cause travels")
+	}
+	var f failure
+	err = decode(body, &f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, ok := errors.AsType[*pki.Error](f.err())
+	if !ok || got.Class != pki.Limited || got.Code != "a.code" || got.Args["Text"] != "x" || got.Args["Number"] != int64(5) || got.Args["At"] != at {
+		t.Errorf("got %#v", f.err())
+	}
+	if c := newFailure(cause).code; c != "signer.internal" {
+		t.Errorf("code %s", c)
+	}
+}
+
+// panicking is a signer with a defect: every call panics with a secret in its hands.
+type panicking struct{ Service }
+
+func (panicking) OpenReference(context.Context, string, []byte) (pki.Secret, error) {
+	panic(errors.New("canary"))
+}
+
+func TestPanicIsAnswered(t *testing.T) {
+	dir, err := os.MkdirTemp("", "k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var log bytes.Buffer
+	accepted := 0
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			accepted++
+			_ = ServeConn(context.Background(), conn, panicking{}, make(chan struct{}, 1), slog.New(slog.NewTextHandler(&log, nil)))
+		}
+	}()
+	c := Dial(path)
+	for range 3 {
+		_, err = c.OpenReference(t.Context(), "r", nil)
+		if pki.CodeOf(err) != "signer.internal" {
+			t.Errorf("got %v", err)
+		}
+	}
+	if accepted != 1 || strings.Contains(log.String(), "canary") || !strings.Contains(log.String(), "errorString") {
+		t.Errorf("%d connections, log %s", accepted, log.String())
+	}
+}
+
+// A call whose context ends closes its connection: the late answer meets nobody.
+func TestCancelledCall(t *testing.T) {
+	dir, err := os.MkdirTemp("", "k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ended := make(chan error, 2)
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, size, err := readHeader(conn)
+			if err == nil {
+				_, err = readBody(conn, size, frameLimit)
+			}
+			if err == nil {
+				_, _, err = readHeader(conn) // never answers
+			}
+			ended <- err
+		}
+	}()
+	c := Dial(path)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	_, err = c.Info(ctx)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	if <-ended == nil {
+		t.Error("the connection was used again")
+	}
+}

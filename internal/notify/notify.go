@@ -1,0 +1,232 @@
+// Package notify is the office of notices (通知): it takes mails from the outbox, where
+// they were put in the transaction of the change they tell of, and sends them.
+//
+// It owns which facts a mail may name, when a failed mail is tried again, and the
+// record that it left. It does not own the words (i18n), the wire (mail), or why there
+// is something to tell (ra, ca).
+package notify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"inkan/internal/mail"
+	"inkan/internal/pki"
+	"inkan/internal/store"
+)
+
+// Sender hands one mail to the relay; *mail.Sender is one.
+type Sender interface {
+	Send(ctx context.Context, m mail.Message) error
+}
+
+// Config is what the office is made of.
+type Config struct {
+	DB     *store.DB
+	Sender Sender
+	Text   func(lang, key string, args map[string]any) string
+	// HelpDesk is what mails say about whom to call: a number and its hours, one line.
+	// "": the one of the letter.
+	HelpDesk string
+	Now      func() time.Time
+	Log      *slog.Logger
+}
+
+// Service is the office.
+type Service struct{ Config }
+
+// New makes the office.
+func New(c Config) *Service { return &Service{c} }
+
+// facts are the kinds of mail and what each may name. A fact that is not here stops
+// the mail: whoever puts a reference ID into an outbox row finds it unsent (threats
+// RS10, CO9).
+var facts = map[string][]string{
+	"downloaded": {"HolderCode", "Terminal", "At", "Source"},
+	"revoked":    {"HolderCode", "Terminal", "At", "Reason"},
+}
+
+// waits are the pauses after each failed attempt. After the last one the mail is given
+// up: two and a half days is longer than any weekend of a relay that people look after.
+var waits = []time.Duration{
+	time.Minute, 3 * time.Minute, 10 * time.Minute, 30 * time.Minute, 90 * time.Minute,
+	4 * time.Hour, 6 * time.Hour, 24 * time.Hour, 24 * time.Hour,
+}
+
+const (
+	batch = 50
+	hold  = 10 * time.Minute
+	// working is the part of the hold in which a batch is sent. What is left then
+	// is put back: after the hold another node would send it, too.
+	working = 8 * time.Minute
+)
+
+// never is the next attempt of a mail that was given up. The row stays, with its
+// failure, for the people who look after it.
+var never = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+
+var actor = pki.System("notify")
+
+// Drain sends what is due and says how many mails left. Mails that fail are no error
+// of Drain: they wait in the outbox. A mail leaves at most once, but for a process
+// that dies, or a database that is away, between the relay's yes and our record; both
+// copies then have one Message-ID.
+func (s *Service) Drain(ctx context.Context) (int, error) {
+	sent := 0
+	for {
+		var due []store.Message
+		err := s.DB.Update(ctx, func(tx *store.Tx) error {
+			var err error
+			due, err = tx.ClaimMessages(batch, hold)
+			return err
+		})
+		if err != nil {
+			return sent, fmt.Errorf("claim messages: %w", err)
+		}
+		if len(due) == 0 {
+			return sent, nil
+		}
+		claimed := s.Now()
+		for i, m := range due {
+			if ctx.Err() != nil || s.Now().Sub(claimed) > working {
+				return sent, errors.Join(ctx.Err(), s.putBack(ctx, due[i:]))
+			}
+			ok, err := s.send(ctx, m)
+			if err != nil {
+				return sent, errors.Join(err, s.putBack(ctx, due[i+1:]))
+			}
+			if ok {
+				sent++
+			}
+		}
+	}
+}
+
+// send sends one claimed message and records what became of it.
+func (s *Service) send(ctx context.Context, m store.Message) (bool, error) {
+	letter, err := s.compose(m)
+	if err == nil {
+		err = s.Sender.Send(ctx, letter)
+	}
+	// The mail has left or not; that is recorded also when the server is stopping.
+	record, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	if err == nil {
+		return true, s.finish(record, m)
+	}
+	return false, s.delay(record, m, err)
+}
+
+func (s *Service) finish(ctx context.Context, m store.Message) error {
+	err := s.DB.Update(ctx, func(tx *store.Tx) error {
+		_, _, err := tx.Audit(actor, "mail.sent", m.Request, map[string]any{"kind": m.Kind})
+		if err != nil {
+			return err
+		}
+		return tx.FinishMessage(m.ID)
+	})
+	if err != nil {
+		return fmt.Errorf("record that a mail left: %w", err)
+	}
+	return nil
+}
+
+// delay records a failure, and the end of trying where there is no hope.
+func (s *Service) delay(ctx context.Context, m store.Message, cause error) error {
+	code := 0
+	final := m.Attempts > len(waits)
+	refusal, ok := errors.AsType[*mail.Error](cause)
+	if ok {
+		code, final = refusal.Code, final || refusal.Permanent
+	}
+	final = final || errors.Is(cause, errUnsendable)
+	s.Log.Warn("mail did not leave", "request", m.Request, "kind", m.Kind, "attempt", m.Attempts, "code", code, "final", final)
+	err := s.DB.Update(ctx, func(tx *store.Tx) error {
+		if !final {
+			return tx.DelayMessage(m.ID, cause.Error(), tx.Now.Add(waits[max(m.Attempts, 1)-1]))
+		}
+		_, _, err := tx.Audit(actor, "mail.given_up", m.Request, map[string]any{"kind": m.Kind, "code": code})
+		if err != nil {
+			return err
+		}
+		return tx.DelayMessage(m.ID, cause.Error(), never)
+	})
+	if err != nil {
+		return fmt.Errorf("record that a mail did not leave: %w", err)
+	}
+	return nil
+}
+
+// putBack makes messages due again that were claimed and not tried.
+func (s *Service) putBack(ctx context.Context, rest []store.Message) error {
+	if len(rest) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	return s.DB.Update(ctx, func(tx *store.Tx) error {
+		for _, m := range rest {
+			err := tx.DelayMessage(m.ID, "", tx.Now)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// errUnsendable marks a message that no attempt can send.
+var errUnsendable = errors.New("message cannot be sent")
+
+// compose writes the mail of a message.
+func (s *Service) compose(m store.Message) (mail.Message, error) {
+	allowed, ok := facts[m.Kind]
+	if !ok {
+		return mail.Message{}, fmt.Errorf("%w: no such kind %q", errUnsendable, m.Kind)
+	}
+	if m.Address == "" {
+		return mail.Message{}, fmt.Errorf("%w: no address is known", errUnsendable)
+	}
+	args := map[string]any{}
+	for name, value := range m.Args {
+		if !slices.Contains(allowed, name) {
+			return mail.Message{}, fmt.Errorf("%w: a mail of kind %q does not name %q", errUnsendable, m.Kind, name)
+		}
+		args[name] = value
+	}
+	for _, name := range allowed {
+		_, given := args[name]
+		if !given {
+			return mail.Message{}, fmt.Errorf("%w: %q is missing", errUnsendable, name)
+		}
+	}
+	at, err := time.Parse(time.RFC3339, m.Args["At"])
+	if err != nil {
+		return mail.Message{}, fmt.Errorf("%w: time of the event: %v", errUnsendable, err)
+	}
+	args["At"] = at
+	stem := "mail." + m.Kind
+	if m.Kind == "revoked" {
+		_, err = pki.ParseReason(m.Args["Reason"])
+		if err != nil {
+			return mail.Message{}, fmt.Errorf("%w: %v", errUnsendable, err)
+		}
+		args["Reason"] = s.Text(m.Language, "mail.reason."+m.Args["Reason"], nil)
+		if m.Args["Reason"] == pki.CertificateHold.String() {
+			stem = "mail.suspended" // not the end: other words
+		}
+	}
+	args["HelpDesk"] = s.HelpDesk
+	if s.HelpDesk == "" {
+		args["HelpDesk"] = s.Text(m.Language, "mail.help_desk", nil)
+	}
+	return mail.Message{
+		To: m.Address, ID: m.ID,
+		Subject: s.Text(m.Language, stem+".subject", args),
+		Text:    s.Text(m.Language, stem+".body", args) + "\n" + s.Text(m.Language, "mail.foot", args) + "\n",
+	}, nil
+}

@@ -1,0 +1,132 @@
+package ops
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"inkan/internal/pki"
+	"inkan/internal/store"
+)
+
+// Statement is what an operator's key signs to prove a command: who, what, on which
+// content, when, once.
+type Statement struct {
+	Operator string    `json:"operator"`
+	Command  string    `json:"command"`
+	Content  string    `json:"content"`
+	At       time.Time `json:"at"`
+	Nonce    string    `json:"nonce"`
+}
+
+// statementLife is how old a statement may be.
+const statementLife = 2 * time.Minute
+
+// NewStatement drafts a statement.
+func (s *Service) NewStatement(operator, command, content string) Statement {
+	nonce := make([]byte, 16)
+	_, _ = rand.Read(nonce) // never fails; see crypto/rand
+	return Statement{Operator: operator, Command: command, Content: content, At: s.Now().UTC(), Nonce: hex.EncodeToString(nonce)}
+}
+
+func (st Statement) digest() [32]byte {
+	raw, err := json.Marshal(st)
+	if err != nil {
+		panic(err) // a struct of strings and a time always encodes
+	}
+	return sha256.Sum256(append([]byte("inkan/statement/v1\x00"), raw...))
+}
+
+// Sign signs a statement with an operator's key.
+func (st Statement) Sign(key crypto.Signer) ([]byte, error) {
+	d := st.digest()
+	return key.Sign(rand.Reader, d[:], crypto.SHA256)
+}
+
+// Prove turns a signed statement into an actor: the certificate is the operator's
+// (by its hash, not its name), neither of them is disabled, and the statement is
+// fresh and was never used. Errors are actor.unproved with a private cause, so that
+// nobody learns which part was wrong, or actor.replayed.
+func (s *Service) Prove(ctx context.Context, st Statement, certDER, signature []byte) (pki.Actor, error) {
+	unproved := pki.E(pki.Forbidden, "actor.unproved").With("Operator", st.Operator)
+	cert, err := x509.ParseCertificate(certDER)
+	if err != nil {
+		return pki.Actor{}, unproved.Because(err)
+	}
+	d := st.digest()
+	if !signed(cert.PublicKey, d[:], signature) {
+		return pki.Actor{}, unproved.Because(errors.New("signature does not match"))
+	}
+	age := s.Now().Sub(st.At)
+	if age > statementLife || age < -statementLife {
+		return pki.Actor{}, unproved.Because(fmt.Errorf("statement is %s old", age))
+	}
+	var a pki.Actor
+	err = s.DB.Update(ctx, func(tx *store.Tx) error {
+		o, err := tx.Operator(st.Operator)
+		if err != nil {
+			return unproved.Because(err)
+		}
+		c, err := tx.CertificateByHash(hashHex(certDER))
+		if err != nil {
+			return unproved.Because(err)
+		}
+		if !o.DisabledAt.IsZero() || c.SHA256 != o.CertSHA256 || !c.State(tx.Now).Usable() {
+			return unproved.Because(errors.New("operator or certificate is not in force"))
+		}
+		a = pki.Actor{ID: o.ID, Auth: pki.AuthKey, Roles: o.Roles}
+		_, _, err = tx.Audit(a, "operator.proved", o.ID, map[string]any{"statement": st, "signature": signature})
+		if err != nil {
+			return err
+		}
+		err = tx.UseStatement(st.Nonce, o.ID)
+		if errors.Is(err, pki.ErrConflict) {
+			return pki.E(pki.Forbidden, "actor.replayed")
+		}
+		return err
+	})
+	return a, err
+}
+
+func signed(public crypto.PublicKey, digest, signature []byte) bool {
+	switch k := public.(type) {
+	case *ecdsa.PublicKey:
+		return ecdsa.VerifyASN1(k, digest, signature)
+	case *rsa.PublicKey:
+		return rsa.VerifyPKCS1v15(k, crypto.SHA256, digest, signature) == nil
+	}
+	return false
+}
+
+// Assert accepts a bare name in a demo, and refuses it anywhere else. The audit says
+// auth=asserted.
+func (s *Service) Assert(ctx context.Context, id string) (pki.Actor, error) {
+	if !s.Asserted {
+		return pki.Actor{}, pki.E(pki.Forbidden, "actor.key_needed").With("Operator", id)
+	}
+	var o pki.Operator
+	err := s.DB.View(ctx, func(tx *store.Tx) error {
+		var err error
+		o, err = tx.Operator(id)
+		return err
+	})
+	if pki.ClassOf(err) == pki.NotFound {
+		return pki.Actor{}, pki.E(pki.NotFound, "operator.unknown").With("Operator", id)
+	}
+	if err != nil {
+		return pki.Actor{}, err
+	}
+	if !o.DisabledAt.IsZero() {
+		return pki.Actor{}, pki.E(pki.Forbidden, "actor.unproved").With("Operator", id)
+	}
+	return pki.Actor{ID: o.ID, Auth: pki.AuthAsserted, Roles: o.Roles}, nil
+}

@@ -1,0 +1,189 @@
+// Package ops is the operations' office (運用): operators, their roles and the proof
+// of who acts, API clients, and the audit tree's checkpoints.
+//
+// It owns who an actor is. It does not own what an actor may do to a request (ra) or
+// how the tree is kept (store).
+package ops
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"inkan/internal/pki"
+	"inkan/internal/store"
+)
+
+// CheckpointSigner is the signer process as the audit needs it.
+type CheckpointSigner interface {
+	SignCheckpoint(ctx context.Context, size int64, root []byte) ([]byte, error)
+}
+
+// Config is what the office is made of.
+type Config struct {
+	DB     *store.DB
+	Signer CheckpointSigner
+	// Asserted accepts a bare name as an actor. Only a demo's wiring sets it
+	// (threat CO1).
+	Asserted bool
+	Now      func() time.Time
+	Log      *slog.Logger
+}
+
+// Service is the office.
+type Service struct{ Config }
+
+// New makes the office.
+func New(c Config) *Service { return &Service{c} }
+
+// AddOperator makes an operator with a certificate of the Operations CA. by is the
+// administrator who adds, or the system at init.
+func (s *Service) AddOperator(ctx context.Context, by pki.Actor, o pki.Operator) error {
+	if by.Auth != pki.AuthSystem {
+		err := by.Need(pki.MayManage)
+		if err != nil {
+			return err
+		}
+	}
+	err := CheckOperator(o)
+	if err != nil {
+		return err
+	}
+	err = s.DB.Update(ctx, func(tx *store.Tx) error {
+		_, _, err := tx.Audit(by, "operator.added", o.ID, map[string]any{"name": o.Name, "roles": o.Roles, "certificate": o.CertSHA256})
+		if err != nil {
+			return err
+		}
+		return tx.AddOperator(o)
+	})
+	if errors.Is(err, pki.ErrConflict) {
+		return pki.E(pki.Conflict, "operator.exists").With("Operator", o.ID)
+	}
+	return err
+}
+
+// CheckOperator checks the form of an ID and that the roles exist and do not
+// conflict.
+func CheckOperator(o pki.Operator) error {
+	if o.ID == "" || len(o.ID) > 40 || strings.Trim(o.ID, "abcdefghijklmnopqrstuvwxyz0123456789-.") != "" {
+		return pki.E(pki.Invalid, "operator.id")
+	}
+	if len(o.Roles) == 0 {
+		return pki.E(pki.Invalid, "operator.roles")
+	}
+	for _, r := range o.Roles {
+		if !slices.Contains(pki.Roles(), r) || r == pki.RoleRA {
+			return pki.E(pki.Invalid, "operator.roles")
+		}
+	}
+	for _, pair := range pki.RoleConflicts() {
+		if slices.Contains(o.Roles, pair[0]) && slices.Contains(o.Roles, pair[1]) {
+			return pki.E(pki.Forbidden, "operator.role_conflict").With("Role", string(pair[0])).With("Other", string(pair[1]))
+		}
+	}
+	return nil
+}
+
+// Operators lists all operators.
+func (s *Service) Operators(ctx context.Context) ([]pki.Operator, error) {
+	var all []pki.Operator
+	err := s.DB.View(ctx, func(tx *store.Tx) error {
+		var err error
+		all, err = tx.Operators()
+		return err
+	})
+	return all, err
+}
+
+// DisableOperator ends an operator's powers at once.
+func (s *Service) DisableOperator(ctx context.Context, by pki.Actor, id string) error {
+	err := by.Need(pki.MayManage)
+	if err != nil {
+		return err
+	}
+	err = s.DB.Update(ctx, func(tx *store.Tx) error {
+		_, _, err := tx.Audit(by, "operator.disabled", id, nil)
+		if err != nil {
+			return err
+		}
+		return tx.DisableOperator(id)
+	})
+	if errors.Is(err, pki.ErrConflict) {
+		return pki.E(pki.NotFound, "operator.unknown").With("Operator", id)
+	}
+	return err
+}
+
+// AddAPIClient registers a program that acts for a vendor or a relying system.
+func (s *Service) AddAPIClient(ctx context.Context, by pki.Actor, c store.APIClient) error {
+	return s.DB.Update(ctx, func(tx *store.Tx) error {
+		_, _, err := tx.Audit(by, "client.added", c.ID, map[string]any{"name": c.Name, "role": c.Role, "certificate": c.CertSHA256})
+		if err != nil {
+			return err
+		}
+		return tx.AddAPIClient(c)
+	})
+}
+
+// Client identifies an API client by the certificate of its TLS connection: by the
+// certificate's hash, its status read now (threats RS1, RS8, CO2).
+func (s *Service) Client(ctx context.Context, certDER []byte) (store.APIClient, error) {
+	unknown := pki.E(pki.Forbidden, "client.unknown")
+	var c store.APIClient
+	err := s.DB.View(ctx, func(tx *store.Tx) error {
+		var err error
+		c, err = tx.APIClientByHash(hashHex(certDER))
+		if err != nil {
+			return err
+		}
+		cert, err := tx.CertificateByHash(c.CertSHA256)
+		if err != nil {
+			return err
+		}
+		if !c.Disabled.IsZero() || !cert.State(tx.Now).Usable() {
+			return unknown
+		}
+		return nil
+	})
+	if errors.Is(err, pki.ErrNotFound) {
+		return c, unknown
+	}
+	return c, err
+}
+
+// Checkpoint signs the present audit tree when it has grown since the last one.
+func (s *Service) Checkpoint(ctx context.Context) error {
+	var size, last int64
+	var root [32]byte
+	err := s.DB.View(ctx, func(tx *store.Tx) error {
+		n, h, err := tx.AuditTree()
+		if err != nil {
+			return err
+		}
+		size, root = n, h
+		c, err := tx.LastCheckpoint()
+		if errors.Is(err, pki.ErrNotFound) {
+			return nil
+		}
+		last = c.Size
+		return err
+	})
+	if err != nil || size == last {
+		return err
+	}
+	note, err := s.Signer.SignCheckpoint(ctx, size, root[:])
+	if err != nil {
+		return err
+	}
+	return s.DB.Update(ctx, func(tx *store.Tx) error { return tx.SaveCheckpoint(note) })
+}
+
+func hashHex(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,176 @@
+package pki
+
+import (
+	"slices"
+	"time"
+)
+
+// Role is a set of permissions of an operator or an API client.
+type Role string
+
+// The roles.
+const (
+	RoleIntake   Role = "intake"   // 受付: enters, corrects and checks requests
+	RoleApprover Role = "approver" // 承認: checks and approves
+	RoleLetters  Role = "letters"  // 発送: prints and dispatches letters
+	RoleOfficer  Role = "officer"  // 失効: revokes
+	RoleAdmin    Role = "admin"    // 管理: operators, grants
+	RoleAuditor  Role = "auditor"  // 監査: reads the audit tree
+	RoleRA       Role = "ra"       // API client: issues under a grant
+)
+
+// Roles lists all roles.
+func Roles() []Role {
+	return []Role{RoleIntake, RoleApprover, RoleLetters, RoleOfficer, RoleAdmin, RoleAuditor, RoleRA}
+}
+
+// RoleConflicts are pairs that one operator never holds together: who approves
+// never sees the letters' secrets (threat AP5). The database holds the same table
+// and refuses the contrary by a trigger.
+func RoleConflicts() [][2]Role {
+	return [][2]Role{{RoleApprover, RoleLetters}, {RoleIntake, RoleLetters}}
+}
+
+// Permission names one act.
+type Permission string
+
+// The permissions.
+const (
+	MayReadRequests  Permission = "request.read"
+	MaySubmit        Permission = "request.submit"
+	MayCheck         Permission = "request.check"
+	MayApprove       Permission = "request.approve"
+	MayReject        Permission = "request.reject"
+	MayCancel        Permission = "request.cancel"
+	MayReadReference Permission = "letter.reference"
+	MayDispatch      Permission = "letter.dispatch"
+	MayRevoke        Permission = "certificate.revoke"
+	MayManage        Permission = "operator.manage"
+	MayGrant         Permission = "grant.make"
+	MayReadAudit     Permission = "audit.read"
+	MayIssueByGrant  Permission = "api.issue"
+)
+
+// permitted is the whole of authorisation: what is not here is refused.
+var permitted = map[Role][]Permission{
+	RoleIntake:   {MayReadRequests, MaySubmit, MayCheck, MayCancel},
+	RoleApprover: {MayReadRequests, MayCheck, MayApprove, MayReject, MayGrant},
+	RoleLetters:  {MayReadRequests, MayReadReference, MayDispatch},
+	RoleOfficer:  {MayReadRequests, MayRevoke},
+	RoleAdmin:    {MayReadRequests, MayManage, MayGrant},
+	RoleAuditor:  {MayReadRequests, MayReadAudit},
+	RoleRA:       {MayIssueByGrant},
+}
+
+// Operator is a person of the office (担当者).
+type Operator struct {
+	ID         string
+	Name       string
+	Roles      []Role
+	CertSHA256 string // of the operator's certificate, hex
+	CreatedAt  time.Time
+	DisabledAt time.Time
+}
+
+// Auth says how an actor proved who it is.
+type Auth string
+
+// The ways of proof.
+const (
+	AuthKey      Auth = "key"      // signed with the operator's key (--key)
+	AuthTLS      Auth = "tls"      // client certificate of a TLS connection
+	AuthAsserted Auth = "asserted" // a bare name; a demo only
+	AuthSystem   Auth = "system"   // our own jobs
+	AuthHolder   Auth = "holder"   // the letter's IDs or the holder's certificate
+	AuthNone     Auth = "none"     // anybody on the network
+)
+
+// Actor is who acts: the name in every audit record.
+type Actor struct {
+	ID    string
+	Auth  Auth
+	Roles []Role
+}
+
+// System is the actor of our own jobs.
+func System(job string) Actor { return Actor{ID: "system/" + job, Auth: AuthSystem} }
+
+// May says whether one of the actor's roles permits the act.
+func (a Actor) May(p Permission) bool {
+	for _, role := range a.Roles {
+		if slices.Contains(permitted[role], p) {
+			return true
+		}
+	}
+	return false
+}
+
+// Need gives a *Error of class Forbidden (actor.forbidden) when the act is not
+// permitted.
+func (a Actor) Need(p Permission) error {
+	if a.May(p) {
+		return nil
+	}
+	return E(Forbidden, "actor.forbidden").With("Permission", string(p))
+}
+
+// SecondPerson is invariant 8: no single proved person can bring a certificate
+// into being. It answers what an approval by the actor would mean for a request
+// with these earlier persons (who entered, checked or edited it).
+func SecondPerson(r Request, editors []string, actor Actor) error {
+	earlier := append([]string{r.EnteredBy, r.CheckedBy}, editors...)
+	if slices.Contains(earlier, actor.ID) {
+		return E(Forbidden, "request.same_person")
+	}
+	if r.EnteredBy == "" && r.CheckedBy == "" {
+		return E(Conflict, "request.unchecked")
+	}
+	return nil
+}
+
+// Grant is a standing approval of two persons under which an API client issues
+// (一括承認枠, threat AP12).
+type Grant struct {
+	ID          string
+	ClientID    string
+	Kinds       []HolderKind // empty: every kind
+	Prefectures []string     // romaji; empty: every prefecture
+	PerDay      int
+	Total       int
+	Used        int
+	UsedToday   int
+	Today       string // the day in Japan that UsedToday counts, "2006-01-02"
+	EndsAt      time.Time
+	MadeBy      string
+	ApprovedBy  string // another person; "" until then, and the grant allows nothing
+	RevokedAt   time.Time
+}
+
+// MaxGrantDays bounds how long a grant may stand.
+const MaxGrantDays = 90
+
+// Allows says whether one more certificate for the holder is within the grant.
+func (g Grant) Allows(h Holder, now time.Time) error {
+	exhausted := E(Forbidden, "grant.exhausted")
+	used := g.UsedToday
+	if g.Today != Day(now).Format("2006-01-02") {
+		used = 0
+	}
+	switch {
+	case g.ApprovedBy == "" || g.ApprovedBy == g.MadeBy:
+		return exhausted.With("Limit", "approval")
+	case !g.RevokedAt.IsZero():
+		return exhausted.With("Limit", "revoked")
+	case !now.Before(g.EndsAt):
+		return exhausted.With("Limit", "end")
+	case len(g.Kinds) > 0 && !slices.Contains(g.Kinds, h.Kind):
+		return exhausted.With("Limit", "kind")
+	case len(g.Prefectures) > 0 && !slices.Contains(g.Prefectures, h.Prefecture()):
+		return exhausted.With("Limit", "prefecture")
+	case g.Used >= g.Total:
+		return exhausted.With("Limit", "total")
+	case used >= g.PerDay:
+		return exhausted.With("Limit", "day")
+	}
+	return nil
+}

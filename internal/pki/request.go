@@ -1,0 +1,244 @@
+package pki
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"net/mail"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Source says where a request came from. A source without a proved person (site,
+// import, API, agent) needs two persons: one checks, another approves.
+type Source string
+
+// The sources of a request.
+const (
+	FromSite     Source = "site"     // 発行申請サイト /p/rcr
+	FromOperator Source = "operator" // entered by an operator
+	FromImport   Source = "import"   // 一括登録
+	FromAPI      Source = "api"      // an API client, under a grant
+	FromAgent    Source = "agent"    // renewal by the tray program
+)
+
+// RequestKind says what is asked for.
+type RequestKind string
+
+// The kinds of a request.
+const (
+	NewIssue RequestKind = "new"     // 新規発行
+	Renewal  RequestKind = "renewal" // 更新
+	Reissue  RequestKind = "reissue" // 再発行
+)
+
+// RequestState is the state of a request (申請の状態).
+type RequestState string
+
+// The states; see docs/ARCHITECTURE.md for the picture.
+const (
+	Received   RequestState = "received"   // 受付
+	Reviewing  RequestState = "reviewing"  // 審査中
+	Approved   RequestState = "approved"   // 承認
+	Generating RequestState = "generating" // 鍵生成中
+	Issuing    RequestState = "issuing"    // 発行要求中
+	Issued     RequestState = "issued"     // 発行済み
+	Returned   RequestState = "returned"   // 差戻し
+	Rejected   RequestState = "rejected"   // 却下
+	Cancelled  RequestState = "cancelled"  // 取消
+	Failed     RequestState = "failed"     // retried by itself
+)
+
+// RequestEvent is what happens to a request.
+type RequestEvent string
+
+// The events.
+const (
+	EventCheck    RequestEvent = "check"
+	EventApprove  RequestEvent = "approve"
+	EventReturn   RequestEvent = "return"
+	EventCorrect  RequestEvent = "correct"
+	EventReject   RequestEvent = "reject"
+	EventCancel   RequestEvent = "cancel"
+	EventGenerate RequestEvent = "generate"
+	EventIntend   RequestEvent = "intend"
+	EventIssue    RequestEvent = "issue"
+	EventFail     RequestEvent = "fail"
+)
+
+var requestNext = map[RequestState]map[RequestEvent]RequestState{
+	Received:   {EventCheck: Reviewing, EventApprove: Approved, EventReturn: Returned, EventReject: Rejected, EventCancel: Cancelled},
+	Reviewing:  {EventApprove: Approved, EventReturn: Returned, EventReject: Rejected, EventCancel: Cancelled},
+	Returned:   {EventCorrect: Received, EventReject: Rejected, EventCancel: Cancelled},
+	Approved:   {EventGenerate: Generating, EventCancel: Cancelled},
+	Generating: {EventIntend: Issuing, EventFail: Failed},
+	Issuing:    {EventIssue: Issued, EventFail: Failed},
+	Issued:     {EventCancel: Cancelled}, // until the first download; the certificate is revoked with it
+	Failed:     {EventGenerate: Generating, EventCancel: Cancelled},
+}
+
+// Next gives the state after an event, or a *Error of class Conflict with code
+// request.state that names the present state.
+func (s RequestState) Next(event RequestEvent) (RequestState, error) {
+	next, ok := requestNext[s][event]
+	if !ok {
+		return s, E(Conflict, "request.state").With("State", string(s)).With("Event", string(event))
+	}
+	return next, nil
+}
+
+// Application is what an applicant types (発行申請): the content that an approval
+// is bound to.
+type Application struct {
+	Holder           Holder
+	TerminalName     string // 端末名称
+	Email            string
+	MaintenanceEmail string // optional second contact, for reminders only
+	Department       string // 担当部署名
+	Phone            string
+	PaymentMethod    int    // 1 deducted from payments (default), 2 by invoice
+	CSR              []byte // DER; nil where the CA makes the key (認証局鍵生成)
+}
+
+// Hash is the SHA-256 of the canonical content, in hex. An approval names it, so
+// that nobody approves what was changed after it was shown (threat AP7).
+func (a Application) Hash() string {
+	canonical, err := json.Marshal(a)
+	if err != nil {
+		panic(err) // a struct of strings and bytes always encodes
+	}
+	sum := sha256.Sum256(canonical)
+	return hex.EncodeToString(sum[:])
+}
+
+// Limits of typed fields, in runes.
+const (
+	MaxTerminalName = 40
+	MaxDepartment   = 60
+	MaxEmail        = 254
+)
+
+// Validate checks every typed field and gives the first *Error of class Invalid. A
+// person's application needs an e-mail address; an API client answers for its holders
+// and is asked for none.
+func (a Application) Validate(from Source) error {
+	parsed, err := ParseHolder(a.Holder.Kind, a.Holder.Code)
+	if err != nil {
+		return err
+	}
+	if parsed != a.Holder {
+		return E(Invalid, "holder.code_digits").With("Digits", len(parsed.Code))
+	}
+	err = checkText("terminal", a.TerminalName, MaxTerminalName, true)
+	if err != nil {
+		return err
+	}
+	err = checkText("department", a.Department, MaxDepartment, false)
+	if err != nil {
+		return err
+	}
+	if a.Email == "" && from != FromAPI {
+		return E(Invalid, "email.missing")
+	}
+	if a.Email != "" && !validEmail(a.Email) || a.MaintenanceEmail != "" && !validEmail(a.MaintenanceEmail) {
+		return E(Invalid, "email.form")
+	}
+	if strings.Trim(a.Phone, "0123456789-+()") != "" || len(a.Phone) > 20 {
+		return E(Invalid, "phone.form")
+	}
+	if a.PaymentMethod != 1 && a.PaymentMethod != 2 {
+		return E(Invalid, "payment.method")
+	}
+	return nil
+}
+
+func validEmail(s string) bool {
+	if len(s) > MaxEmail || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return false
+	}
+	addr, err := mail.ParseAddress(s)
+	return err == nil && addr.Address == s && addr.Name == ""
+}
+
+// checkText refuses what a reviewer could not see as it is: controls, format and
+// private characters, blanks at the ends (threat AP8).
+func checkText(field, s string, limit int, required bool) error {
+	switch {
+	case s == "" && required:
+		return E(Invalid, field+".missing")
+	case !utf8.ValidString(s), strings.TrimSpace(s) != s, strings.ContainsFunc(s, unseen):
+		return E(Invalid, field+".letters")
+	case utf8.RuneCountInString(s) > limit:
+		return E(Invalid, field+".long").With("Limit", limit)
+	}
+	return nil
+}
+
+func unseen(r rune) bool {
+	return r == utf8.RuneError || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co, unicode.Cs, unicode.Zl, unicode.Zp, unicode.Variation_Selector) || !unicode.IsPrint(r) && r != '\u3000'
+}
+
+// Request is one wish for one certificate (申請).
+type Request struct {
+	ID          string // リクエスト ID
+	Kind        RequestKind
+	Source      Source
+	State       RequestState
+	Application Application
+	ContentHash string // Application.Hash() as stored
+	EnteredBy   string // operator ID; "" where no operator entered it
+	CheckedBy   string
+	ApprovedBy  string
+	GrantID     string // the grant under which an API client acted
+	ClientID    string // the API client; scopes IdempotencyKey
+	Idempotency string // idempotency key of the client
+	BodyHash    string // SHA-256 of the client's canonical body, hex
+	Profile     string // certificate profile
+	KeyType     KeyType
+	Predecessor string // serial of the certificate that is renewed
+	Serial      string // hex; "" until issued
+	Failure     string // why the last attempt failed, for operators
+	ReceivedAt  time.Time
+	ApprovedAt  time.Time // zero until then, like every time below
+	IssuedAt    time.Time
+	NotBefore   time.Time // wanted start of validity; zero: the second of issue. Only a demo's samples set it
+	Dispatched  time.Time // 差出: the letter left; the IDs work from now on
+	Downloads   time.Time // download deadline
+	FetchedAt   time.Time // first download
+	Installed   time.Time // first seen in TLS
+	Language    string    // of mails: "ja" or "en"
+}
+
+// NeedsKey says whether the CA makes the holder's key.
+func (r Request) NeedsKey() bool { return len(r.Application.CSR) == 0 }
+
+// KeyType names an algorithm and size of a key.
+type KeyType string
+
+// The key types.
+const (
+	RSA2048 KeyType = "rsa-2048"
+	RSA3072 KeyType = "rsa-3072"
+	RSA4096 KeyType = "rsa-4096"
+	P256    KeyType = "p-256"
+	P384    KeyType = "p-384"
+)
+
+// KeyTypes lists all of them.
+func KeyTypes() []KeyType { return []KeyType{RSA2048, RSA3072, RSA4096, P256, P384} }
+
+// UsableUntil is the last second at which a key of the type may be in use:
+// CRYPTREC LS-0003 ends 112-bit strength with 2030 and 128-bit strength with 2040.
+func (k KeyType) UsableUntil() time.Time {
+	switch k {
+	case RSA2048:
+		return time.Date(2030, 12, 31, 23, 59, 59, 0, JST)
+	case RSA3072, RSA4096, P256:
+		return time.Date(2040, 12, 31, 23, 59, 59, 0, JST)
+	case P384:
+		return time.Date(2050, 12, 31, 23, 59, 59, 0, JST)
+	}
+	return time.Time{}
+}

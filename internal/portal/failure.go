@@ -1,0 +1,97 @@
+package portal
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"inkan/internal/i18n"
+	"inkan/internal/webkit"
+)
+
+// three is the card of a failure: what happened, what to do, whom to call.
+type three struct {
+	Failure *drawn
+	Help    HelpDesk
+}
+
+// drawn is a failure as templates need it.
+type drawn struct {
+	Code   string
+	Args   map[string]any
+	Spoken string // the look-up code in its groups
+	Tone   string // bad, care or tell: colour, shape and urgency
+}
+
+// tones are the codes that are no mistake of the person.
+var tones = map[string]string{
+	"pickup.slow": "care", "pickup.not_issued": "tell", "pickup.not_dispatched": "care", "pickup.busy": "care",
+	"pickup.csr": "tell", "pickup.suspended": "care", "pickup.key_destroyed": "tell",
+	"ticket.over": "tell", "ticket.foreign": "care", "internal": "care",
+}
+
+func (p *Portal) three(f webkit.Failure) three {
+	d := &drawn{Code: f.Code, Args: spoken(f.Args), Spoken: webkit.SpokenLookup(f.Lookup), Tone: tones[f.Code]}
+	if d.Tone == "" {
+		d.Tone = "bad"
+	}
+	if !i18n.Has("error." + d.Code + ".title") {
+		d.Code, d.Tone = "internal", "care" // no words of its own for this site
+	}
+	return three{Failure: d, Help: p.Help}
+}
+
+// spoken rounds times of waiting up to the minute that is said: "until 14:05" must
+// not be heard twenty seconds too early.
+func spoken(args map[string]any) map[string]any {
+	out := make(map[string]any, len(args))
+	for k, v := range args {
+		until, ok := v.(time.Time)
+		if ok && k == "Until" {
+			v = until.Add(time.Minute - time.Nanosecond).Truncate(time.Minute)
+		}
+		out[k] = v
+	}
+	return out
+}
+
+type failureData struct {
+	three
+	Heading string
+	Again   bool // offer the form
+}
+
+// drawFailure is the page of any failure that has no page of its own.
+func (p *Portal) drawFailure(w http.ResponseWriter, r *http.Request, f webkit.Failure) error {
+	card := p.three(f)
+	download := strings.HasPrefix(r.URL.Path, "/p/rcd")
+	data := failureData{three: card, Again: download, Heading: i18n.Text(f.Lang, "rcd.title", nil)}
+	if !download {
+		data.Heading = i18n.Text(f.Lang, "site.name", nil)
+	}
+	title := i18n.Text(f.Lang, "error."+card.Failure.Code+".title", card.Failure.Args)
+	body, err := p.pages.Render(f.Lang, "failure", p.page(title, screenOf(f.Code), true, data))
+	if err != nil {
+		return err
+	}
+	webkit.WriteHTML(w, f.Status, body)
+	return nil
+}
+
+// screens are the 画面番号 of failures; the help desk's list has the same.
+var screens = map[string]string{
+	"pickup.wrong_ids": "RCD-1E", "pickup.slow": "RCD-1L", "pickup.pin_form": "RCD-1P", "pickup.pin_differs": "RCD-1Q",
+	"pickup.busy": "RCD-1B", "pickup.not_issued": "RCD-3A", "pickup.not_dispatched": "RCD-3B", "pickup.deadline": "RCD-3C",
+	"pickup.cancelled": "RCD-3D", "pickup.rejected": "RCD-3E", "pickup.revoked": "RCD-3F", "pickup.suspended": "RCD-3G",
+	"pickup.expired": "RCD-3H", "pickup.key_destroyed": "RCD-3I", "pickup.csr": "RCD-3J",
+	"ticket.unknown": "RCD-4A", "ticket.foreign": "RCD-4B", "ticket.over": "RCD-4C",
+	"not_found": "ERR-404", "http.foreign_site": "ERR-1", "http.too_large": "ERR-2", "http.form": "ERR-3",
+}
+
+func screenOf(code string) string {
+	screen, ok := screens[code]
+	if !ok {
+		return "ERR-0"
+	}
+	return screen
+}

@@ -1,0 +1,178 @@
+// Package portal is the site of the holders (利用者): the start page and the download
+// site /p/rcd, on which the person with a letter (電子証明書発行通知書) fetches a
+// certificate file. It works without JavaScript, in many tabs, with double clicks,
+// back and reload.
+//
+// It owns pages, form fields, budgets against guessing and what a browser is told
+// apart by. It does not own who may fetch what (ra), nor words (i18n).
+package portal
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"inkan/internal/i18n"
+	"inkan/internal/pki"
+	"inkan/internal/ra"
+	"inkan/internal/webkit"
+)
+
+//go:embed pages/*.html
+var pageFiles embed.FS
+
+// Pickups is the part of the registration authority that this site needs.
+type Pickups interface {
+	PreparePickup(ctx context.Context, in ra.PickupInput) (ticket pki.Secret, err error)
+	PickupPage(ctx context.Context, ticket pki.Secret, cookieHash [32]byte) (ra.PickupView, error)
+	PickupFile(ctx context.Context, ticket pki.Secret, cookieHash [32]byte) (name string, file []byte, err error)
+}
+
+// HelpDesk is whom to call. Without a phone number, pages point at the letter.
+type HelpDesk struct {
+	Phone string            // as it is shown: 0120-000-000
+	Free  bool              // the call costs nothing
+	Hours map[string]string // by language
+}
+
+// Dial is the number for a tel: link.
+func (h HelpDesk) Dial() string {
+	return strings.Map(func(r rune) rune {
+		if strings.ContainsRune("+0123456789", r) {
+			return r
+		}
+		return -1
+	}, h.Phone)
+}
+
+// Authority is a CA certificate that the start page offers.
+type Authority struct {
+	Name string
+	URL  string
+}
+
+// Config is what the site is made of.
+type Config struct {
+	Hosts       []string // exact values of Host, see webkit.Zone
+	Help        HelpDesk
+	Authorities []Authority
+	Demo        bool // red banner on every page (threat PL1)
+	HSTS        bool
+
+	// Floor is the least time an answer to typed IDs takes, so that its time says
+	// nothing (threat DL4). Zero means 150 ms, negative means none.
+	Floor time.Duration
+	// SharedSources are networks in which many institutions share one address; they
+	// have a larger budget together (threat DL3).
+	SharedSources []netip.Prefix
+
+	Now func() time.Time
+	Log *slog.Logger
+}
+
+// Portal is the site.
+type Portal struct {
+	Config
+	pickups Pickups
+	pages   *webkit.Pages
+	assets  *webkit.Assets
+	report  *webkit.Reporter
+	guard   *guard
+}
+
+// New makes the site. Every template is parsed and every page drawn once, so that a
+// mistake in one stops the start.
+func New(c Config, pickups Pickups) (*Portal, error) {
+	if c.Floor == 0 {
+		c.Floor = 150 * time.Millisecond
+	}
+	assets, err := webkit.LoadAssets()
+	if err != nil {
+		return nil, err
+	}
+	folder, err := fs.Sub(pageFiles, "pages")
+	if err != nil {
+		return nil, fmt.Errorf("open pages: %w", err)
+	}
+	pages, err := webkit.ParsePages(folder, assets)
+	if err != nil {
+		return nil, err
+	}
+	p := &Portal{Config: c, pickups: pickups, pages: pages, assets: assets, guard: newGuard(c.SharedSources, c.Now, c.Log)}
+	p.report = webkit.NewReporter(c.Log, p.drawFailure)
+	return p, p.drawAll()
+}
+
+func (p *Portal) drawAll() error {
+	for _, lang := range i18n.Languages {
+		for name, data := range map[string]any{
+			"start": p.start(), "form": blankForm(""), "done": doneData{},
+			"failure": failureData{Heading: "", three: three{Failure: &drawn{Code: "internal"}}},
+		} {
+			_, err := p.pages.Render(lang, name, p.page("", "", false, data))
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Handler is the whole site with its zone.
+func (p *Portal) Handler() http.Handler {
+	mux := http.NewServeMux()
+	p.Mount(mux)
+	stack := webkit.Stack{Zone: webkit.Zone{Name: "portal", Hosts: p.Hosts}, Report: p.report, HSTS: p.HSTS}
+	return stack.Wrap(mux)
+}
+
+// Mount lists the routes. They need the stack of Handler around them.
+func (p *Portal) Mount(mux *http.ServeMux) {
+	route := func(pattern string, h webkit.Handler) { mux.Handle(pattern, p.report.Handle(h)) }
+	route("GET /{$}", p.getStart)
+	route("GET /p/{$}", p.getStart)
+	route("GET /p/rcd", p.getForm)
+	route("POST /p/rcd", p.postForm)
+	route("GET /p/rcd/t/{ticket}", p.getDone)
+	route("GET /p/rcd/t/{ticket}/{file}", p.getFile)
+	route("GET "+webkit.AssetPath, p.assets.Serve)
+	route("/", webkit.NotFound)
+}
+
+// page is what the layout needs of every page.
+type page struct {
+	Title   string
+	Screen  string // 画面番号, told on the telephone
+	Problem bool
+	Demo    bool
+	Help    HelpDesk
+	Data    any
+}
+
+func (p *Portal) page(title, screen string, problem bool, data any) page {
+	return page{Title: title, Screen: screen, Problem: problem, Demo: p.Demo, Help: p.Help, Data: data}
+}
+
+func (p *Portal) send(w http.ResponseWriter, r *http.Request, status int, name string, data page) error {
+	body, err := p.pages.Render(webkit.Lang(r), name, data)
+	if err != nil {
+		return err
+	}
+	webkit.WriteHTML(w, status, body)
+	return nil
+}
+
+type startData struct{ Authorities []Authority }
+
+func (p *Portal) start() startData { return startData{p.Authorities} }
+
+func (p *Portal) getStart(w http.ResponseWriter, r *http.Request) error {
+	title := i18n.Text(webkit.Lang(r), "start.title", nil)
+	return p.send(w, r, http.StatusOK, "start", p.page(title, "HOME", false, p.start()))
+}

@@ -1,0 +1,238 @@
+package ra
+
+import (
+	"context"
+	"slices"
+
+	"inkan/internal/pki"
+	"inkan/internal/store"
+)
+
+// Approve is one person's yes to exactly the content whose hash is given ("" : the
+// content as it is now, for a command line that has just shown it). The first yes to
+// a request that no operator entered is the check (審査); the yes of a second person
+// approves it and starts the issue. Who entered, checked or edited it is refused
+// (invariant 8).
+func (s *Service) Approve(ctx context.Context, by pki.Actor, id, contentHash string) (pki.Request, error) {
+	r, err := change(ctx, s, func(tx *store.Tx) (pki.Request, error) { return s.approve(tx, by, id, contentHash) })
+	if err != nil || r.State != pki.Approved {
+		return r, err
+	}
+	issued, err := s.Issuer.Issue(ctx, r.ID)
+	if pki.ClassOf(err) == pki.Busy || pki.ClassOf(err) == pki.Internal && err != nil {
+		// The approval stands; the background worker carries it on.
+		s.Log.Warn("approved; issue goes on in the background", "request", r.ID, "err", err)
+		return r, nil
+	}
+	return issued, err
+}
+
+func (s *Service) approve(tx *store.Tx, by pki.Actor, id, contentHash string) (pki.Request, error) {
+	r, err := seen(tx, id, contentHash)
+	if err != nil {
+		return r, err
+	}
+	if r.EnteredBy == "" && r.CheckedBy == "" {
+		err = by.Need(pki.MayCheck)
+		if err != nil {
+			return r, err
+		}
+		editors, err := tx.Editors(id)
+		if err != nil {
+			return r, err
+		}
+		if slices.Contains(editors, by.ID) {
+			return r, pki.E(pki.Forbidden, "request.same_person")
+		}
+		err = step(tx, by, &r, pki.EventCheck, store.RequestChange{CheckedBy: by.ID}, nil)
+		r.CheckedBy = by.ID
+		return r, err
+	}
+	err = by.Need(pki.MayApprove)
+	if err != nil {
+		return r, err
+	}
+	editors, err := tx.Editors(id)
+	if err != nil {
+		return r, err
+	}
+	err = pki.SecondPerson(r, editors, by)
+	if err != nil {
+		return r, err
+	}
+	err = step(tx, by, &r, pki.EventApprove, store.RequestChange{ApprovedBy: by.ID, ApprovedAt: tx.Now}, nil)
+	r.ApprovedBy, r.ApprovedAt = by.ID, tx.Now
+	return r, err
+}
+
+// seen reads a request and refuses when its content is no longer what was shown.
+func seen(tx *store.Tx, id, contentHash string) (pki.Request, error) {
+	r, err := tx.Request(id)
+	if err != nil {
+		return r, unknownRequest(err, id)
+	}
+	if contentHash != "" && contentHash != r.ContentHash || r.Application.Hash() != r.ContentHash {
+		return r, pki.E(pki.Conflict, "request.changed").With("RequestID", id)
+	}
+	return r, nil
+}
+
+// Correct replaces the typed content of a received or returned request. The editor
+// is excluded from approving it, and an earlier check falls away (threats AP6, AP7).
+func (s *Service) Correct(ctx context.Context, by pki.Actor, id, contentHash string, a pki.Application) (pki.Request, error) {
+	err := by.Need(pki.MaySubmit)
+	if err != nil {
+		return pki.Request{}, err
+	}
+	return change(ctx, s, func(tx *store.Tx) (pki.Request, error) {
+		r, err := seen(tx, id, contentHash)
+		if err != nil {
+			return r, err
+		}
+		next := pki.Received
+		if r.State == pki.Returned {
+			next, err = r.State.Next(pki.EventCorrect)
+		} else if r.State != pki.Received && r.State != pki.Reviewing {
+			_, err = r.State.Next(pki.EventCorrect)
+		}
+		if err != nil {
+			return r, err
+		}
+		a.Holder, a.CSR = r.Application.Holder, r.Application.CSR // another institution is another request
+		err = a.Validate(r.Source)
+		if err != nil {
+			return r, err
+		}
+		_, _, err = tx.Audit(by, "request.corrected", id, map[string]any{"before": r.ContentHash, "content": a.Hash()})
+		if err != nil {
+			return r, err
+		}
+		err = tx.AddEditor(id, by.ID)
+		if err != nil {
+			return r, err
+		}
+		err = tx.ChangeContent(r, next, a)
+		if err != nil {
+			return r, err
+		}
+		return tx.Request(id)
+	})
+}
+
+// Return sends a request back for correction (差戻し).
+func (s *Service) Return(ctx context.Context, by pki.Actor, id, why string) (pki.Request, error) {
+	return s.end(ctx, by, pki.MayCheck, id, pki.EventReturn, why)
+}
+
+// Reject refuses a request for good (却下).
+func (s *Service) Reject(ctx context.Context, by pki.Actor, id, why string) (pki.Request, error) {
+	return s.end(ctx, by, pki.MayReject, id, pki.EventReject, why)
+}
+
+// Cancel withdraws a request (取消). After the issue it is possible until the first
+// download: the certificate is revoked and its key destroyed in the same
+// transaction, so that a request made twice by mistake leaves nothing behind.
+func (s *Service) Cancel(ctx context.Context, by pki.Actor, id, why string) (pki.Request, error) {
+	return s.end(ctx, by, pki.MayCancel, id, pki.EventCancel, why)
+}
+
+func (s *Service) end(ctx context.Context, by pki.Actor, need pki.Permission, id string, event pki.RequestEvent, why string) (pki.Request, error) {
+	err := by.Need(need)
+	if err != nil {
+		return pki.Request{}, err
+	}
+	return change(ctx, s, func(tx *store.Tx) (pki.Request, error) {
+		r, err := tx.Request(id)
+		if err != nil {
+			return r, unknownRequest(err, id)
+		}
+		wasIssued := r.State == pki.Issued
+		if wasIssued && !r.FetchedAt.IsZero() {
+			return r, pki.E(pki.Conflict, "request.fetched").With("RequestID", id)
+		}
+		err = step(tx, by, &r, event, store.RequestChange{}, map[string]any{"why": why})
+		if err != nil || !wasIssued {
+			return r, err
+		}
+		c, err := tx.Certificate(r.Serial)
+		if err != nil {
+			return r, err
+		}
+		if c.RevokedAt.IsZero() {
+			err = s.Issuer.RevokeIn(tx, by, c, pki.CessationOfOperation, "request cancelled")
+		}
+		return r, err
+	})
+}
+
+// Dispatch records that the letter left (差出): from now on its IDs work and nobody
+// in the office can read the reference ID any more (threats LE3, LE4).
+func (s *Service) Dispatch(ctx context.Context, by pki.Actor, id string) (pki.Request, error) {
+	err := by.Need(pki.MayDispatch)
+	if err != nil {
+		return pki.Request{}, err
+	}
+	return change(ctx, s, func(tx *store.Tx) (pki.Request, error) {
+		_, _, err := tx.Audit(by, "letter.dispatched", id, nil)
+		if err != nil {
+			return pki.Request{}, err
+		}
+		err = tx.MarkDispatched(id)
+		if err != nil {
+			return pki.Request{}, err
+		}
+		return tx.Request(id)
+	})
+}
+
+// Revoke revokes a certificate (失効) at an officer's decision.
+func (s *Service) Revoke(ctx context.Context, by pki.Actor, serial string, reason pki.Reason, why string) (pki.Certificate, error) {
+	err := by.Need(pki.MayRevoke)
+	if err != nil {
+		return pki.Certificate{}, err
+	}
+	n, err := pki.ParseSerial(serial)
+	if err != nil {
+		return pki.Certificate{}, err
+	}
+	return change(ctx, s, func(tx *store.Tx) (pki.Certificate, error) {
+		c, err := tx.Certificate(pki.SerialHex(n))
+		if pki.ClassOf(err) == pki.NotFound {
+			return c, pki.E(pki.NotFound, "certificate.unknown").With("Serial", serial)
+		}
+		if err != nil {
+			return c, err
+		}
+		err = s.Issuer.RevokeIn(tx, by, c, reason, why)
+		if err != nil {
+			return c, err
+		}
+		return tx.Certificate(c.Serial)
+	})
+}
+
+// Certificates lists certificates.
+func (s *Service) Certificates(ctx context.Context, by pki.Actor, f store.CertificateFilter) ([]pki.Certificate, error) {
+	err := by.Need(pki.MayReadRequests)
+	if err != nil {
+		return nil, err
+	}
+	return read(ctx, s, func(tx *store.Tx) ([]pki.Certificate, error) { return tx.Certificates(f) })
+}
+
+// Certificate reads one certificate by serial.
+func (s *Service) Certificate(ctx context.Context, by pki.Actor, serial string) (pki.Certificate, error) {
+	err := by.Need(pki.MayReadRequests)
+	if err != nil {
+		return pki.Certificate{}, err
+	}
+	n, err := pki.ParseSerial(serial)
+	if err != nil {
+		return pki.Certificate{}, err
+	}
+	c, err := read(ctx, s, func(tx *store.Tx) (pki.Certificate, error) { return tx.Certificate(pki.SerialHex(n)) })
+	if pki.ClassOf(err) == pki.NotFound {
+		return c, pki.E(pki.NotFound, "certificate.unknown").With("Serial", serial)
+	}
+	return c, err
+}

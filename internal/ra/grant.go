@@ -1,0 +1,141 @@
+package ra
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"time"
+
+	"inkan/internal/issuance"
+	"inkan/internal/pki"
+	"inkan/internal/store"
+)
+
+// APIRequest is one call of POST /api/v1/certificates.
+type APIRequest struct {
+	Application    pki.Application // with CSR (DER)
+	IdempotencyKey string
+	BodyHash       string // SHA-256 of the canonical body, hex
+}
+
+// IssueByGrant issues for an API client under a standing approval of two persons
+// (一括承認枠, threats AP12 and AP13). The same client with the same key gets the same
+// certificate; with another body it is refused.
+func (s *Service) IssueByGrant(ctx context.Context, client store.APIClient, in APIRequest) (pki.Request, error) {
+	by := pki.Actor{ID: "api/" + client.ID, Auth: pki.AuthTLS, Roles: []pki.Role{client.Role}}
+	err := by.Need(pki.MayIssueByGrant)
+	if err != nil {
+		return pki.Request{}, err
+	}
+	if in.IdempotencyKey == "" || len(in.IdempotencyKey) > 100 {
+		return pki.Request{}, pki.E(pki.Invalid, "idempotency.form")
+	}
+	_, err = issuance.ParseCSR(in.Application.CSR)
+	if err != nil {
+		return pki.Request{}, err
+	}
+	var r pki.Request
+	for {
+		r, err = change(ctx, s, func(tx *store.Tx) (pki.Request, error) { return s.enterByGrant(tx, by, client, in) })
+		if !errors.Is(err, pki.ErrConflict) {
+			break
+		}
+	}
+	if err != nil {
+		return r, err
+	}
+	return s.Issuer.Issue(ctx, r.ID)
+}
+
+func (s *Service) enterByGrant(tx *store.Tx, by pki.Actor, client store.APIClient, in APIRequest) (pki.Request, error) {
+	earlier, err := tx.RequestByIdempotency(client.ID, in.IdempotencyKey)
+	if err == nil {
+		if earlier.BodyHash != in.BodyHash {
+			return earlier, pki.E(pki.Conflict, "idempotency.body")
+		}
+		return earlier, nil
+	}
+	if !errors.Is(err, pki.ErrNotFound) {
+		return pki.Request{}, err
+	}
+	grants, err := tx.GrantsOf(client.ID)
+	if err != nil {
+		return pki.Request{}, err
+	}
+	refusal := error(pki.E(pki.Forbidden, "grant.none"))
+	for _, g := range grants {
+		refusal = g.Allows(in.Application.Holder, tx.Now)
+		if refusal != nil {
+			continue
+		}
+		r := pki.Request{Kind: pki.NewIssue, Source: pki.FromAPI, State: pki.Approved, Application: in.Application,
+			Profile: "holder", KeyType: s.KeyType, GrantID: g.ID, ClientID: client.ID,
+			Idempotency: in.IdempotencyKey, BodyHash: in.BodyHash, ApprovedAt: tx.Now}
+		err = enter(tx, by, &r)
+		if err != nil {
+			return r, err
+		}
+		return r, tx.UseGrant(g)
+	}
+	return pki.Request{}, refusal
+}
+
+// MakeGrant drafts a standing approval; it allows nothing until ApproveGrant by
+// another person.
+func (s *Service) MakeGrant(ctx context.Context, by pki.Actor, g pki.Grant) (pki.Grant, error) {
+	err := by.Need(pki.MayGrant)
+	if err != nil {
+		return g, err
+	}
+	return change(ctx, s, func(tx *store.Tx) (pki.Grant, error) {
+		if g.EndsAt.After(tx.Now.AddDate(0, 0, pki.MaxGrantDays)) || !g.EndsAt.After(tx.Now) || g.PerDay < 1 || g.Total < 1 {
+			return g, pki.E(pki.Invalid, "grant.limits").With("Days", pki.MaxGrantDays)
+		}
+		id := make([]byte, 8)
+		_, _ = rand.Read(id) // never fails; see crypto/rand
+		g.ID, g.MadeBy = hex.EncodeToString(id), by.ID
+		_, _, err := tx.Audit(by, "grant.made", g.ID, map[string]any{"client": g.ClientID, "kinds": g.Kinds,
+			"prefectures": g.Prefectures, "perDay": g.PerDay, "total": g.Total, "ends": g.EndsAt.Format(time.RFC3339)})
+		if err != nil {
+			return g, err
+		}
+		return g, tx.AddGrant(g)
+	})
+}
+
+// ApproveGrant is the second person's yes.
+func (s *Service) ApproveGrant(ctx context.Context, by pki.Actor, id string) error {
+	return s.onGrant(ctx, by, id, "grant.approved", func(tx *store.Tx, g pki.Grant) error {
+		if g.MadeBy == by.ID {
+			return pki.E(pki.Forbidden, "grant.same_person")
+		}
+		return tx.ApproveGrant(id, by.ID)
+	})
+}
+
+// RevokeGrant ends a grant at once.
+func (s *Service) RevokeGrant(ctx context.Context, by pki.Actor, id string) error {
+	return s.onGrant(ctx, by, id, "grant.revoked", func(tx *store.Tx, _ pki.Grant) error { return tx.RevokeGrant(id) })
+}
+
+func (s *Service) onGrant(ctx context.Context, by pki.Actor, id, kind string, do func(tx *store.Tx, g pki.Grant) error) error {
+	err := by.Need(pki.MayGrant)
+	if err != nil {
+		return err
+	}
+	return s.DB.Update(ctx, func(tx *store.Tx) error {
+		g, err := tx.Grant(id)
+		if pki.ClassOf(err) == pki.NotFound {
+			return pki.E(pki.NotFound, "grant.unknown")
+		}
+		if err != nil {
+			return err
+		}
+		_, _, err = tx.Audit(by, kind, id, nil)
+		if err != nil {
+			return err
+		}
+		return do(tx, g)
+	})
+}

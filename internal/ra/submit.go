@@ -1,0 +1,135 @@
+package ra
+
+import (
+	"context"
+	"time"
+
+	"inkan/internal/pki"
+	"inkan/internal/store"
+)
+
+// Submission is what a person or a program hands in.
+type Submission struct {
+	Application pki.Application
+	Source      pki.Source
+	Language    string // of mails: "ja" (default) or "en"
+	// NotBefore begins a demo's sample in the past; the signer of a live instance
+	// refuses it.
+	NotBefore time.Time
+}
+
+// Submit receives an application (発行申請). From an operator, entering counts as the
+// first of the two persons; from the site or an import nobody has looked at it yet.
+func (s *Service) Submit(ctx context.Context, by pki.Actor, in Submission) (pki.Request, error) {
+	r := pki.Request{Kind: pki.NewIssue, Source: in.Source, State: pki.Received, Application: in.Application,
+		Profile: "holder", KeyType: s.KeyType, Language: in.Language, NotBefore: in.NotBefore}
+	if in.Source == pki.FromOperator {
+		err := by.Need(pki.MaySubmit)
+		if err != nil {
+			return r, err
+		}
+		r.EnteredBy = by.ID
+	}
+	return change(ctx, s, func(tx *store.Tx) (pki.Request, error) {
+		err := enter(tx, by, &r)
+		return r, err
+	})
+}
+
+// enter checks and stores a new request and its audit record.
+func enter(tx *store.Tx, by pki.Actor, r *pki.Request) error {
+	if r.Application.PaymentMethod == 0 {
+		r.Application.PaymentMethod = 1
+	}
+	if r.Language == "" {
+		r.Language = "ja"
+	}
+	err := r.Application.Validate(r.Source)
+	if err != nil {
+		return err
+	}
+	r.ContentHash = r.Application.Hash()
+	r.ReceivedAt = tx.Now
+	r.ID, err = tx.NextRequestID()
+	if err != nil {
+		return err
+	}
+	_, _, err = tx.Audit(by, "request."+string(r.State), r.ID, map[string]any{
+		"holderKind": r.Application.Holder.Kind, "holderCode": r.Application.Holder.Code,
+		"terminal": r.Application.TerminalName, "source": r.Source, "content": r.ContentHash, "grant": r.GrantID,
+	})
+	if err != nil {
+		return err
+	}
+	return tx.AddRequest(*r)
+}
+
+// List lists requests.
+func (s *Service) List(ctx context.Context, by pki.Actor, f store.RequestFilter) ([]pki.Request, error) {
+	err := by.Need(pki.MayReadRequests)
+	if err != nil {
+		return nil, err
+	}
+	return read(ctx, s, func(tx *store.Tx) ([]pki.Request, error) { return tx.Requests(f) })
+}
+
+// Detail is a request with what belongs to it.
+type Detail struct {
+	Request     pki.Request
+	Certificate *pki.Certificate
+	// ReferenceID is there only for the role letters, and only until dispatch.
+	ReferenceID pki.Secret
+}
+
+// Show reads one request. Who holds the role letters also gets the reference ID
+// until the letter was dispatched; that it was read is audited (threat LE4).
+func (s *Service) Show(ctx context.Context, by pki.Actor, id string) (Detail, error) {
+	err := by.Need(pki.MayReadRequests)
+	if err != nil {
+		return Detail{}, err
+	}
+	var sealed []byte
+	d, err := read(ctx, s, func(tx *store.Tx) (Detail, error) {
+		var d Detail
+		var err error
+		d.Request, err = tx.Request(id)
+		if err != nil {
+			return d, unknownRequest(err, id)
+		}
+		if d.Request.Serial != "" {
+			c, err := tx.Certificate(d.Request.Serial)
+			if err != nil {
+				return d, err
+			}
+			d.Certificate = &c
+		}
+		if by.May(pki.MayReadReference) && d.Request.State == pki.Issued && d.Request.Dispatched.IsZero() {
+			ref, err := tx.Reference(id)
+			if pki.ClassOf(err) == pki.NotFound {
+				return d, nil // an API client's request has no letter
+			}
+			sealed = ref.Sealed
+			return d, err
+		}
+		return d, nil
+	})
+	if err != nil || len(sealed) == 0 {
+		return d, err
+	}
+	err = s.DB.Update(ctx, func(tx *store.Tx) error {
+		_, _, err := tx.Audit(by, "reference.read", id, nil)
+		return err
+	})
+	if err != nil {
+		return d, err
+	}
+	d.ReferenceID, err = s.Custody.OpenReference(ctx, id, sealed)
+	return d, err
+}
+
+func unknownRequest(err error, id string) error {
+	if pki.ClassOf(err) == pki.NotFound {
+		return pki.E(pki.NotFound, "request.unknown").With("RequestID", id)
+	}
+	return err
+}

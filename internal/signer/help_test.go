@@ -1,0 +1,219 @@
+package signer_test
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"crypto/x509"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"inkan/internal/issuance"
+	"inkan/internal/keystore"
+	"inkan/internal/pki"
+	"inkan/internal/signer"
+)
+
+var start = time.Date(2026, 11, 23, 1, 2, 3, 0, time.UTC)
+
+var config = issuance.Config{Country: "JP", Organization: "ReceiptOnline", PolicyOID: "1.3.6.1.4.1.99999.1.1", StatusURL: "http://127.0.0.1:8080"}
+
+// office is a signer's directory with its CAs, and a clock.
+type office struct {
+	t       testing.TB
+	dir     string
+	pass    pki.Secret
+	certs   map[string]*x509.Certificate
+	keys    map[string]crypto.Signer
+	issuers map[string]*issuance.Issuer // as the signer has them
+	edge    map[string]*issuance.Issuer // of an edge that may backdate
+	uid     int
+	rate    int
+	log     *syncBuffer
+
+	mu  sync.Mutex
+	now time.Time
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+func newOffice(t testing.TB, mode string) *office {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "signer") // short, as a socket's path must be
+	must(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	o := &office{
+		t: t, dir: filepath.Join(dir, "z4"), now: start, uid: os.Geteuid(), log: &syncBuffer{},
+		certs: map[string]*x509.Certificate{}, keys: map[string]crypto.Signer{},
+		issuers: map[string]*issuance.Issuer{}, edge: map[string]*issuance.Issuer{},
+	}
+	params := keystore.InitParams{Mode: mode, InstanceID: "test-1"}
+	if mode == keystore.ModeDemo {
+		params.WorkFactor = 4
+	}
+	o.pass, err = keystore.InitVault(o.dir, params)
+	must(t, err)
+	vault, err := keystore.OpenVault(o.dir, o.pass)
+	must(t, err)
+	_, loopback, err := net.ParseCIDR("127.0.0.0/8")
+	must(t, err)
+	backdating := config
+	backdating.Demo = true
+	for _, p := range []issuance.CAParams{
+		{ID: issuance.Root, CommonName: "Test Root CA"},
+		{ID: issuance.G1, CommonName: "Test Root CA - G1"},
+		{ID: issuance.Operations, CommonName: "Test Operations CA"},
+		{ID: issuance.TLS, CommonName: "Test Site Root CA", PermittedDNS: []string{"localhost"}, PermittedIPs: []*net.IPNet{loopback}},
+	} {
+		p.NotBefore = start.AddDate(-1, 0, 0)
+		p.Key, err = issuance.GenerateKey(pki.P256)
+		must(t, err)
+		if p.ID == issuance.G1 {
+			p.Parent, p.ParentKey = o.certs[issuance.Root], o.keys[issuance.Root]
+		}
+		o.certs[p.ID], err = issuance.NewCA(p, config)
+		must(t, err)
+		o.keys[p.ID] = p.Key
+		o.edge[p.ID], err = issuance.NewIssuer(p.ID, o.certs[p.ID], backdating)
+		must(t, err)
+		if p.ID == issuance.Root {
+			continue // off line
+		}
+		o.issuers[p.ID], err = issuance.NewIssuer(p.ID, o.certs[p.ID], config)
+		must(t, err)
+		must(t, vault.AddKey(p.ID, p.Key))
+	}
+	return o
+}
+
+func (o *office) clock() time.Time {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.now
+}
+
+func (o *office) advance(d time.Duration) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.now = o.now.Add(d)
+}
+
+func (o *office) config() signer.Config {
+	return signer.Config{
+		Dir: o.dir, Socket: filepath.Join(o.dir, "sock"), Passphrase: o.pass, Issuers: o.issuers,
+		Profiles: issuance.Profiles(config), EdgeUID: o.uid, RatePerMinute: o.rate, Now: o.clock,
+		Log: slog.New(slog.NewTextHandler(o.log, nil)),
+	}
+}
+
+// open starts a signer without a socket.
+func (o *office) open() *signer.Server {
+	o.t.Helper()
+	s, err := signer.New(o.config())
+	must(o.t, err)
+	o.t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// serve starts one with its socket; stop waits until it has ended.
+func (o *office) serve() (client *keystore.Client, stop func()) {
+	o.t.Helper()
+	s, err := signer.New(o.config())
+	must(o.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		err := <-done
+		if err != nil {
+			o.t.Errorf("serve: %v", err)
+		}
+	})
+	o.t.Cleanup(stop)
+	client = keystore.Dial(filepath.Join(o.dir, "sock"))
+	o.t.Cleanup(func() { _ = client.Close() })
+	waitFor(o.t, func() bool {
+		_, err := client.Info(context.Background())
+		return pki.CodeOf(err) != "signer.away" || o.uid != os.Geteuid()
+	})
+	return client, stop
+}
+
+func waitFor(t testing.TB, ready func() bool) {
+	t.Helper()
+	for range 500 {
+		if ready() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("it did not happen")
+}
+
+// request is a holder's certificate at the index.
+func (o *office) request(index int64) keystore.SignRequest {
+	o.t.Helper()
+	return o.prepare(issuance.ProfileHolder, index, o.clock(), issuance.NewSerial().Bytes())
+}
+
+func (o *office) prepare(profileID string, index int64, notBefore time.Time, serial []byte) keystore.SignRequest {
+	o.t.Helper()
+	key, err := issuance.GenerateKey(pki.P256)
+	must(o.t, err)
+	profile := issuance.Profiles(config)[profileID]
+	p := issuance.Params{Profile: profile, Serial: issuance.NewSerial().SetBytes(serial), NotBefore: notBefore, PublicKey: key.Public()}
+	switch profileID {
+	case issuance.ProfileHolder:
+		p.Holder = pki.Holder{Kind: pki.Medical, Code: "0110119153"}
+	case issuance.ProfileOperator:
+		p.CommonName = "Operator 1"
+	}
+	linted, err := o.edge[profile.Issuer].Prepare(p)
+	must(o.t, err)
+	leaf := sha256.Sum256(append([]byte("leaf"), byte(index)))
+	return keystore.SignRequest{Issuer: profile.Issuer, Profile: profileID, TBS: linted.TBS(), AuditIndex: index, AuditLeaf: leaf[:]}
+}
+
+func (o *office) crl(issuer string, number int64, at time.Time) []byte {
+	o.t.Helper()
+	entry := issuance.EncodeEntry(issuance.NewSerial(), at, pki.KeyCompromise)
+	tbs, err := o.edge[issuer].CRLTBS(number, at, at.Add(24*time.Hour), [][]byte{entry})
+	must(o.t, err)
+	return tbs
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantCode(t testing.TB, err error, code string) {
+	t.Helper()
+	if pki.CodeOf(err) != code {
+		t.Errorf("got %v, want code %s", err, code)
+	}
+}

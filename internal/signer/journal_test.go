@@ -1,0 +1,228 @@
+package signer_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"inkan/internal/issuance"
+	"inkan/internal/keystore"
+	"inkan/internal/pki"
+	"inkan/internal/signer"
+)
+
+func root(n int64) []byte { return fmt.Appendf(nil, "%032d", n) }
+
+// written is a journal with a start, three checkpoints and a certificate.
+func written(t *testing.T) (*office, []byte) {
+	t.Helper()
+	o := newOffice(t, keystore.ModeDemo)
+	s := o.open()
+	for n := range int64(3) {
+		_, err := s.SignCheckpoint(t.Context(), 10*(n+1), root(n))
+		must(t, err)
+	}
+	if r := one(t, s, o.request(1)); r.Code != "" {
+		t.Fatal(r.Code)
+	}
+	_, err := s.SignCheckpoint(t.Context(), 40, root(4))
+	must(t, err)
+	must(t, s.Close())
+	data, err := os.ReadFile(filepath.Join(o.dir, "journal"))
+	must(t, err)
+	return o, data
+}
+
+func TestJournalDamage(t *testing.T) {
+	edit := func(old, new string) func([]byte) []byte {
+		return func(b []byte) []byte { return bytes.Replace(b, []byte(old), []byte(new), 1) }
+	}
+	tests := []struct {
+		name   string
+		damage func(data []byte) []byte
+		code   string // "": opens
+		size   int64  // high-water then
+	}{
+		{"none", func(b []byte) []byte { return b }, "", 40},
+		{"half a line at the end", func(b []byte) []byte { return append(b, `{"at":1,"kind":"tr`...) }, "", 40},
+		{"last line cut", func(b []byte) []byte { return b[:len(b)-20] }, "", 30},
+		{"newline cut", func(b []byte) []byte { return b[:len(b)-1] }, "", 30},
+		{"zeros at the end", func(b []byte) []byte { return append(b, make([]byte, 200_000)...) }, "", 40},
+		{"a whole foreign line at the end", func(b []byte) []byte { return append(b, "{\"at\":1,\"kind\":\"tree\"}\n"...) }, "signer.journal", 0},
+		{"an empty line at the end", func(b []byte) []byte { return append(b, '\n') }, "signer.journal", 0},
+		{"zeros in the middle", func(b []byte) []byte { copy(b[len(b)/2:], make([]byte, 50)); return b }, "signer.journal", 0},
+		{"a long line in the middle", func(b []byte) []byte {
+			return append(bytes.Repeat([]byte{'x'}, 200_000), b...)
+		}, "signer.journal", 0},
+		{"high-water lowered", edit(`"size":30`, `"size":10`), "signer.journal", 0},
+		{"mode changed", edit(`"mode":"demo"`, `"mode":"live"`), "signer.journal", 0},
+		{"a line removed", func(b []byte) []byte {
+			lines := bytes.SplitAfter(b, []byte("\n"))
+			return bytes.Join(append(lines[:2:2], lines[3:]...), nil)
+		}, "signer.journal", 0},
+		{"two lines swapped", func(b []byte) []byte {
+			lines := bytes.SplitAfter(b, []byte("\n"))
+			lines[1], lines[2] = lines[2], lines[1]
+			return bytes.Join(lines, nil)
+		}, "signer.journal", 0},
+		{"another instance's", func([]byte) []byte { _, other := written(t); return other }, "signer.journal", 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			o, data := written(t)
+			path := filepath.Join(o.dir, "journal")
+			must(t, os.WriteFile(path, tt.damage(data), 0o600))
+			s, err := signer.New(o.config())
+			if tt.code != "" {
+				wantCode(t, err, tt.code)
+				return
+			}
+			must(t, err)
+			info, err := s.Info(t.Context())
+			must(t, err)
+			if info.HighWater.TreeSize != tt.size {
+				t.Errorf("high-water %d, want %d", info.HighWater.TreeSize, tt.size)
+			}
+			// It goes on, and what it wrote is whole.
+			_, err = s.SignCheckpoint(t.Context(), 41, root(5))
+			must(t, err)
+			must(t, s.Close())
+			o.open()
+		})
+	}
+}
+
+func TestJournalFile(t *testing.T) {
+	o, _ := written(t)
+	path := filepath.Join(o.dir, "journal")
+	must(t, os.Chmod(path, 0o640))
+	_, err := signer.New(o.config())
+	wantCode(t, err, "vault.mode")
+	must(t, os.Remove(path))
+	_, err = signer.New(o.config())
+	wantCode(t, err, "signer.journal_missing")
+}
+
+// The recent certificates survive a restart, and are forgotten after a day.
+func TestJournalRemembersSerials(t *testing.T) {
+	o := newOffice(t, keystore.ModeDemo)
+	s := o.open()
+	first := o.request(1)
+	if r := one(t, s, first); r.Code != "" {
+		t.Fatal(r.Code)
+	}
+	serial := serialOf(t, o, first)
+	must(t, s.Close())
+	s = o.open()
+	if r := one(t, s, o.prepare(issuance.ProfileHolder, 2, o.clock(), serial)); r.Code != "signer.serial" {
+		t.Errorf("code %q", r.Code)
+	}
+	if r := one(t, s, first); r.Code != "" {
+		t.Errorf("recovery was refused: %s", r.Code)
+	}
+	o.advance(25 * time.Hour)
+	if r := one(t, s, o.request(3)); r.Code != "" { // pushes the old ones out
+		t.Fatal(r.Code)
+	}
+	if r := one(t, s, o.prepare(issuance.ProfileHolder, 4, o.clock(), serial)); r.Code != "" {
+		t.Errorf("after a day: %q", r.Code)
+	}
+}
+
+// AU12: a full disk means no signature, and no lasting harm.
+func TestJournalDiskFull(t *testing.T) {
+	o := newOffice(t, keystore.ModeDemo)
+	s := o.open()
+	_, err := s.SignCheckpoint(t.Context(), 10, root(1))
+	must(t, err)
+	request := o.request(1)
+
+	var old unix.Rlimit
+	must(t, unix.Getrlimit(unix.RLIMIT_FSIZE, &old))
+	info, err := os.Stat(filepath.Join(o.dir, "journal"))
+	must(t, err)
+	must(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: uint64(info.Size()) + 10, Max: old.Max}))
+	results, signErr := s.SignIntents(t.Context(), []keystore.SignRequest{request})
+	_, treeErr := s.SignCheckpoint(t.Context(), 20, root(2))
+	must(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &old))
+
+	wantCode(t, signErr, "signer.journal_full")
+	wantCode(t, treeErr, "signer.journal_full")
+	if results != nil {
+		t.Errorf("results %+v", results)
+	}
+	if r := one(t, s, request); r.Code != "" {
+		t.Errorf("afterwards: %s", r.Code)
+	}
+	_, err = s.SignCheckpoint(t.Context(), 30, root(3))
+	must(t, err)
+	must(t, s.Close())
+	o.open()
+}
+
+const childDir = "INKAN_TEST_SIGNER_DIR"
+
+// TestChild is no test: it is the process that TestJournalKill kills. It signs
+// checkpoints and prints each size once the signature is there.
+func TestChild(t *testing.T) {
+	dir := os.Getenv(childDir)
+	if dir == "" {
+		t.Skip("only as a child")
+	}
+	pass, err := io.ReadAll(os.Stdin)
+	must(t, err)
+	s, err := signer.New(signer.Config{Dir: dir, Passphrase: pki.Secret(pass), Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	must(t, err)
+	info, err := s.Info(t.Context())
+	must(t, err)
+	for n := info.HighWater.TreeSize + 1; ; n++ {
+		_, err := s.SignCheckpoint(t.Context(), n, root(n))
+		must(t, err)
+		fmt.Printf("signed %d\n", n)
+	}
+}
+
+// Whatever left the signer before it was killed is in the journal afterwards.
+func TestJournalKill(t *testing.T) {
+	o := newOffice(t, keystore.ModeDemo)
+	for round := range 5 {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestChild$", "-test.v")
+		cmd.Env = append(os.Environ(), childDir+"="+o.dir)
+		cmd.Stdin = strings.NewReader(o.pass.Reveal())
+		out, err := cmd.StdoutPipe()
+		must(t, err)
+		must(t, cmd.Start())
+		var last int64
+		lines := bufio.NewScanner(out)
+		for lines.Scan() {
+			text, ok := strings.CutPrefix(lines.Text(), "signed ")
+			if !ok {
+				continue
+			}
+			last, err = strconv.ParseInt(text, 10, 64)
+			must(t, err)
+			if last%20 == int64(5+round) {
+				must(t, cmd.Process.Kill())
+			}
+		}
+		_ = cmd.Wait() // killed
+		s := o.open()
+		info, err := s.Info(t.Context())
+		must(t, err)
+		if info.HighWater.TreeSize < last || last == 0 {
+			t.Errorf("round %d: high-water %d, but %d was signed", round, info.HighWater.TreeSize, last)
+		}
+		must(t, s.Close())
+	}
+}

@@ -1,0 +1,242 @@
+package signer
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"inkan/internal/issuance"
+	"inkan/internal/keystore"
+	"inkan/internal/pki"
+)
+
+// Config is what a signer is started with.
+type Config struct {
+	Dir           string     // the vault, the journal, the lock
+	Socket        string     // unix socket
+	Passphrase    pki.Secret // of the vault
+	Issuers       map[string]*issuance.Issuer
+	Keys          map[string]string // issuer ID → key URI; missing: keystore.KeyURI of the ID
+	Profiles      map[string]issuance.Profile
+	EdgeUID       int // the one user who may connect
+	RatePerMinute int // signatures of the holder profile; 0: 600
+	Now           func() time.Time
+	Log           *slog.Logger
+}
+
+const (
+	defaultRate = 600
+	ownRate     = 600 // a minute, of each profile of our own certificates and of CRLs
+	maxConns    = 128
+	maxLarge    = 2 // CRLs in memory at once
+	limiterCRL  = "crl"
+)
+
+// Server is a signer. Its methods are the calls of the edge; they may also be used
+// without a socket.
+type Server struct {
+	cfg     Config
+	log     *slog.Logger
+	vault   *keystore.Vault
+	keys    map[string]crypto.Signer
+	lock    *os.File
+	journal *journal
+	refused atomic.Int64
+
+	mu       sync.Mutex // memory and limits; journal lines are added under it, in order
+	memory   *memory
+	limiters map[string]*limiter
+}
+
+var _ keystore.Service = (*Server)(nil)
+
+// New opens vault, journal and CA keys. A second signer on the same directory is
+// refused with signer.running. A Server that is not served must be closed.
+func New(cfg Config) (*Server, error) {
+	if cfg.Now == nil || cfg.Log == nil {
+		return nil, errors.New("signer needs a clock and a log")
+	}
+	if cfg.RatePerMinute == 0 {
+		cfg.RatePerMinute = defaultRate
+	}
+	vault, err := keystore.OpenVault(cfg.Dir, cfg.Passphrase)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := takeLock(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, log: cfg.Log, vault: vault, lock: lock, memory: newMemory(), keys: map[string]crypto.Signer{}}
+	s.cfg.Passphrase = "" // not needed any more
+	s.limiters = map[string]*limiter{limiterCRL: newLimiter(ownRate)}
+	for id := range cfg.Profiles {
+		rate := ownRate
+		if id == issuance.ProfileHolder {
+			rate = cfg.RatePerMinute
+		}
+		s.limiters[id] = newLimiter(rate)
+	}
+	err = s.open()
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Server) open() error {
+	for _, id := range slices.Sorted(maps.Keys(s.cfg.Issuers)) {
+		err := s.openKey(id)
+		if err != nil {
+			return fmt.Errorf("open key of %s: %w", id, err)
+		}
+	}
+	journal, err := openJournal(s.cfg.Dir, s.vault.JournalKey(), s.log, s.memory.apply)
+	if err != nil {
+		return err
+	}
+	s.journal = journal
+	// A key file that came back with a backup goes again (threat CK10).
+	err = s.vault.DestroyEpochs(s.memory.destroyed)
+	if err != nil {
+		return err
+	}
+	return s.journal.add(record{At: s.cfg.Now().Unix(), Kind: kindStart, Mode: s.vault.Mode()}).wait()
+}
+
+// openKey signs with the key of the certificate or not at all (threat CK6).
+func (s *Server) openKey(id string) error {
+	uri := s.cfg.Keys[id]
+	if uri == "" {
+		uri = keystore.KeyURI(id)
+	}
+	key, err := s.vault.OpenKey(uri)
+	if err != nil {
+		return err
+	}
+	public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
+	if !ok || !public.Equal(s.cfg.Issuers[id].Certificate().PublicKey) {
+		return pki.E(pki.Internal, "signer.key_differs").With("Issuer", id)
+	}
+	s.keys[id] = key
+	return nil
+}
+
+// Close gives journal and lock back. Serve does it by itself.
+func (s *Server) Close() error {
+	var err error
+	if s.journal != nil {
+		err = s.journal.close()
+	}
+	return errors.Join(err, s.lock.Close())
+}
+
+// Serve listens and answers until ctx ends; calls under way are finished then.
+func (s *Server) Serve(ctx context.Context) error {
+	l, err := listen(s.cfg.Socket, s.cfg.EdgeUID)
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	conns := newConnections()
+	stop := context.AfterFunc(ctx, func() {
+		_ = l.Close()
+		conns.drain()
+	})
+	defer stop()
+	err = s.accept(ctx, l, conns)
+	conns.wait()
+	_ = os.Remove(s.cfg.Socket)
+	return errors.Join(err, s.Close())
+}
+
+func (s *Server) accept(ctx context.Context, l *net.UnixListener, conns *connections) error {
+	large := make(chan struct{}, maxLarge)
+	slots := make(chan struct{}, maxConns)
+	for {
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
+		conn, err := l.AcceptUnix()
+		if ctx.Err() != nil {
+			if err == nil {
+				_ = conn.Close()
+			}
+			return nil
+		}
+		if err != nil {
+			_ = l.Close()
+			conns.drain()
+			return fmt.Errorf("accept call: %w", err)
+		}
+		conns.add(conn)
+		go func() {
+			s.serve(ctx, conn, large)
+			conns.remove(conn)
+			<-slots
+		}()
+	}
+}
+
+func (s *Server) serve(ctx context.Context, conn *net.UnixConn, large chan struct{}) {
+	uid, err := peerUID(conn)
+	if err != nil || uid != s.cfg.EdgeUID {
+		s.refused.Add(1)
+		s.log.ErrorContext(ctx, "signer refused a connection", "code", "signer.peer", "uid", uid, "error", err)
+		return
+	}
+	err = keystore.ServeConn(context.WithoutCancel(ctx), conn, s, large, s.log)
+	if err != nil { // a caller that gave up, or one that speaks something else
+		s.log.WarnContext(ctx, "signer connection ended", "error", err)
+	}
+}
+
+// connections are those open, so that they can be drained.
+type connections struct {
+	mu       sync.Mutex
+	open     map[*net.UnixConn]bool
+	draining bool
+	group    sync.WaitGroup
+}
+
+func newConnections() *connections { return &connections{open: map[*net.UnixConn]bool{}} }
+
+func (c *connections) add(conn *net.UnixConn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.group.Add(1)
+	c.open[conn] = true
+	if c.draining {
+		_ = conn.CloseRead()
+	}
+}
+
+func (c *connections) remove(conn *net.UnixConn) {
+	c.mu.Lock()
+	delete(c.open, conn)
+	c.mu.Unlock()
+	_ = conn.Close()
+	c.group.Done()
+}
+
+// drain ends the reading half: who rests sees the end, who works still answers.
+func (c *connections) drain() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.draining = true
+	for conn := range c.open {
+		_ = conn.CloseRead()
+	}
+}
+
+func (c *connections) wait() { c.group.Wait() }

@@ -1,0 +1,248 @@
+package store
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"inkan/internal/pki"
+)
+
+// KindErased is the kind of the record that says another record's body was erased;
+// its subject is that record's index.
+const KindErased = "audit.erased"
+
+// AuditRecord is one record of the audit tree.
+type AuditRecord struct {
+	Index   int64
+	At      time.Time
+	Actor   string
+	Auth    string
+	Kind    string
+	Subject string
+	Body    json.RawMessage // nil when erased
+	Erased  bool
+}
+
+// A record in the tree:
+//
+//	digest = SHA-256(salt ‖ body)          salt: 32 random bytes
+//	leaf   = SHA-256(header ‖ digest)      header: canonical JSON, see auditHeader
+//	tree   = RFC 6962 over the leaves (RecordHash(leaf))
+//
+// Salt and body can be erased; the digest says nothing about a body without its
+// salt (threat AU3). The header stays, so that an erased record still proves who
+// did what kind of thing to what and when: it must not hold personal data.
+type auditHeader struct {
+	Index   int64  `json:"index"`
+	At      int64  `json:"at"` // µs since 1970
+	Actor   string `json:"actor"`
+	Auth    string `json:"auth"`
+	Kind    string `json:"kind"`
+	Subject string `json:"subject"`
+}
+
+func (h auditHeader) bytes() []byte {
+	raw, err := json.Marshal(h)
+	if err != nil {
+		panic(fmt.Sprintf("store: marshal audit header: %v", err)) // numbers and strings: cannot be
+	}
+	return raw
+}
+
+func auditDigest(salt, body []byte) [32]byte {
+	return sha256.Sum256(append(append([]byte(nil), salt...), body...))
+}
+
+func auditLeaf(header []byte, digest []byte) [32]byte {
+	return sha256.Sum256(append(append([]byte(nil), header...), digest...))
+}
+
+// Audit appends a record to the tree, in this transaction. Index and leaf are final
+// if the transaction commits: the tree's row is locked before an Update begins, so
+// order of indexes is order of commits, without gaps. body is stored as JSON. The row
+// itself is written with those of the other closures, or before the next reading of
+// the tree.
+func (tx *Tx) Audit(actor pki.Actor, kind, subject string, body any) (int64, [32]byte, error) {
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return 0, [32]byte{}, tx.spoil(fmt.Errorf("encode audit body of %s: %w", kind, err))
+	}
+	err = tx.ready(nil)
+	if err != nil {
+		return 0, [32]byte{}, err
+	}
+	if tx.tree == nil {
+		return 0, [32]byte{}, tx.spoil(fmt.Errorf("audit %s outside of an update", kind))
+	}
+	h := auditHeader{
+		Index: tx.tree.size, At: micros(tx.Now),
+		Actor: plain(actor.ID), Auth: plain(string(actor.Auth)), Kind: plain(kind), Subject: plain(subject),
+	}
+	salt := make([]byte, 32)
+	_, _ = rand.Read(salt) // never fails; see crypto/rand
+	digest := auditDigest(salt, raw)
+	leaf := auditLeaf(h.bytes(), digest[:])
+	tx.tree.records = append(tx.tree.records, fullRecord{h, digest[:], leaf[:], salt, raw})
+	tx.tree.append(leaf)
+	return h.Index, leaf, nil
+}
+
+// plain drops what PostgreSQL would refuse in a TEXT and SQLite would not.
+func plain(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "")
+}
+
+// EraseAudit erases the body of a record and keeps its header and leaf; the act is
+// a record itself. pki.ErrNotFound where there is no such record, pki.ErrConflict
+// where it is erased already.
+func (tx *Tx) EraseAudit(by pki.Actor, index int64, why string) error {
+	r, err := tx.AuditRecord(index)
+	if err != nil {
+		return err
+	}
+	if r.Erased {
+		return pki.ErrConflict
+	}
+	// AuditRecord has written what was pending, so the row is there.
+	_, err = tx.exec(`UPDATE audit SET salt = NULL, body = NULL WHERE idx = $1`, index)
+	if err != nil {
+		return dbError("erase audit body", err)
+	}
+	_, _, err = tx.Audit(by, KindErased, strconv.FormatInt(index, 10), map[string]string{"why": why})
+	return err
+}
+
+// fullRecord is a row of audit.
+type fullRecord struct {
+	header                   auditHeader
+	digest, leaf, salt, body []byte
+}
+
+const fullColumns = `idx, at, actor, auth, kind, subject, digest, leaf, salt, body`
+
+func scanFull(row interface{ Scan(...any) error }) (fullRecord, error) {
+	var r fullRecord
+	h := &r.header
+	err := row.Scan(&h.Index, &h.At, &h.Actor, &h.Auth, &h.Kind, &h.Subject, &r.digest, &r.leaf, &r.salt, &r.body)
+	return r, err
+}
+
+// intact says whether the parts of a record give its leaf.
+func (r fullRecord) intact() bool {
+	leaf := auditLeaf(r.header.bytes(), r.digest)
+	if !bytes.Equal(leaf[:], r.leaf) {
+		return false
+	}
+	if r.salt == nil && r.body == nil {
+		return true
+	}
+	digest := auditDigest(r.salt, r.body)
+	return len(r.salt) == 32 && r.body != nil && bytes.Equal(digest[:], r.digest)
+}
+
+const auditColumns = `idx, at, actor, auth, kind, subject, body`
+
+func scanAudit(row interface{ Scan(...any) error }) (AuditRecord, error) {
+	var r AuditRecord
+	var at int64
+	err := row.Scan(&r.Index, &at, &r.Actor, &r.Auth, &r.Kind, &r.Subject, (*[]byte)(&r.Body))
+	r.At, r.Erased = fromMicros(at), r.Body == nil
+	return r, err
+}
+
+// AuditRecord reads one record; pki.ErrNotFound where there is none.
+func (tx *Tx) AuditRecord(index int64) (AuditRecord, error) {
+	err := tx.flushRecords()
+	if err != nil {
+		return AuditRecord{}, err
+	}
+	r, err := scanAudit(tx.queryRow(`SELECT `+auditColumns+` FROM audit WHERE idx = $1`, index))
+	return r, dbError("read audit record", err)
+}
+
+// AuditAfter is the change feed: the records after the one with the index, in
+// order, at most limit of them; -1 begins at the beginning. Who keeps the index of
+// the last record it saw misses none and sees none twice.
+func (tx *Tx) AuditAfter(index int64, limit int) ([]AuditRecord, error) {
+	err := tx.flushRecords()
+	if err != nil {
+		return nil, err
+	}
+	rows, err := tx.query(`SELECT `+auditColumns+` FROM audit WHERE idx > $1 ORDER BY idx LIMIT $2`, index, limit)
+	if err != nil {
+		return nil, dbError("read audit records", err)
+	}
+	return collect(rows, scanAudit)
+}
+
+// AuditAbout lists the records about a subject, oldest first.
+func (tx *Tx) AuditAbout(subject string, limit int) ([]AuditRecord, error) {
+	err := tx.flushRecords()
+	if err != nil {
+		return nil, err
+	}
+	rows, err := tx.query(`SELECT `+auditColumns+` FROM audit WHERE subject = $1 ORDER BY idx LIMIT $2`, subject, limit)
+	if err != nil {
+		return nil, dbError("read audit records", err)
+	}
+	return collect(rows, scanAudit)
+}
+
+// AuditTree gives size and root of the tree as this transaction sees it, its own
+// records included.
+func (tx *Tx) AuditTree() (int64, tlog.Hash, error) {
+	if tx.s == nil {
+		return 0, tlog.Hash{}, errOver
+	}
+	if tx.tree != nil {
+		return tx.tree.size, tx.tree.root(), nil
+	}
+	var root tlog.Hash
+	if copy(root[:], tx.root) != len(root) {
+		return 0, root, fmt.Errorf("read audit tree: root of %d bytes", len(tx.root))
+	}
+	return tx.size, root, nil
+}
+
+// storedHashes reads nodes of the tree: leaves from their records, the rest from
+// audit_hash. It is a tlog.HashReader.
+func (tx *Tx) storedHashes(indexes []int64) ([]tlog.Hash, error) {
+	err := tx.flushRecords()
+	if err != nil {
+		return nil, err
+	}
+	err = tx.flushNodes()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]tlog.Hash, len(indexes))
+	for i, index := range indexes {
+		level, n := tlog.SplitStoredHashIndex(index)
+		var hash []byte
+		var err error
+		if level == 0 {
+			err = tx.queryRow(`SELECT leaf FROM audit WHERE idx = $1`, n).Scan(&hash)
+		} else {
+			err = tx.queryRow(`SELECT hash FROM audit_hash WHERE idx = $1`, index).Scan(&hash)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read node %d of level %d: %w", n, level, err)
+		}
+		if len(hash) != tlog.HashSize {
+			return nil, fmt.Errorf("node %d of level %d has %d bytes", n, level, len(hash))
+		}
+		out[i] = tlog.Hash(hash)
+		if level == 0 {
+			out[i] = tlog.RecordHash(hash)
+		}
+	}
+	return out, nil
+}

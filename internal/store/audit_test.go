@@ -1,0 +1,439 @@
+package store_test
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"inkan/internal/pki"
+	"inkan/internal/store"
+	"inkan/internal/store/storetest"
+)
+
+func goexit() { runtime.Goexit() }
+
+var signingKey, verifierKey = func() (string, string) {
+	skey, vkey, err := note.GenerateKey(rand.Reader, "inkan/test")
+	if err != nil {
+		panic(err)
+	}
+	return skey, vkey
+}()
+
+func sign(t testing.TB, c store.Checkpoint) []byte {
+	t.Helper()
+	s, err := note.NewSigner(signingKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := note.Sign(&note.Note{Text: c.Text()}, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed
+}
+
+// checkpoint signs and saves the tree as it is.
+func checkpoint(t testing.TB, db *store.DB) store.Checkpoint {
+	t.Helper()
+	c := store.Checkpoint{Origin: "inkan/test"}
+	err := db.Update(t.Context(), func(tx *store.Tx) error {
+		var err error
+		c.Size, c.Root, err = tx.AuditTree()
+		if err != nil {
+			return err
+		}
+		return tx.SaveCheckpoint(sign(t, c))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func appendRecords(t testing.TB, db *store.DB, n int) {
+	t.Helper()
+	err := db.Update(t.Context(), func(tx *store.Tx) error {
+		for i := range n {
+			_, _, err := tx.Audit(actor, "thing.made", fmt.Sprint("s", i), map[string]any{"i": i, "name": "鍵"})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func verify(t testing.TB, db *store.DB) store.Report {
+	t.Helper()
+	r, err := db.VerifyAudit(t.Context(), verifierKey, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func verifyClean(t testing.TB, db *store.DB, checkpoints int) store.Report {
+	t.Helper()
+	r := verify(t, db)
+	if !r.OK() || r.Checkpoints != checkpoints {
+		t.Errorf("verify: %+v, want clean with %d checkpoints", r, checkpoints)
+	}
+	return r
+}
+
+func TestAuditTreeIsTlogs(t *testing.T) {
+	storetest.Run(t, func(t *testing.T, db *store.DB) {
+		var hashes []tlog.Hash // a tree by tlog alone
+		reader := tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
+			var out []tlog.Hash
+			for _, i := range indexes {
+				out = append(out, hashes[i])
+			}
+			return out, nil
+		})
+		var n int64
+		for batch := range 12 {
+			err := db.Update(t.Context(), func(tx *store.Tx) error {
+				for range batch {
+					index, leaf, err := tx.Audit(actor, "k", "s", batch)
+					if err != nil {
+						return err
+					}
+					if index != n {
+						t.Errorf("index %d, want %d", index, n)
+					}
+					stored, err := tlog.StoredHashes(n, leaf[:], reader)
+					if err != nil {
+						return err
+					}
+					hashes = append(hashes, stored...)
+					n++
+				}
+				size, root, err := tx.AuditTree()
+				if err != nil {
+					return err
+				}
+				want, err := tlog.TreeHash(n, reader)
+				if size != n || root != want {
+					t.Errorf("batch %d: size %d root %v, want %d %v", batch, size, root, n, want)
+				}
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkpoint(t, db)
+			err = db.View(t.Context(), func(tx *store.Tx) error {
+				size, root, err := tx.AuditTree()
+				if err != nil {
+					return err
+				}
+				again, err := tx.TreeHash(size)
+				if err == nil && (size != n || again != root) {
+					t.Errorf("stored: size %d root %v, from nodes %v", size, root, again)
+				}
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		verifyClean(t, db, 12) // sizes 0, 1, 3, 6, …
+	})
+}
+
+func TestProofs(t *testing.T) {
+	storetest.Run(t, func(t *testing.T, db *store.DB) {
+		appendRecords(t, db, 5)
+		_, err := db.ProveAudit(t.Context(), 2)
+		if pki.CodeOf(err) != "audit.no_checkpoint" {
+			t.Errorf("without checkpoint: %v", err)
+		}
+		older := checkpoint(t, db)
+		appendRecords(t, db, 8)
+		newer := checkpoint(t, db)
+		appendRecords(t, db, 1)
+		_, err = db.ProveAudit(t.Context(), 13)
+		if pki.CodeOf(err) != "audit.no_checkpoint" {
+			t.Errorf("behind the checkpoint: %v", err)
+		}
+		_, err = db.ProveAudit(t.Context(), 14)
+		if !errors.Is(err, pki.ErrNotFound) {
+			t.Errorf("no such record: %v", err)
+		}
+		err = db.Update(t.Context(), func(tx *store.Tx) error { return tx.EraseAudit(actor, 3, "retention") })
+		if err != nil {
+			t.Fatal(err)
+		}
+		for index := range int64(13) {
+			p, err := db.ProveAudit(t.Context(), index)
+			if err != nil {
+				t.Fatal(err)
+			}
+			raw, err := json.Marshal(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var q store.Proof // what a third party has
+			err = json.Unmarshal(raw, &q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := q.Check(verifierKey)
+			if err != nil || r.Index != index || r.Actor != actor.ID || r.Erased != (index == 3) || r.Erased != (r.Body == nil) {
+				t.Errorf("proof of %d: %+v, %v", index, r, err)
+			}
+			for name, spoil := range map[string]func(*store.Proof){
+				"header":     func(p *store.Proof) { p.Header = strings.Replace(p.Header, actor.ID, "op-2", 1) },
+				"index":      func(p *store.Proof) { p.Index++ },
+				"body":       func(p *store.Proof) { p.Body = append(slices.Clone(p.Body), ' ') },
+				"digest":     func(p *store.Proof) { p.Digest = make([]byte, 32) },
+				"path":       func(p *store.Proof) { p.Path = p.Path[1:] },
+				"checkpoint": func(p *store.Proof) { p.Checkpoint = strings.Replace(p.Checkpoint, "\n13\n", "\n14\n", 1) },
+				"format":     func(p *store.Proof) { p.Format = "" },
+			} {
+				bad := q
+				spoil(&bad)
+				_, err = bad.Check(verifierKey)
+				if pki.CodeOf(err) != "audit.proof" {
+					t.Errorf("proof of %d with another %s: %v", index, name, err)
+				}
+			}
+		}
+		err = db.View(t.Context(), func(tx *store.Tx) error {
+			p, err := tx.ProveConsistency(older.Size, newer.Size)
+			if err != nil {
+				return err
+			}
+			return tlog.CheckTree(p, newer.Size, newer.Root, older.Size, older.Root)
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestEraseKeepsTheProof(t *testing.T) {
+	storetest.Run(t, func(t *testing.T, db *store.DB) {
+		appendRecords(t, db, 7)
+		erase := func(index int64) error {
+			return db.Update(t.Context(), func(tx *store.Tx) error { return tx.EraseAudit(actor, index, "retention") })
+		}
+		checkpoint(t, db)
+		err := erase(4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err = erase(4); !errors.Is(err, pki.ErrConflict) {
+			t.Errorf("twice: %v", err)
+		}
+		if err = erase(99); !errors.Is(err, pki.ErrNotFound) {
+			t.Errorf("no such record: %v", err)
+		}
+		checkpoint(t, db)
+		r := verifyClean(t, db, 2)
+		if r.Erased != 1 || r.Size != 8 || r.Protected != 8 {
+			t.Errorf("report %+v", r)
+		}
+		err = db.View(t.Context(), func(tx *store.Tx) error {
+			a, err := tx.AuditRecord(4)
+			if err == nil && (!a.Erased || a.Body != nil || a.Subject != "s4") {
+				t.Errorf("record %+v", a)
+			}
+			about, err2 := tx.AuditAbout("4", 10)
+			if len(about) != 1 || about[0].Kind != store.KindErased || about[0].Actor != actor.ID || !strings.Contains(string(about[0].Body), "retention") {
+				t.Errorf("record of the erasure: %+v", about)
+			}
+			return errors.Join(err, err2)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestSaveCheckpointRefusesOtherTrees(t *testing.T) {
+	storetest.Run(t, func(t *testing.T, db *store.DB) {
+		appendRecords(t, db, 3)
+		good := checkpoint(t, db)
+		appendRecords(t, db, 3)
+		for name, c := range map[string]store.Checkpoint{
+			"larger":       {Origin: "o", Size: 7, Root: good.Root},
+			"same size":    {Origin: "o", Size: 6, Root: good.Root},
+			"smaller size": {Origin: "o", Size: 2, Root: good.Root},
+		} {
+			err := db.Update(t.Context(), func(tx *store.Tx) error { return tx.SaveCheckpoint(sign(t, c)) })
+			if pki.CodeOf(err) != "audit.checkpoint_differs" {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		err := db.Update(t.Context(), func(tx *store.Tx) error { return tx.SaveCheckpoint(sign(t, good)) })
+		if err != nil {
+			t.Errorf("again: %v", err)
+		}
+		for _, text := range []string{"", "a\n1\n", "a\n01\n" + strings.Repeat("A", 43) + "=\n", "a\n-1\nAAAA\n", "a\n1\nAAAA\n", strings.Repeat("a", 1<<17)} {
+			_, err := store.ParseCheckpoint(text)
+			if pki.CodeOf(err) != "audit.checkpoint" {
+				t.Errorf("%.20q: %v", text, err)
+			}
+		}
+	})
+}
+
+// Threat ST7: who follows the feed reads exactly what was committed, in order.
+func TestFeedIsGapFreeAndInOrder(t *testing.T) {
+	for _, engine := range storetest.Engines {
+		t.Run(engine, func(t *testing.T) {
+			dsn := storetest.Migrated(t, engine)
+			dbs := []*store.DB{storetest.Open(t, dsn, nil), storetest.Open(t, dsn, nil)}
+			const writers, each = 50, 8
+			type key struct {
+				index int64
+				leaf  [32]byte
+			}
+			var mu sync.Mutex
+			committed := map[string]key{}
+			var wg sync.WaitGroup
+			for w := range writers {
+				wg.Go(func() {
+					for i := range each {
+						subject := fmt.Sprintf("%d-%d", w, i)
+						fails := (w+i)%5 == 0
+						var k key
+						err := dbs[w%2].Update(context.Background(), func(tx *store.Tx) error {
+							var err error
+							k.index, k.leaf, err = tx.Audit(actor, "thing.made", subject, i)
+							if mathrand.IntN(4) == 0 {
+								time.Sleep(time.Duration(mathrand.IntN(1000)) * time.Microsecond)
+							}
+							if fails {
+								return errors.New("changed my mind")
+							}
+							return err
+						})
+						if (err != nil) != fails {
+							t.Errorf("%s: %v", subject, err)
+						}
+						if err == nil {
+							mu.Lock()
+							committed[subject] = k
+							mu.Unlock()
+						}
+						time.Sleep(time.Duration(mathrand.IntN(1000)) * time.Microsecond)
+					}
+				})
+			}
+			over := make(chan struct{})
+			go func() { wg.Wait(); close(over) }()
+			var seen []store.AuditRecord
+			cursor := int64(-1)
+			for last := false; ; {
+				var page []store.AuditRecord
+				err := dbs[0].View(t.Context(), func(tx *store.Tx) error {
+					var err error
+					page, err = tx.AuditAfter(cursor, 7)
+					return err
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, r := range page {
+					if r.Index != cursor+1 {
+						t.Fatalf("index %d after %d", r.Index, cursor)
+					}
+					if len(seen) > 0 && r.At.Before(seen[len(seen)-1].At) {
+						t.Errorf("record %d is older than the one before", r.Index)
+					}
+					cursor = r.Index
+					seen = append(seen, r)
+				}
+				if len(page) == 0 {
+					if last {
+						break
+					}
+					select {
+					case <-over:
+						last = true
+					case <-time.After(time.Millisecond):
+					}
+				}
+			}
+			if len(seen) != len(committed) {
+				t.Errorf("%d records read, %d committed", len(seen), len(committed))
+			}
+			for _, r := range seen {
+				k, ok := committed[r.Subject]
+				if !ok || k.index != r.Index {
+					t.Errorf("%s read at %d, committed %v at %d", r.Subject, r.Index, ok, k.index)
+				}
+			}
+			verifyClean(t, dbs[1], 0)
+			for i, db := range dbs {
+				s := db.Stats()
+				t.Logf("handle %d: %d closures in %d commits", i, s.Closures, s.Commits)
+				if s.Closures == 0 {
+					t.Errorf("handle %d never had its turn", i)
+				}
+			}
+		})
+	}
+}
+
+func TestTwoHandlesFiftyWriters(t *testing.T) {
+	for _, engine := range storetest.Engines {
+		t.Run(engine, func(t *testing.T) {
+			dsn := storetest.Migrated(t, engine)
+			dbs := []*store.DB{storetest.Open(t, dsn, nil), storetest.Open(t, dsn, nil)}
+			withTable(t, dbs[0])
+			err := dbs[0].Update(t.Context(), add("counter", 0))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var wg sync.WaitGroup
+			for w := range 50 {
+				wg.Go(func() {
+					for range 10 {
+						err := dbs[w%2].Update(context.Background(), func(tx *store.Tx) error { // read, then write what was read
+							n, err := tx.Int(`SELECT n FROM thing WHERE id = 'counter'`)
+							if err != nil {
+								return err
+							}
+							_, err = tx.Exec(`UPDATE thing SET n = $1 WHERE id = 'counter'`, n+1)
+							return err
+						})
+						if err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			wg.Wait()
+			err = dbs[0].View(t.Context(), func(tx *store.Tx) error {
+				n, err := tx.Int(`SELECT n FROM thing WHERE id = 'counter'`)
+				if n != 500 {
+					t.Errorf("counter is %d, want 500: updates were lost", n)
+				}
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}

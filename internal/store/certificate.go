@@ -1,0 +1,229 @@
+package store
+
+import (
+	"time"
+
+	"github.com/huandu/go-sqlbuilder"
+
+	"inkan/internal/pki"
+)
+
+// Intent is what we will sign, stored and linted before the key is used.
+type Intent struct {
+	Serial     string
+	Issuer     string
+	Profile    string
+	Request    string // "" for our own certificates
+	TBS        []byte
+	AuditIndex int64
+	AuditLeaf  []byte
+	State      string // open, done, abandoned
+	MadeAt     time.Time
+}
+
+// AddIntent stores an intent. A serial or a request that already has one is
+// pki.ErrConflict.
+func (tx *Tx) AddIntent(i Intent) error {
+	_, err := tx.exec(`INSERT INTO intent (serial, issuer, profile, request, tbs, audit_index, audit_leaf, state, made_at)
+		VALUES ($1,$2,$3,$4,$5,$6,$7,'open',$8)`,
+		i.Serial, i.Issuer, i.Profile, i.Request, i.TBS, i.AuditIndex, i.AuditLeaf, micros(tx.Now))
+	return dbError("add intent", err)
+}
+
+// CloseIntent moves an open intent to done or abandoned.
+func (tx *Tx) CloseIntent(serial, state string) error {
+	return tx.one("close intent", `UPDATE intent SET state = $1 WHERE serial = $2 AND state = 'open'`, state, serial)
+}
+
+// OpenIntents lists intents without a result that are older than before.
+func (tx *Tx) OpenIntents(before time.Time, limit int) ([]Intent, error) {
+	rows, err := tx.query(`SELECT serial, issuer, profile, request, tbs, audit_index, audit_leaf, state, made_at FROM intent
+		WHERE state = 'open' AND made_at < $1 ORDER BY made_at LIMIT $2`, micros(before), limit)
+	if err != nil {
+		return nil, dbError("list open intents", err)
+	}
+	return collect(rows, scanIntent)
+}
+
+func scanIntent(row interface{ Scan(...any) error }) (Intent, error) {
+	var i Intent
+	var made int64
+	err := row.Scan(&i.Serial, &i.Issuer, &i.Profile, &i.Request, &i.TBS, &i.AuditIndex, &i.AuditLeaf, &i.State, &made)
+	i.MadeAt = fromMicros(made)
+	return i, err
+}
+
+// IntentOfRequest gives the intent of a request that was not abandoned;
+// pki.ErrNotFound where there is none.
+func (tx *Tx) IntentOfRequest(request string) (Intent, error) {
+	i, err := scanIntent(tx.queryRow(`SELECT serial, issuer, profile, request, tbs, audit_index, audit_leaf, state, made_at FROM intent
+		WHERE request = $1 AND state <> 'abandoned'`, request))
+	return i, dbError("read intent of request", err)
+}
+
+// AddCertificate stores a certificate. Serial, fingerprint and request are unique:
+// a second one is pki.ErrConflict.
+func (tx *Tx) AddCertificate(c pki.Certificate) error {
+	_, err := tx.exec(`INSERT INTO certificate (serial, issuer, profile, request, holder_kind, holder_code, terminal, der, sha256,
+		spki_sha256, not_before, not_after, predecessor, issued_at, revoked_at, reason, effective_at)
+		VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17)`,
+		c.Serial, c.Issuer, c.Profile, c.RequestID, string(c.Holder.Kind), c.Holder.Code, c.Terminal, c.DER, c.SHA256,
+		c.SPKISHA256, micros(c.NotBefore), micros(c.NotAfter), c.Predecessor, micros(c.IssuedAt), micros(c.RevokedAt), int(c.Reason), micros(c.EffectiveAt))
+	return dbError("add certificate", err)
+}
+
+const certificateColumns = `serial, issuer, profile, request, holder_kind, holder_code, terminal, der, sha256, spki_sha256,
+	not_before, not_after, predecessor, successor, issued_at, revoked_at, reason, effective_at`
+
+func scanCertificate(row interface{ Scan(...any) error }) (pki.Certificate, error) {
+	var c pki.Certificate
+	var notBefore, notAfter, issued, revoked, effective int64
+	err := row.Scan(&c.Serial, &c.Issuer, &c.Profile, &c.RequestID, &c.Holder.Kind, &c.Holder.Code, &c.Terminal, &c.DER, &c.SHA256,
+		&c.SPKISHA256, &notBefore, &notAfter, &c.Predecessor, &c.Successor, &issued, &revoked, &c.Reason, &effective)
+	c.NotBefore, c.NotAfter, c.IssuedAt = fromMicros(notBefore), fromMicros(notAfter), fromMicros(issued)
+	c.RevokedAt, c.EffectiveAt = fromMicros(revoked), fromMicros(effective)
+	return c, err
+}
+
+// Certificate reads one certificate by serial; pki.ErrNotFound where there is none.
+func (tx *Tx) Certificate(serial string) (pki.Certificate, error) {
+	c, err := scanCertificate(tx.queryRow(`SELECT `+certificateColumns+` FROM certificate WHERE serial = $1`, serial))
+	return c, dbError("read certificate", err)
+}
+
+// CertificateByHash reads one certificate by the SHA-256 of its DER: the one name
+// by which TLS layers may look it up (threats RS7, RS8).
+func (tx *Tx) CertificateByHash(sha256 string) (pki.Certificate, error) {
+	c, err := scanCertificate(tx.queryRow(`SELECT `+certificateColumns+` FROM certificate WHERE sha256 = $1`, sha256))
+	return c, dbError("read certificate by hash", err)
+}
+
+// CertificateFilter narrows Certificates. Zero fields do not narrow.
+type CertificateFilter struct {
+	Issuer     string
+	HolderCode string
+	After      string // serial, exclusive: the page key
+	Limit      int    // default 100, at most 10000
+}
+
+// Certificates lists certificates in the order of their serials.
+func (tx *Tx) Certificates(f CertificateFilter) ([]pki.Certificate, error) {
+	b := sqlbuilder.PostgreSQL.NewSelectBuilder()
+	b.Select(certificateColumns).From("certificate").OrderBy("serial")
+	if f.Issuer != "" {
+		b.Where(b.Equal("issuer", f.Issuer))
+	}
+	if f.HolderCode != "" {
+		b.Where(b.Equal("holder_code", f.HolderCode))
+	}
+	if f.After != "" {
+		b.Where(b.GreaterThan("serial", f.After))
+	}
+	if f.Limit <= 0 {
+		f.Limit = 100
+	}
+	b.Limit(min(f.Limit, 10000))
+	query, args := b.Build()
+	rows, err := tx.query(query, args...)
+	if err != nil {
+		return nil, dbError("list certificates", err)
+	}
+	return collect(rows, scanCertificate)
+}
+
+// RevokeCertificate sets the revocation of a certificate that is not revoked, or
+// makes a hold final. revokedAt is the transaction's Now. The encoded CRL entry is
+// kept beside it, so that a CRL is made without encoding a million entries anew.
+func (tx *Tx) RevokeCertificate(serial string, reason pki.Reason, effective time.Time, entry []byte) error {
+	return tx.one("revoke certificate", `UPDATE certificate SET revoked_at = $1, reason = $2, effective_at = $3, crl_entry = $4
+		WHERE serial = $5 AND (revoked_at = 0 OR (reason = 6 AND $6 <> 6))`,
+		micros(tx.Now), int(reason), micros(effective), entry, serial, int(reason))
+}
+
+// StatusRow is what a status answer needs of a certificate.
+type StatusRow struct {
+	Serial    string
+	Issuer    string
+	Revoked   time.Time // zero: good
+	Effective time.Time
+	Reason    pki.Reason
+	NotAfter  time.Time
+}
+
+func scanStatus(row interface{ Scan(...any) error }) (StatusRow, error) {
+	var s StatusRow
+	var revoked, effective, notAfter int64
+	err := row.Scan(&s.Serial, &s.Issuer, &revoked, &effective, &s.Reason, &notAfter)
+	s.Revoked, s.Effective, s.NotAfter = fromMicros(revoked), fromMicros(effective), fromMicros(notAfter)
+	return s, err
+}
+
+// EachStatus calls fn for the status facts of every certificate.
+func (tx *Tx) EachStatus(fn func(StatusRow)) error {
+	rows, err := tx.query(`SELECT serial, issuer, revoked_at, effective_at, reason, not_after FROM certificate`)
+	if err != nil {
+		return dbError("read status rows", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		s, err := scanStatus(rows)
+		if err != nil {
+			return dbError("scan status row", err)
+		}
+		fn(s)
+	}
+	return dbError("read status rows", rows.Err())
+}
+
+// Status reads the status facts of one certificate.
+func (tx *Tx) Status(serial string) (StatusRow, error) {
+	s, err := scanStatus(tx.queryRow(`SELECT serial, issuer, revoked_at, effective_at, reason, not_after FROM certificate WHERE serial = $1`, serial))
+	return s, dbError("read status", err)
+}
+
+// CRLEntries gives the encoded entries of an issuer's revoked certificates that were
+// still valid at notBefore.
+func (tx *Tx) CRLEntries(issuer string, notBefore time.Time) ([][]byte, error) {
+	rows, err := tx.query(`SELECT crl_entry FROM certificate WHERE issuer = $1 AND revoked_at <> 0 AND not_after >= $2
+		AND effective_at <= $3 ORDER BY revoked_at, serial`, issuer, micros(notBefore), micros(tx.Now))
+	if err != nil {
+		return nil, dbError("read CRL entries", err)
+	}
+	return collect(rows, func(row interface{ Scan(...any) error }) ([]byte, error) {
+		var entry []byte
+		err := row.Scan(&entry)
+		return entry, err
+	})
+}
+
+// CRL is a published certificate revocation list.
+type CRL struct {
+	Issuer     string
+	Number     int64
+	ThisUpdate time.Time
+	NextUpdate time.Time
+	DER        []byte
+}
+
+// LastCRL gives the newest CRL of an issuer; pki.ErrNotFound before the first.
+func (tx *Tx) LastCRL(issuer string) (CRL, error) {
+	c := CRL{Issuer: issuer}
+	var this, next int64
+	err := tx.queryRow(`SELECT number, this_update, next_update, der FROM crl WHERE issuer = $1 ORDER BY number DESC LIMIT 1`, issuer).
+		Scan(&c.Number, &this, &next, &c.DER)
+	c.ThisUpdate, c.NextUpdate = fromMicros(this), fromMicros(next)
+	return c, dbError("read CRL", err)
+}
+
+// PublishCRL stores a CRL as the successor of number previous; pki.ErrConflict when
+// another node published meanwhile. Only the newest is kept.
+func (tx *Tx) PublishCRL(c CRL, previous int64) error {
+	_, err := tx.exec(`DELETE FROM crl WHERE issuer = $1 AND number < $2`, c.Issuer, previous)
+	if err != nil {
+		return dbError("drop old CRL", err)
+	}
+	err = tx.one("publish CRL", `INSERT INTO crl (issuer, number, this_update, next_update, der)
+		SELECT $1, $2, $3, $4, $5 WHERE NOT EXISTS (SELECT 1 FROM crl WHERE issuer = $6 AND number > $7)`,
+		c.Issuer, c.Number, micros(c.ThisUpdate), micros(c.NextUpdate), c.DER, c.Issuer, previous)
+	return err
+}

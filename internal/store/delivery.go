@@ -1,0 +1,105 @@
+package store
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Ticket is a prepared file that waits to be fetched. The blob opens only with the
+// key that the ticket itself carries; the row has the key's hash.
+type Ticket struct {
+	ID         string
+	Request    string
+	KeyHash    []byte
+	CookieHash []byte
+	Blob       []byte
+	Legacy     bool
+	FileSHA256 string // hex
+	FileSize   int
+	Uses       int
+	Until      time.Time
+}
+
+// AddTicket stores a ticket.
+func (tx *Tx) AddTicket(t Ticket) error {
+	_, err := tx.exec(`INSERT INTO ticket (id, request, key_hash, cookie_hash, blob, legacy, file_sha256, file_size, until)
+		VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9)`,
+		t.ID, t.Request, t.KeyHash, t.CookieHash, t.Blob, t.Legacy, t.FileSHA256, t.FileSize, micros(t.Until))
+	return dbError("add ticket", err)
+}
+
+// Ticket reads a ticket; pki.ErrNotFound where there is none.
+func (tx *Tx) Ticket(id string) (Ticket, error) {
+	t := Ticket{ID: id}
+	var until int64
+	err := tx.queryRow(`SELECT request, key_hash, cookie_hash, blob, legacy, file_sha256, file_size, uses, until FROM ticket WHERE id = $1`, id).
+		Scan(&t.Request, &t.KeyHash, &t.CookieHash, &t.Blob, &t.Legacy, &t.FileSHA256, &t.FileSize, &t.Uses, &until)
+	t.Until = fromMicros(until)
+	return t, dbError("read ticket", err)
+}
+
+// UseTicket counts one fetch, at most max of them; pki.ErrConflict beyond.
+func (tx *Tx) UseTicket(id string, limit int) error {
+	return tx.one("use ticket", `UPDATE ticket SET uses = uses + 1 WHERE id = $1 AND uses < $2 AND until >= $3`, id, limit, micros(tx.Now))
+}
+
+// DropTickets deletes tickets whose time is over, with the files they held.
+func (tx *Tx) DropTickets() (int64, error) {
+	n, err := tx.exec(`DELETE FROM ticket WHERE until < $1`, micros(tx.Now))
+	return n, dbError("drop tickets", err)
+}
+
+// Message is a mail that leaves after the change it tells of was committed.
+type Message struct {
+	ID       string
+	Kind     string // catalogue key stem: "mail." + Kind
+	Request  string
+	Address  string
+	Language string
+	Args     map[string]string // public facts of the text; never a reference ID
+	Attempts int
+}
+
+// AddMessage puts a message into the outbox.
+func (tx *Tx) AddMessage(m Message) error {
+	args, err := json.Marshal(m.Args)
+	if err != nil {
+		return dbError("encode message", err)
+	}
+	_, err = tx.exec(`INSERT INTO outbox (id, kind, request, address, language, args, made_at, next_at) VALUES ($1,$2,$3,$4,$5,$6,$7,$8)
+		ON CONFLICT DO NOTHING`, m.ID, m.Kind, m.Request, m.Address, m.Language, string(args), micros(tx.Now), micros(tx.Now))
+	return dbError("add message", err)
+}
+
+// ClaimMessages takes due messages and moves their next attempt away by hold, so
+// that no other node sends them meanwhile.
+func (tx *Tx) ClaimMessages(limit int, hold time.Duration) ([]Message, error) {
+	rows, err := tx.query(`UPDATE outbox SET next_at = $1, attempts = attempts + 1 WHERE id IN
+		(SELECT id FROM outbox WHERE sent_at = 0 AND next_at <= $2 ORDER BY next_at LIMIT $3) AND sent_at = 0 AND next_at <= $4
+		RETURNING id, kind, request, address, language, args, attempts`,
+		micros(tx.Now.Add(hold)), micros(tx.Now), limit, micros(tx.Now))
+	if err != nil {
+		return nil, dbError("claim messages", err)
+	}
+	return collect(rows, func(row interface{ Scan(...any) error }) (Message, error) {
+		var m Message
+		var args string
+		err := row.Scan(&m.ID, &m.Kind, &m.Request, &m.Address, &m.Language, &args, &m.Attempts)
+		if err != nil {
+			return m, err
+		}
+		return m, json.Unmarshal([]byte(args), &m.Args)
+	})
+}
+
+// FinishMessage records that a message left.
+func (tx *Tx) FinishMessage(id string) error {
+	_, err := tx.exec(`UPDATE outbox SET sent_at = $1, failure = '' WHERE id = $2`, micros(tx.Now), id)
+	return dbError("finish message", err)
+}
+
+// DelayMessage records a failure and the next attempt.
+func (tx *Tx) DelayMessage(id, failure string, next time.Time) error {
+	_, err := tx.exec(`UPDATE outbox SET failure = $1, next_at = $2 WHERE id = $3 AND sent_at = 0`, failure, micros(next), id)
+	return dbError("delay message", err)
+}

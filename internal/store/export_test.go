@@ -1,0 +1,23 @@
+package store
+
+import "database/sql"
+
+// What tests of this package may do and nobody else.
+
+func (tx *Tx) Exec(query string, args ...any) (int64, error) { return tx.exec(query, args...) }
+
+func (tx *Tx) Int(query string, args ...any) (int64, error) {
+	var n int64
+	err := tx.queryRow(query, args...).Scan(&n)
+	return n, err
+}
+
+func (tx *Tx) TreeHash(size int64) ([32]byte, error) { return tx.treeHash(size) }
+
+// Raw goes past everything: what somebody with the database's password could do.
+func (db *DB) Raw() *sql.DB { return db.write }
+
+// FailCommit puts f around COMMIT; call it while nothing is being written.
+func (db *DB) FailCommit(f func(do func() error) error) { db.commit = f }
+
+const MaxBatch = maxBatch

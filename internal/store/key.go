@@ -1,0 +1,148 @@
+package store
+
+import (
+	"time"
+
+	"inkan/internal/pki"
+)
+
+// SealedKey is a holder's key made here. Its life is pool → taken → held →
+// destroyed; the blob opens only in the signer process.
+type SealedKey struct {
+	ID         string
+	KeyType    pki.KeyType
+	SPKI       []byte // DER of the public key
+	SPKISHA256 string // hex
+	Stage      string
+	Blob       []byte
+	Epoch      string // month of the epoch key under which the blob is sealed
+	Request    string
+	MadeAt     time.Time
+}
+
+// AddPoolKeys stores freshly sealed keys. A public key that was ever seen before is
+// refused with pki.ErrConflict: the generator is broken or the machine was cloned.
+func (tx *Tx) AddPoolKeys(keys []SealedKey) error {
+	for _, k := range keys {
+		err := tx.ClaimPublicKey(k.SPKISHA256, "key/"+k.ID)
+		if err != nil {
+			return err
+		}
+		_, err = tx.exec(`INSERT INTO sealed_key (id, key_type, spki, spki_sha256, stage, blob, epoch, made_at) VALUES ($1,$2,$3,$4,'pool',$5,$6,$7)`,
+			k.ID, string(k.KeyType), k.SPKI, k.SPKISHA256, k.Blob, k.Epoch, micros(tx.Now))
+		if err != nil {
+			return dbError("add pool key", err)
+		}
+	}
+	return nil
+}
+
+// ClaimPublicKey enters a public key into the register of all keys ever seen;
+// pki.ErrConflict when it is another owner's.
+func (tx *Tx) ClaimPublicKey(spkiSHA256, owner string) error {
+	return tx.one("claim public key", `INSERT INTO public_key (spki_sha256, owner) VALUES ($1, $2)
+		ON CONFLICT (spki_sha256) DO UPDATE SET owner = excluded.owner WHERE public_key.owner = excluded.owner`, spkiSHA256, owner)
+}
+
+// PoolSize counts the keys of a type that wait in the pool.
+func (tx *Tx) PoolSize(t pki.KeyType) (int, error) {
+	var n int
+	err := tx.queryRow(`SELECT COUNT(*) FROM sealed_key WHERE key_type = $1 AND stage = 'pool'`, string(t)).Scan(&n)
+	return n, dbError("count pool", err)
+}
+
+// TakeKey gives the oldest key of the pool to a request: at most one key a request,
+// and the one it already has when it asks again. pki.ErrNotFound: the pool is empty.
+func (tx *Tx) TakeKey(t pki.KeyType, request string) (SealedKey, error) {
+	k, err := tx.KeyOfRequest(request)
+	if pki.ClassOf(err) != pki.NotFound {
+		return k, err
+	}
+	var id string
+	err = tx.queryRow(`UPDATE sealed_key SET stage = 'taken', request = $1 WHERE id =
+		(SELECT id FROM sealed_key WHERE key_type = $2 AND stage = 'pool' ORDER BY id LIMIT 1) AND stage = 'pool' RETURNING id`,
+		request, string(t)).Scan(&id)
+	if err != nil {
+		return SealedKey{}, dbError("take key", err)
+	}
+	return tx.KeyOfRequest(request)
+}
+
+// KeyOfRequest gives the living key of a request; pki.ErrNotFound where there is none.
+func (tx *Tx) KeyOfRequest(request string) (SealedKey, error) {
+	var k SealedKey
+	var made int64
+	err := tx.queryRow(`SELECT id, key_type, spki, spki_sha256, stage, blob, epoch, request, made_at
+		FROM sealed_key WHERE request = $1 AND stage <> 'destroyed'`, request).
+		Scan(&k.ID, &k.KeyType, &k.SPKI, &k.SPKISHA256, &k.Stage, &k.Blob, &k.Epoch, &k.Request, &made)
+	k.MadeAt = fromMicros(made)
+	return k, dbError("read key of request", err)
+}
+
+// HoldKey replaces the pool's blob by the one that is bound to the request.
+func (tx *Tx) HoldKey(id, request string, blob []byte, epoch string) error {
+	return tx.one("hold key", `UPDATE sealed_key SET stage = 'held', blob = $1, epoch = $2 WHERE id = $3 AND request = $4 AND stage = 'taken'`,
+		blob, epoch, id, request)
+}
+
+// DestroyKey destroys the key of a request; false when there was none left.
+func (tx *Tx) DestroyKey(request string) (bool, error) {
+	n, err := tx.exec(`UPDATE sealed_key SET stage = 'destroyed', blob = NULL, destroyed_at = $1 WHERE request = $2 AND stage <> 'destroyed'`,
+		micros(tx.Now), request)
+	return n > 0, dbError("destroy key", err)
+}
+
+// OldestEpoch gives the oldest month under whose epoch key something still living is
+// sealed; "" when nothing is.
+func (tx *Tx) OldestEpoch() (string, error) {
+	var s string
+	err := tx.queryRow(`SELECT COALESCE(MIN(epoch), '') FROM (
+		SELECT epoch FROM sealed_key WHERE stage <> 'destroyed'
+		UNION ALL SELECT epoch FROM reference WHERE sealed IS NOT NULL) living`).Scan(&s)
+	return s, dbError("oldest epoch", err)
+}
+
+// KeysDue lists issued requests whose held key is to be destroyed: the download
+// deadline has passed, or the certificate was first seen in use before usedBefore.
+func (tx *Tx) KeysDue(usedBefore time.Time, limit int) ([]pki.Request, error) {
+	rows, err := tx.query(`SELECT `+requestColumns+` FROM request WHERE state = 'issued'
+		AND (downloads_until < $1 OR (installed_at <> 0 AND installed_at < $2))
+		AND id IN (SELECT request FROM sealed_key WHERE stage = 'held') ORDER BY id LIMIT $3`,
+		micros(tx.Now), micros(usedBefore), limit)
+	if err != nil {
+		return nil, dbError("list keys due", err)
+	}
+	return collect(rows, scanRequest)
+}
+
+// Reference is what is kept of a reference ID.
+type Reference struct {
+	Request string
+	KID     string
+	Salt    []byte
+	Gate    uint32
+	Tag     []byte
+	Sealed  []byte // nil once the letter was dispatched
+	Epoch   string
+	Voided  time.Time
+}
+
+// AddReference stores the verifier and the sealed ID of a request. It replaces that
+// of an earlier attempt to issue, whose letter was never printed.
+func (tx *Tx) AddReference(r Reference) error {
+	_, err := tx.exec(`INSERT INTO reference (request, kid, salt, gate, tag, sealed, epoch) VALUES ($1,$2,$3,$4,$5,$6,$7)
+		ON CONFLICT (request) DO UPDATE SET kid = excluded.kid, salt = excluded.salt, gate = excluded.gate, tag = excluded.tag,
+		sealed = excluded.sealed, epoch = excluded.epoch`,
+		r.Request, r.KID, r.Salt, int64(r.Gate), r.Tag, nullBytes(r.Sealed), r.Epoch)
+	return dbError("add reference", err)
+}
+
+// Reference reads the verifier of a request; pki.ErrNotFound where there is none.
+func (tx *Tx) Reference(request string) (Reference, error) {
+	r := Reference{Request: request}
+	var gate, voided int64
+	err := tx.queryRow(`SELECT kid, salt, gate, tag, sealed, epoch, voided_at FROM reference WHERE request = $1`, request).
+		Scan(&r.KID, &r.Salt, &gate, &r.Tag, &r.Sealed, &r.Epoch, &voided)
+	r.Gate, r.Voided = uint32(gate), fromMicros(voided)
+	return r, dbError("read reference", err)
+}

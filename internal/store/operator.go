@@ -1,0 +1,204 @@
+package store
+
+import (
+	"strings"
+	"time"
+
+	"inkan/internal/pki"
+)
+
+// Instance says which instance this database belongs to. It is written once.
+type Instance struct {
+	UUID string
+	Mode string // demo or live; never changes (threat PL1)
+}
+
+// AddInstance writes the instance row; pki.ErrConflict when there is one.
+func (tx *Tx) AddInstance(i Instance) error {
+	_, err := tx.exec(`INSERT INTO instance (id, uuid, mode, created_at) VALUES (1, $1, $2, $3)`, i.UUID, i.Mode, micros(tx.Now))
+	return dbError("add instance", err)
+}
+
+// Instance reads the instance row; pki.ErrNotFound before init.
+func (tx *Tx) Instance() (Instance, error) {
+	var i Instance
+	err := tx.queryRow(`SELECT uuid, mode FROM instance WHERE id = 1`).Scan(&i.UUID, &i.Mode)
+	return i, dbError("read instance", err)
+}
+
+// AddOperator stores an operator with its roles. Roles that conflict are refused by
+// the database too.
+func (tx *Tx) AddOperator(o pki.Operator) error {
+	_, err := tx.exec(`INSERT INTO operator (id, name, cert_sha256, created_at) VALUES ($1, $2, $3, $4)`,
+		o.ID, o.Name, o.CertSHA256, micros(tx.Now))
+	if err != nil {
+		return dbError("add operator", err)
+	}
+	for _, role := range o.Roles {
+		_, err = tx.exec(`INSERT INTO operator_role (operator, role) VALUES ($1, $2)`, o.ID, string(role))
+		if err != nil {
+			return dbError("add role", err)
+		}
+	}
+	return nil
+}
+
+// Operator reads one operator by ID; pki.ErrNotFound where there is none.
+func (tx *Tx) Operator(id string) (pki.Operator, error) {
+	all, err := tx.operators(`WHERE o.id = $1`, id)
+	if err != nil {
+		return pki.Operator{}, err
+	}
+	if len(all) == 0 {
+		return pki.Operator{}, pki.ErrNotFound
+	}
+	return all[0], nil
+}
+
+// Operators lists all operators by ID.
+func (tx *Tx) Operators() ([]pki.Operator, error) { return tx.operators("") }
+
+func (tx *Tx) operators(where string, args ...any) ([]pki.Operator, error) {
+	rows, err := tx.query(`SELECT o.id, o.name, o.cert_sha256, o.created_at, o.disabled_at, COALESCE(r.role, '')
+		FROM operator o LEFT JOIN operator_role r ON r.operator = o.id `+where+` ORDER BY o.id, r.role`, args...)
+	if err != nil {
+		return nil, dbError("list operators", err)
+	}
+	defer rows.Close()
+	var out []pki.Operator
+	for rows.Next() {
+		var o pki.Operator
+		var role string
+		var created, disabled int64
+		err = rows.Scan(&o.ID, &o.Name, &o.CertSHA256, &created, &disabled, &role)
+		if err != nil {
+			return nil, dbError("scan operator", err)
+		}
+		o.CreatedAt, o.DisabledAt = fromMicros(created), fromMicros(disabled)
+		if len(out) == 0 || out[len(out)-1].ID != o.ID {
+			out = append(out, o)
+		}
+		if role != "" {
+			last := &out[len(out)-1]
+			last.Roles = append(last.Roles, pki.Role(role))
+		}
+	}
+	return out, dbError("list operators", rows.Err())
+}
+
+// DisableOperator ends an operator's powers at once.
+func (tx *Tx) DisableOperator(id string) error {
+	return tx.one("disable operator", `UPDATE operator SET disabled_at = $1 WHERE id = $2 AND disabled_at = 0`, micros(tx.Now), id)
+}
+
+// UseStatement records a signed statement of an operator; pki.ErrConflict when it
+// was used before (threat CO1: no replay).
+func (tx *Tx) UseStatement(nonce, operator string) error {
+	return tx.one("use statement", `INSERT INTO statement (nonce, operator, at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
+		nonce, operator, micros(tx.Now))
+}
+
+// APIClient is a program that acts for a vendor or a relying system.
+type APIClient struct {
+	ID         string
+	Name       string
+	CertSHA256 string
+	Role       pki.Role
+	Disabled   time.Time
+}
+
+// AddAPIClient stores an API client.
+func (tx *Tx) AddAPIClient(c APIClient) error {
+	_, err := tx.exec(`INSERT INTO api_client (id, name, cert_sha256, role, created_at) VALUES ($1, $2, $3, $4, $5)`,
+		c.ID, c.Name, c.CertSHA256, string(c.Role), micros(tx.Now))
+	return dbError("add API client", err)
+}
+
+// APIClientByHash finds an API client by the SHA-256 of its certificate.
+func (tx *Tx) APIClientByHash(sha256 string) (APIClient, error) {
+	c := APIClient{CertSHA256: sha256}
+	var disabled int64
+	err := tx.queryRow(`SELECT id, name, role, disabled_at FROM api_client WHERE cert_sha256 = $1`, sha256).
+		Scan(&c.ID, &c.Name, &c.Role, &disabled)
+	c.Disabled = fromMicros(disabled)
+	return c, dbError("read API client", err)
+}
+
+// AddGrant stores a grant that one person made. It allows nothing until another
+// approved it.
+func (tx *Tx) AddGrant(g pki.Grant) error {
+	kinds := make([]string, len(g.Kinds))
+	for i, k := range g.Kinds {
+		kinds[i] = string(k)
+	}
+	_, err := tx.exec(`INSERT INTO issue_grant (id, client, kinds, prefectures, per_day, total, ends_at, made_by) VALUES ($1,$2,$3,$4,$5,$6,$7,$8)`,
+		g.ID, g.ClientID, strings.Join(kinds, ","), strings.Join(g.Prefectures, ","), g.PerDay, g.Total, micros(g.EndsAt), g.MadeBy)
+	return dbError("add grant", err)
+}
+
+// ApproveGrant records the second person's approval.
+func (tx *Tx) ApproveGrant(id, operator string) error {
+	return tx.one("approve grant", `UPDATE issue_grant SET approved_by = $1 WHERE id = $2 AND approved_by = '' AND made_by <> $3 AND revoked_at = 0`,
+		operator, id, operator)
+}
+
+// RevokeGrant ends a grant.
+func (tx *Tx) RevokeGrant(id string) error {
+	return tx.one("revoke grant", `UPDATE issue_grant SET revoked_at = $1 WHERE id = $2 AND revoked_at = 0`, micros(tx.Now), id)
+}
+
+// Grant reads one grant; pki.ErrNotFound where there is none.
+func (tx *Tx) Grant(id string) (pki.Grant, error) {
+	all, err := tx.grants(`WHERE id = $1`, id)
+	if err != nil {
+		return pki.Grant{}, err
+	}
+	if len(all) == 0 {
+		return pki.Grant{}, pki.ErrNotFound
+	}
+	return all[0], nil
+}
+
+// GrantsOf lists the grants of a client, the one that ends last first.
+func (tx *Tx) GrantsOf(client string) ([]pki.Grant, error) {
+	return tx.grants(`WHERE client = $1`, client)
+}
+
+func (tx *Tx) grants(where string, args ...any) ([]pki.Grant, error) {
+	rows, err := tx.query(`SELECT id, client, kinds, prefectures, per_day, total, used, used_today, today, ends_at, made_by, approved_by, revoked_at
+		FROM issue_grant `+where+` ORDER BY ends_at DESC, id`, args...)
+	if err != nil {
+		return nil, dbError("list grants", err)
+	}
+	return collect(rows, func(row interface{ Scan(...any) error }) (pki.Grant, error) {
+		var g pki.Grant
+		var kinds, prefectures string
+		var ends, revoked int64
+		err := row.Scan(&g.ID, &g.ClientID, &kinds, &prefectures, &g.PerDay, &g.Total, &g.Used, &g.UsedToday, &g.Today, &ends, &g.MadeBy, &g.ApprovedBy, &revoked)
+		for _, k := range split(kinds) {
+			g.Kinds = append(g.Kinds, pki.HolderKind(k))
+		}
+		g.Prefectures = split(prefectures)
+		g.EndsAt, g.RevokedAt = fromMicros(ends), fromMicros(revoked)
+		return g, err
+	})
+}
+
+// UseGrant counts one certificate against a grant as it was read; pki.ErrConflict
+// when another use came between.
+func (tx *Tx) UseGrant(g pki.Grant) error {
+	today := pki.Day(tx.Now).Format("2006-01-02")
+	usedToday := g.UsedToday + 1
+	if g.Today != today {
+		usedToday = 1
+	}
+	return tx.one("use grant", `UPDATE issue_grant SET used = used + 1, used_today = $1, today = $2
+		WHERE id = $3 AND used = $4 AND revoked_at = 0`, usedToday, today, g.ID, g.Used)
+}
+
+func split(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return strings.Split(s, ",")
+}

@@ -1,0 +1,242 @@
+package store
+
+import (
+	"database/sql"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/huandu/go-sqlbuilder"
+
+	"inkan/internal/pki"
+)
+
+// NextRequestID draws the next request ID of the day in Japan.
+func (tx *Tx) NextRequestID() (string, error) {
+	var n int
+	err := tx.queryRow(`INSERT INTO day_sequence (day, last) VALUES ($1, 1)
+		ON CONFLICT (day) DO UPDATE SET last = day_sequence.last + 1 RETURNING last`,
+		pki.Day(tx.Now).Format("20060102")).Scan(&n)
+	if err != nil {
+		return "", dbError("next request id", err)
+	}
+	return pki.NewRequestID(tx.Now, n)
+}
+
+// AddRequest stores a new request and, where it is new, its holder. ChangedAt and
+// ReceivedAt are the transaction's Now unless ReceivedAt is set.
+func (tx *Tx) AddRequest(r pki.Request) error {
+	a := r.Application
+	_, err := tx.exec(`INSERT INTO holder (kind, code, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
+		string(a.Holder.Kind), a.Holder.Code, micros(tx.Now))
+	if err != nil {
+		return dbError("add holder", err)
+	}
+	_, err = tx.exec(`INSERT INTO request (id, kind, source, state, holder_kind, holder_code, terminal_name,
+		email, maintenance_email, department, phone, payment_method, csr, content_hash, entered_by,
+		checked_by, approved_by, grant_id, client_id, idempotency, body_hash, profile, key_type,
+		predecessor, language, received_at, changed_at, approved_at, not_before)
+		VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29)`,
+		r.ID, string(r.Kind), string(r.Source), string(r.State), string(a.Holder.Kind), a.Holder.Code, a.TerminalName,
+		a.Email, a.MaintenanceEmail, a.Department, a.Phone, a.PaymentMethod, nullBytes(a.CSR), r.ContentHash, r.EnteredBy,
+		r.CheckedBy, r.ApprovedBy, r.GrantID, r.ClientID, r.Idempotency, r.BodyHash, r.Profile, string(r.KeyType),
+		r.Predecessor, r.Language, micros(r.ReceivedAt), micros(tx.Now), micros(r.ApprovedAt), micros(r.NotBefore))
+	return dbError("add request", err)
+}
+
+const requestColumns = `id, kind, source, state, holder_kind, holder_code, terminal_name, email, maintenance_email,
+	department, phone, payment_method, csr, content_hash, entered_by, checked_by, approved_by, grant_id, client_id,
+	idempotency, body_hash, profile, key_type, predecessor, serial, failure, language, received_at, approved_at,
+	issued_at, not_before, dispatched_at, downloads_until, fetched_at, installed_at`
+
+func scanRequest(row interface{ Scan(...any) error }) (pki.Request, error) {
+	var r pki.Request
+	var received, approved, issued, notBefore, dispatched, downloads, fetched, installed int64
+	err := row.Scan(&r.ID, &r.Kind, &r.Source, &r.State, &r.Application.Holder.Kind, &r.Application.Holder.Code,
+		&r.Application.TerminalName, &r.Application.Email, &r.Application.MaintenanceEmail, &r.Application.Department,
+		&r.Application.Phone, &r.Application.PaymentMethod, &r.Application.CSR, &r.ContentHash, &r.EnteredBy, &r.CheckedBy,
+		&r.ApprovedBy, &r.GrantID, &r.ClientID, &r.Idempotency, &r.BodyHash, &r.Profile, &r.KeyType, &r.Predecessor,
+		&r.Serial, &r.Failure, &r.Language, &received, &approved, &issued, &notBefore, &dispatched, &downloads, &fetched, &installed)
+	r.ReceivedAt, r.ApprovedAt, r.IssuedAt, r.NotBefore = fromMicros(received), fromMicros(approved), fromMicros(issued), fromMicros(notBefore)
+	r.Dispatched, r.Downloads, r.FetchedAt, r.Installed = fromMicros(dispatched), fromMicros(downloads), fromMicros(fetched), fromMicros(installed)
+	return r, err
+}
+
+// Request reads one request; pki.ErrNotFound where there is none.
+func (tx *Tx) Request(id string) (pki.Request, error) {
+	r, err := scanRequest(tx.queryRow(`SELECT `+requestColumns+` FROM request WHERE id = $1`, id))
+	return r, dbError("read request", err)
+}
+
+// RequestByIdempotency finds what a client asked for earlier under the same key;
+// pki.ErrNotFound where it did not.
+func (tx *Tx) RequestByIdempotency(client, key string) (pki.Request, error) {
+	r, err := scanRequest(tx.queryRow(`SELECT `+requestColumns+` FROM request WHERE client_id = $1 AND idempotency = $2`, client, key))
+	return r, dbError("read request by idempotency key", err)
+}
+
+// RequestFilter narrows Requests. Zero fields do not narrow.
+type RequestFilter struct {
+	States     []pki.RequestState
+	HolderCode string
+	After      string // request ID, exclusive: the page key
+	Limit      int    // default 100, at most 1000
+}
+
+// Requests lists requests in the order of their IDs.
+func (tx *Tx) Requests(f RequestFilter) ([]pki.Request, error) {
+	b := sqlbuilder.PostgreSQL.NewSelectBuilder()
+	b.Select(strings.Split(requestColumns, ",")...).From("request").OrderBy("id")
+	if len(f.States) > 0 {
+		b.Where(b.In("state", sqlbuilder.List(stateTexts(f.States))))
+	}
+	if f.HolderCode != "" {
+		b.Where(b.Equal("holder_code", f.HolderCode))
+	}
+	if f.After != "" {
+		b.Where(b.GreaterThan("id", f.After))
+	}
+	if f.Limit <= 0 {
+		f.Limit = 100
+	}
+	b.Limit(min(f.Limit, 1000))
+	query, args := b.Build()
+	rows, err := tx.query(query, args...)
+	if err != nil {
+		return nil, dbError("list requests", err)
+	}
+	return collect(rows, scanRequest)
+}
+
+func stateTexts(states []pki.RequestState) []any {
+	out := make([]any, len(states))
+	for i, s := range states {
+		out[i] = string(s)
+	}
+	return out
+}
+
+// RequestChange names what a transition writes besides the state. Zero fields are
+// left as they are.
+type RequestChange struct {
+	CheckedBy, ApprovedBy, Serial string
+	Failure                       *string
+	ApprovedAt, IssuedAt          time.Time
+	Downloads                     time.Time
+}
+
+// MoveRequest makes one conditional step from the state in which the caller saw the
+// request, with the content it saw. pki.ErrConflict when either is no longer so.
+func (tx *Tx) MoveRequest(r pki.Request, next pki.RequestState, c RequestChange) error {
+	b := sqlbuilder.PostgreSQL.NewUpdateBuilder()
+	b.Update("request")
+	set := []string{b.Assign("state", string(next)), b.Assign("changed_at", micros(tx.Now))}
+	for _, col := range []struct{ name, value string }{
+		{"checked_by", c.CheckedBy}, {"approved_by", c.ApprovedBy}, {"serial", c.Serial},
+	} {
+		if col.value != "" {
+			set = append(set, b.Assign(col.name, col.value))
+		}
+	}
+	if c.Failure != nil {
+		set = append(set, b.Assign("failure", *c.Failure))
+	}
+	for _, col := range []struct {
+		name  string
+		value time.Time
+	}{{"approved_at", c.ApprovedAt}, {"issued_at", c.IssuedAt}, {"downloads_until", c.Downloads}} {
+		if !col.value.IsZero() {
+			set = append(set, b.Assign(col.name, micros(col.value)))
+		}
+	}
+	b.Set(set...)
+	b.Where(b.Equal("id", r.ID), b.Equal("state", string(r.State)), b.Equal("content_hash", r.ContentHash))
+	query, args := b.Build()
+	return tx.one("move request", query, args...)
+}
+
+// MarkDispatched records that the letter left (差出) and deletes the sealed
+// reference ID: from now on only its verifier exists (threat LE4).
+func (tx *Tx) MarkDispatched(id string) error {
+	err := tx.one("mark dispatched", `UPDATE request SET dispatched_at = $1 WHERE id = $2 AND state = 'issued' AND dispatched_at = 0`,
+		micros(tx.Now), id)
+	if err != nil {
+		return err
+	}
+	_, err = tx.exec(`UPDATE reference SET sealed = NULL WHERE request = $1`, id)
+	return dbError("drop sealed reference", err)
+}
+
+// MarkFetched records the first download; false when there was one before.
+func (tx *Tx) MarkFetched(id string) (bool, error) {
+	n, err := tx.exec(`UPDATE request SET fetched_at = $1 WHERE id = $2 AND fetched_at = 0`, micros(tx.Now), id)
+	return n == 1, dbError("mark fetched", err)
+}
+
+// ExtendDownloads moves the download deadline of an issued request.
+func (tx *Tx) ExtendDownloads(id string, until time.Time) error {
+	return tx.one("extend downloads", `UPDATE request SET downloads_until = $1 WHERE id = $2 AND state = 'issued' AND downloads_until < $3`,
+		micros(until), id, micros(until))
+}
+
+// AddEditor records that an operator changed the content of a request.
+func (tx *Tx) AddEditor(request, operator string) error {
+	_, err := tx.exec(`INSERT INTO request_editor (request, operator) VALUES ($1, $2) ON CONFLICT DO NOTHING`, request, operator)
+	return dbError("add editor", err)
+}
+
+// Editors lists the operators who changed the content of a request.
+func (tx *Tx) Editors(request string) ([]string, error) {
+	rows, err := tx.query(`SELECT operator FROM request_editor WHERE request = $1 ORDER BY operator`, request)
+	if err != nil {
+		return nil, dbError("read editors", err)
+	}
+	return collect(rows, func(row interface{ Scan(...any) error }) (string, error) {
+		var s string
+		err := row.Scan(&s)
+		return s, err
+	})
+}
+
+// ChangeContent replaces the typed content of a request that was received or
+// returned, as the editor saw it. Earlier checks fall away.
+func (tx *Tx) ChangeContent(r pki.Request, next pki.RequestState, a pki.Application) error {
+	return tx.one("change content", `UPDATE request SET terminal_name = $1, email = $2, maintenance_email = $3, department = $4,
+		phone = $5, payment_method = $6, content_hash = $7, checked_by = '', state = $8, changed_at = $9
+		WHERE id = $10 AND state = $11 AND content_hash = $12`,
+		a.TerminalName, a.Email, a.MaintenanceEmail, a.Department, a.Phone, a.PaymentMethod, a.Hash(), string(next), micros(tx.Now),
+		r.ID, string(r.State), r.ContentHash)
+}
+
+// one runs a statement that must change exactly one row; pki.ErrConflict otherwise.
+func (tx *Tx) one(what, query string, args ...any) error {
+	n, err := tx.exec(query, args...)
+	if err != nil {
+		return dbError(what, err)
+	}
+	if n != 1 {
+		return pki.ErrConflict.Because(errors.New(what + ": the row is not as it was seen"))
+	}
+	return nil
+}
+
+func collect[T any](rows *sql.Rows, scan func(interface{ Scan(...any) error }) (T, error)) ([]T, error) {
+	defer rows.Close()
+	var out []T
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, dbError("scan row", err)
+		}
+		out = append(out, v)
+	}
+	return out, dbError("read rows", rows.Err())
+}
+
+// nullBytes stores no bytes as NULL.
+func nullBytes(b []byte) any {
+	if len(b) == 0 {
+		return nil
+	}
+	return b
+}

@@ -1,0 +1,109 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+)
+
+// session is one connection, made when first needed, with the statements prepared
+// on it. database/sql would compile a SQLite statement anew at each use; pgx keeps
+// a cache of its own.
+type session struct {
+	pool     *sql.DB
+	prepared bool
+	conn     *sql.Conn
+	stmts    map[string]*sql.Stmt
+}
+
+// maxStatements bounds the cache: list filters make texts of their own.
+const maxStatements = 512
+
+func (s *session) connect(ctx context.Context) error {
+	if s.conn != nil {
+		return nil
+	}
+	conn, err := s.pool.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	s.conn, s.stmts = conn, map[string]*sql.Stmt{}
+	return nil
+}
+
+// drop closes the connection for good, whatever it was doing: after an error
+// nobody knows whether a transaction is still open on it.
+func (s *session) drop() {
+	if s.conn == nil {
+		return
+	}
+	for _, stmt := range s.stmts {
+		_ = stmt.Close()
+	}
+	_ = s.conn.Raw(func(any) error { return driver.ErrBadConn })
+	_ = s.conn.Close()
+	s.conn, s.stmts = nil, nil
+}
+
+// begin runs the statement that opens a transaction; a connection that went stale
+// while it was idle is replaced once.
+func (s *session) begin(ctx context.Context, statement string) error {
+	fresh := s.conn == nil
+	for {
+		err := s.connect(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = s.exec(ctx, statement)
+		if err == nil {
+			return nil
+		}
+		s.drop()
+		if fresh || ctx.Err() != nil {
+			return fmt.Errorf("begin: %w", err)
+		}
+		fresh = true
+	}
+}
+
+func (s *session) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if !s.prepared {
+		return s.conn.ExecContext(ctx, query, args...)
+	}
+	stmt, err := s.prepare(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return stmt.ExecContext(ctx, args...)
+}
+
+func (s *session) query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if !s.prepared {
+		return s.conn.QueryContext(ctx, query, args...)
+	}
+	stmt, err := s.prepare(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return stmt.QueryContext(ctx, args...)
+}
+
+func (s *session) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
+	stmt, ok := s.stmts[query]
+	if ok {
+		return stmt, nil
+	}
+	if len(s.stmts) >= maxStatements {
+		for _, old := range s.stmts {
+			_ = old.Close()
+		}
+		clear(s.stmts)
+	}
+	stmt, err := s.conn.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	s.stmts[query] = stmt
+	return stmt, nil
+}

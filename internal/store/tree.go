@@ -1,0 +1,193 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"math/bits"
+	"strings"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// tree is the right edge of the Merkle tree: the roots of its complete subtrees,
+// the largest first. That is all one needs to append and to know the root. A tree
+// of n records has as many peaks as n has one-bits.
+type tree struct {
+	size    int64
+	peaks   []tlog.Hash
+	pending []node       // inner nodes made in this transaction, not yet in audit_hash
+	records []fullRecord // likewise, not yet in audit
+}
+
+type node struct {
+	index int64 // tlog.StoredHashIndex
+	hash  tlog.Hash
+}
+
+func (t *tree) append(leaf [32]byte) {
+	h := tlog.RecordHash(leaf[:])
+	// tlog stores the nodes that a record completes right behind the record's own.
+	index := tlog.StoredHashIndex(0, t.size)
+	for n := t.size; n&1 == 1; n >>= 1 {
+		last := len(t.peaks) - 1
+		h = tlog.NodeHash(t.peaks[last], h)
+		t.peaks = t.peaks[:last]
+		index++
+		t.pending = append(t.pending, node{index, h})
+	}
+	t.peaks = append(t.peaks, h)
+	t.size++
+}
+
+func (t *tree) root() tlog.Hash {
+	if len(t.peaks) == 0 {
+		empty, _ := tlog.TreeHash(0, nil) // reads nothing, so it cannot fail
+		return empty
+	}
+	h := t.peaks[len(t.peaks)-1]
+	for i := len(t.peaks) - 2; i >= 0; i-- {
+		h = tlog.NodeHash(t.peaks[i], h)
+	}
+	return h
+}
+
+// clone gives a tree that can be appended to while t stays as it is.
+func (t *tree) clone() tree {
+	return tree{
+		t.size, append([]tlog.Hash(nil), t.peaks...),
+		t.pending[:len(t.pending):len(t.pending)], t.records[:len(t.records):len(t.records)],
+	}
+}
+
+// openTree gives the tree that the locked row of audit_tree describes: the cached
+// edge if it is still the last, otherwise read anew because another process wrote.
+// An edge that does not give the stored root is an error: nothing must be built on
+// a damaged tree.
+func (tx *Tx) openTree(cached tree) (tree, error) {
+	root := cached.root()
+	if cached.size == tx.size && bytes.Equal(root[:], tx.root) {
+		return cached.clone(), nil
+	}
+	t := tree{size: tx.size}
+	var indexes []int64
+	var before int64
+	for level := 63 - bits.LeadingZeros64(uint64(tx.size)|1); level >= 0; level-- {
+		if tx.size&(1<<level) != 0 {
+			indexes = append(indexes, tlog.StoredHashIndex(level, before>>level))
+			before += 1 << level
+		}
+	}
+	var err error
+	t.peaks, err = tx.storedHashes(indexes)
+	if err != nil {
+		return tree{}, fmt.Errorf("read edge of the audit tree: %w", err)
+	}
+	root = t.root()
+	if !bytes.Equal(root[:], tx.root) {
+		return tree{}, fmt.Errorf("audit tree of %d records is damaged: its edge does not give its root", tx.size)
+	}
+	return t, nil
+}
+
+// flushTree writes what the transaction added to the tree, and its time.
+func (tx *Tx) flushTree() error {
+	err := tx.flushRecords()
+	if err != nil {
+		return err
+	}
+	err = tx.flushNodes()
+	if err != nil {
+		return err
+	}
+	root := tx.tree.root()
+	n, err := tx.exec(`UPDATE audit_tree SET size = $1, root = $2, last_at = $3 WHERE id = 1`, tx.tree.size, root[:], micros(tx.Now))
+	if err != nil {
+		return dbError("store audit tree", err)
+	}
+	if n != 1 {
+		return fmt.Errorf("store audit tree: %d rows changed", n)
+	}
+	return nil
+}
+
+func (tx *Tx) flushRecords() error {
+	if tx.tree == nil {
+		return nil
+	}
+	for len(tx.tree.records) > 0 {
+		n := chunk(len(tx.tree.records))
+		args := make([]any, 0, 10*n)
+		for _, r := range tx.tree.records[:n] {
+			h := r.header
+			args = append(args, h.Index, h.At, h.Actor, h.Auth, h.Kind, h.Subject, r.digest, r.leaf, r.salt, r.body)
+		}
+		_, err := tx.exec(insertRecords[n], args...)
+		if err != nil {
+			return dbError("append audit records", err)
+		}
+		tx.tree.records = tx.tree.records[n:]
+	}
+	return nil
+}
+
+func (tx *Tx) flushNodes() error {
+	if tx.tree == nil {
+		return nil
+	}
+	for len(tx.tree.pending) > 0 {
+		n := chunk(len(tx.tree.pending))
+		args := make([]any, 0, 2*n)
+		for _, node := range tx.tree.pending[:n] {
+			args = append(args, node.index, node.hash[:])
+		}
+		_, err := tx.exec(insertNodes[n], args...)
+		if err != nil {
+			return dbError("store tree hashes", err)
+		}
+		tx.tree.pending = tx.tree.pending[n:]
+	}
+	return nil
+}
+
+// chunks are the numbers of rows inserted at once: few, so that few statements are
+// compiled.
+var chunks = []int{64, 16, 4, 1}
+
+func chunk(n int) int {
+	for _, size := range chunks {
+		if n >= size {
+			return size
+		}
+	}
+	return 0
+}
+
+var (
+	insertRecords = inserts("INSERT INTO audit ("+fullColumns+") VALUES ", 10)
+	insertNodes   = inserts("INSERT INTO audit_hash (idx, hash) VALUES ", 2)
+)
+
+func inserts(head string, columns int) map[int]string {
+	texts := map[int]string{}
+	for _, n := range chunks {
+		texts[n] = head + rowsOf(n, columns)
+	}
+	return texts
+}
+
+// rowsOf writes n rows of placeholders: ($1, $2), ($3, $4).
+func rowsOf(n, columns int) string {
+	var b strings.Builder
+	for i := range n * columns {
+		switch {
+		case i%columns != 0:
+			b.WriteString(", ")
+		case i > 0:
+			b.WriteString("), (")
+		default:
+			b.WriteString("(")
+		}
+		fmt.Fprintf(&b, "$%d", i+1)
+	}
+	return b.String() + ")"
+}

@@ -1,0 +1,300 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+)
+
+// maxBatch bounds how many closures share a transaction: enough to hide the cost
+// of a commit, few enough that nobody waits long for others.
+const maxBatch = 256
+
+// batchTime bounds a transaction on PostgreSQL, waiting for the lock included.
+const batchTime = 20 * time.Second
+
+type job struct {
+	ctx     context.Context
+	fn      func(*Tx) error
+	state   atomic.Int32 // waiting, then started or left
+	done    chan error   // of one
+	replied bool         // the writer's own
+}
+
+const (
+	waiting int32 = iota
+	started
+	left // by its caller, before it was started
+)
+
+func (j *job) reply(err error) {
+	if !j.replied {
+		j.replied = true
+		j.done <- err
+	}
+}
+
+// Update runs fn in a transaction and answers when that is on the disk. Closures of
+// many callers share one transaction, each inside a savepoint: one that answers an
+// error (or panics) is rolled back alone, and its error is returned as it is. fn may
+// run more than once; only its last run counts. It runs in another goroutine than
+// the caller's and must not call Update. When ctx ends before fn was started, fn
+// never runs; afterwards Update waits for the outcome.
+func (db *DB) Update(ctx context.Context, fn func(*Tx) error) error {
+	j := &job{ctx: ctx, fn: fn, done: make(chan error, 1)}
+	err := db.submit(j)
+	if err != nil {
+		return err
+	}
+	select {
+	case err = <-j.done:
+		return err
+	case <-ctx.Done():
+		if j.state.CompareAndSwap(waiting, left) {
+			return ctx.Err()
+		}
+		return <-j.done
+	}
+}
+
+func (db *DB) submit(j *job) error {
+	db.mu.RLock() // against Close, which closes the channel
+	defer db.mu.RUnlock()
+	if db.closed {
+		return ErrClosed
+	}
+	select {
+	case db.jobs <- j:
+		return nil
+	case <-j.ctx.Done():
+		return j.ctx.Err()
+	}
+}
+
+// writeLoop is the one writer of the process.
+func (db *DB) writeLoop() {
+	over := false
+	defer func() {
+		if !over { // a closure called runtime.Goexit, as t.Fatal does
+			go db.writeLoop()
+		}
+	}()
+	for first := range db.jobs {
+		db.writeBatch(db.gather(first))
+	}
+	over = true
+	db.writer.drop()
+	close(db.stopped)
+}
+
+// gather takes what waits, without waiting for more: while one batch commits, the
+// next one gathers by itself.
+func (db *DB) gather(first *job) []*job {
+	batch := []*job{first}
+	runtime.Gosched() // lets callers whom the last commit woke come first
+	for len(batch) < maxBatch {
+		select {
+		case j, ok := <-db.jobs:
+			if !ok {
+				return batch
+			}
+			batch = append(batch, j)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// writeBatch answers every job. If one of them breaks the whole transaction, nothing
+// was committed, and each runs again in a transaction of its own.
+func (db *DB) writeBatch(jobs []*job) {
+	defer func() {
+		for _, j := range jobs { // those that a Goexit left behind
+			j.reply(fmt.Errorf("update: the closure ended its goroutine"))
+		}
+	}()
+	var live []*job
+	for _, j := range jobs {
+		if j.ctx.Err() == nil && j.state.CompareAndSwap(waiting, started) {
+			live = append(live, j)
+			continue
+		}
+		j.reply(j.ctx.Err())
+	}
+	if len(live) == 0 || db.transact(live) {
+		return
+	}
+	for _, j := range live {
+		db.transact([]*job{j})
+	}
+}
+
+// transact runs the jobs in one transaction and answers them; false, and nobody is
+// answered, if the transaction broke in the middle and there is more than one.
+func (db *DB) transact(jobs []*job) bool {
+	ctx, cancel := context.WithoutCancel(jobs[0].ctx), func() {}
+	if db.engine == PostgreSQL {
+		ctx, cancel = context.WithTimeout(ctx, batchTime)
+	}
+	defer cancel()
+	clean := false
+	defer func() {
+		if !clean {
+			db.writer.drop()
+		}
+	}()
+	base, edge, err := db.beginWrite(ctx)
+	if err != nil {
+		replyAll(jobs, err)
+		return true
+	}
+	shared := len(jobs) > 1
+	if shared {
+		_, err = db.writer.exec(ctx, "SAVEPOINT job")
+		if err != nil {
+			replyAll(jobs, fmt.Errorf("savepoint: %w", classify(err)))
+			return true
+		}
+	}
+	results := make([]error, len(jobs))
+	kept := 0
+	for i, j := range jobs {
+		broken := false
+		broken, results[i] = db.runJob(base, &edge, j, shared)
+		if broken && shared {
+			return false
+		}
+		if results[i] == nil {
+			kept++
+		}
+	}
+	if kept > 0 {
+		err = db.commitWrite(base, &edge)
+		if err != nil {
+			for i, j := range jobs {
+				if results[i] == nil {
+					results[i] = err
+				}
+				j.reply(results[i])
+			}
+			return true
+		}
+		db.tree = edge
+		db.commits.Add(1)
+		db.closures.Add(int64(kept))
+	} else {
+		_, err = db.writer.exec(ctx, "ROLLBACK")
+	}
+	clean = err == nil
+	for i, j := range jobs {
+		j.reply(results[i])
+	}
+	return true
+}
+
+func replyAll(jobs []*job, err error) {
+	for _, j := range jobs {
+		j.reply(err)
+	}
+}
+
+// On SQLite BEGIN IMMEDIATE takes the one write lock; on PostgreSQL the lock is that
+// of the row of audit_tree.
+var (
+	beginWrite = map[string]string{SQLite: "BEGIN IMMEDIATE", PostgreSQL: "BEGIN ISOLATION LEVEL READ COMMITTED"}
+	lockTree   = map[string]string{SQLite: selectTree, PostgreSQL: selectTree + " FOR UPDATE"}
+)
+
+// beginWrite opens the transaction, locks the tree and sets the time.
+func (db *DB) beginWrite(ctx context.Context) (Tx, tree, error) {
+	db.turn.take()
+	err := db.writer.begin(ctx, beginWrite[db.engine])
+	db.turn.pass()
+	if err != nil {
+		return Tx{}, tree{}, fmt.Errorf("begin update: %w", classify(err))
+	}
+	tx := Tx{ctx: ctx, s: &db.writer, engine: db.engine, wall: micros(db.now())}
+	err = tx.readClock(lockTree[db.engine])
+	if err != nil {
+		return Tx{}, tree{}, err
+	}
+	edge, err := tx.openTree(db.tree)
+	if err != nil {
+		return Tx{}, tree{}, err
+	}
+	tx.Now = fromMicros(max(tx.wall, tx.last+1))
+	return tx, edge, nil
+}
+
+// nextSavepoint keeps what a closure did and makes ready for the next. PostgreSQL gets
+// it in one message, because each costs a way there and back.
+var nextSavepoint = map[string][]string{
+	SQLite:     {"RELEASE SAVEPOINT job", "SAVEPOINT job"},
+	PostgreSQL: {"RELEASE SAVEPOINT job; SAVEPOINT job"},
+}
+
+// runJob runs one closure, in the savepoint that is open if the transaction is shared.
+// true: the transaction cannot go on.
+func (db *DB) runJob(base Tx, edge *tree, j *job, shared bool) (bool, error) {
+	tx, mine := base, edge.clone()
+	tx.tree = &mine
+	err := db.call(&tx, j.fn)
+	if err == nil {
+		err = tx.failed // swallowed by fn: see Tx
+	}
+	tx.s = nil
+	if err == nil && shared {
+		for _, statement := range nextSavepoint[db.engine] {
+			if err == nil {
+				_, err = db.writer.exec(base.ctx, statement)
+			}
+		}
+		err = dbError("keep savepoint", err)
+	}
+	if err == nil {
+		*edge = mine
+		return false, nil
+	}
+	if !shared {
+		return true, err
+	}
+	_, undo := db.writer.exec(base.ctx, "ROLLBACK TO SAVEPOINT job")
+	return undo != nil, err
+}
+
+// call runs fn; a panic becomes its error.
+func (db *DB) call(tx *Tx, fn func(*Tx) error) error {
+	var err error
+	func() {
+		defer func() {
+			v := recover()
+			if v != nil {
+				db.log.Error("panic in update", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+				err = fmt.Errorf("panic in update: %v", v)
+			}
+		}()
+		err = fn(tx)
+	}()
+	return err
+}
+
+// commitWrite ends the transaction. An error of COMMIT itself is ErrCommitUnknown.
+func (db *DB) commitWrite(base Tx, edge *tree) error {
+	base.tree = edge
+	err := base.flushTree()
+	if err != nil {
+		return err
+	}
+	err = db.commit(func() error {
+		_, err := db.writer.exec(base.ctx, "COMMIT")
+		return err
+	})
+	if err != nil {
+		return ErrCommitUnknown.Because(err)
+	}
+	return nil
+}
