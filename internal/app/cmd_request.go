@@ -6,7 +6,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"os"
-	"strconv"
 	"text/tabwriter"
 	"time"
 
@@ -267,22 +266,43 @@ func (c *cli) table(head []string, rows int, row func(n int) []string) error {
 
 func (c *cli) letterCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "letter", Short: "letters with the IDs (発行通知書)"}
-	dispatch := &cobra.Command{Use: "dispatch ID", Short: "record that the letter left (差出): its IDs work from now on", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.with(cmd, false, func(ctx context.Context, i *instance) error {
-				by, err := c.actor(ctx, i, cmd, args[0])
-				if err != nil {
-					return err
-				}
-				r, err := i.ra.Dispatch(ctx, by, args[0])
-				if err != nil {
-					return err
-				}
-				return c.showRequest(r, "dispatched "+strconv.Quote(stamp(r.Dispatched)))
-			})
-		}}
-	c.actorFlags(dispatch)
-	dispatch.Flags().BoolVar(&c.json, "json", false, "print JSON")
-	cmd.AddCommand(dispatch)
+	dispatch := c.onRequest("dispatch", "record that the letter left (差出): its IDs work from now on",
+		func(ctx context.Context, i *instance, by pki.Actor, id string) (string, error) {
+			r, err := i.ra.Dispatch(ctx, by, id)
+			return "dispatched " + stamp(r.Dispatched), err
+		})
+	var until string
+	extend := c.onRequest("extend", "move the download deadline (ダウンロード期限の延長)",
+		func(ctx context.Context, i *instance, by pki.Actor, id string) (string, error) {
+			day, err := time.ParseInLocation(time.DateOnly, until, pki.JST)
+			if err != nil {
+				return "", pki.E(pki.Invalid, "date.form").With("Date", until)
+			}
+			r, err := i.ra.Extend(ctx, by, id, day)
+			return "may be fetched until " + stamp(r.Downloads), err
+		})
+	extend.Flags().StringVar(&until, "until", "", "last day, YYYY-MM-DD in Japan")
+	_ = extend.MarkFlagRequired("until")
+	cmd.AddCommand(dispatch, extend)
+	return cmd
+}
+
+// onRequest is an act on one request that prints one line.
+func (c *cli) onRequest(name, short string, do func(ctx context.Context, i *instance, by pki.Actor, id string) (string, error)) *cobra.Command {
+	cmd := &cobra.Command{Use: name + " ID", Short: short, Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		return c.with(cmd, true, func(ctx context.Context, i *instance) error {
+			by, err := c.actor(ctx, i, cmd, args[0])
+			if err != nil {
+				return err
+			}
+			done, err := do(ctx, i, by, args[0])
+			if err != nil {
+				return err
+			}
+			c.say("%s  %s", args[0], done)
+			return nil
+		})
+	}}
+	c.actorFlags(cmd)
 	return cmd
 }

@@ -111,6 +111,10 @@ func (d *demo) run(ctx context.Context) error {
 	}
 	defer i.close()
 	s := &server{instance: i}
+	s.mailer, err = i.newMailer()
+	if err != nil {
+		return err
+	}
 	err = d.seed(ctx, i)
 	if err != nil {
 		return err
@@ -157,18 +161,18 @@ func (d *demo) seed(ctx context.Context, i *instance) error {
 		purpose, terminal string
 		holder            pki.Holder
 		begins            time.Time
-		ownKey            bool // made here, so that a file exists whatever the state
+		file              madeBy
 		reason            pki.Reason
 	}{
-		{"download", "受付1号機", pki.Holder{Kind: pki.Medical, Code: "0110119153"}, time.Time{}, false, 0},
-		{"renew", "受付2号機", pki.Holder{Kind: pki.Medical, Code: "0110119153"}, ends(60), true, 0},
-		{"revoke", "調剤室1号機", demoCode(pki.Pharmacy, "134012345"), time.Time{}, true, 0},
-		{"expired", "診察室1号機", demoCode(pki.Dental, "273054321"), ends(-10), true, 0},
-		{"revoked", "事務室1号機", demoCode(pki.Medical, "231076543"), time.Time{}, true, pki.KeyCompromise},
-		{"fresh", "訪問1号機", demoCode(pki.Visiting, "406098765"), time.Time{}, false, 0},
+		{"download", "受付1号機", pki.Holder{Kind: pki.Medical, Code: "0110119153"}, time.Time{}, nobody, 0},
+		{"renew", "受付2号機", pki.Holder{Kind: pki.Medical, Code: "0110119153"}, ends(60), theHolder, 0},
+		{"revoke", "調剤室1号機", demoCode(pki.Pharmacy, "134012345"), time.Time{}, theHolder, 0},
+		{"expired", "診察室1号機", demoCode(pki.Dental, "273054321"), ends(-10), theDemo, 0},
+		{"revoked", "事務室1号機", demoCode(pki.Medical, "231076543"), time.Time{}, theHolder, pki.KeyCompromise},
+		{"fresh", "訪問1号機", demoCode(pki.Visiting, "406098765"), time.Time{}, nobody, 0},
 	}
 	for _, s := range samples {
-		sample, err := d.sample(ctx, i, s.purpose, s.terminal, s.holder, s.begins, s.ownKey)
+		sample, err := d.sample(ctx, i, s.purpose, s.terminal, s.holder, s.begins, s.file)
 		if err != nil {
 			return fmt.Errorf("sample %s: %w", s.purpose, err)
 		}
@@ -191,9 +195,18 @@ func demoCode(kind pki.HolderKind, body string) pki.Holder {
 	return pki.Holder{Kind: kind, Code: body + string(pki.CheckDigit(body))}
 }
 
+// madeBy says whose download made the PKCS#12 file of a sample.
+type madeBy int
+
+const (
+	nobody    madeBy = iota // it waits to be downloaded
+	theHolder               // at the download site
+	theDemo                 // with a key of its own, where the site refuses a file
+)
+
 // sample goes the way of every request: entered by one, approved by another, issued,
 // its letter read by a third.
-func (d *demo) sample(ctx context.Context, i *instance, purpose, terminal string, holder pki.Holder, begins time.Time, ownKey bool) (demoSample, error) {
+func (d *demo) sample(ctx context.Context, i *instance, purpose, terminal string, holder pki.Holder, begins time.Time, file madeBy) (demoSample, error) {
 	out := demoSample{Purpose: purpose, HolderCode: holder.Code, Terminal: terminal}
 	actors := map[string]pki.Actor{}
 	for _, id := range []string{"intake", "approver-1", "letters"} {
@@ -206,7 +219,7 @@ func (d *demo) sample(ctx context.Context, i *instance, purpose, terminal string
 	in := ra.Submission{Source: pki.FromOperator, NotBefore: begins, Application: pki.Application{Holder: holder, TerminalName: terminal, Email: "clinic@example.jp", Department: "医事課", PaymentMethod: 1}}
 	var key crypto.Signer
 	var err error
-	if ownKey {
+	if file == theDemo {
 		key, err = issuance.GenerateKey(pki.RSA2048)
 		if err != nil {
 			return out, err
@@ -229,11 +242,11 @@ func (d *demo) sample(ctx context.Context, i *instance, purpose, terminal string
 		return out, err
 	}
 	out.RequestID, out.ReferenceID, out.Serial = r.ID, show.ReferenceID.Reveal(), r.Serial
-	if purpose == "fresh" {
+	if file == nobody {
 		return out, nil
 	}
 	var p12 []byte
-	if ownKey {
+	if file == theDemo {
 		p12, err = i.packOwn(key, show.Certificate.DER, terminal)
 	} else {
 		p12, err = i.fetch(ctx, r.ID, show.ReferenceID)

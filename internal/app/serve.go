@@ -17,7 +17,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"inkan/internal/ca"
+	"inkan/internal/i18n"
 	"inkan/internal/issuance"
+	"inkan/internal/mail"
+	"inkan/internal/notify"
 	"inkan/internal/pki"
 	"inkan/internal/portal"
 	"inkan/internal/relay"
@@ -37,6 +40,10 @@ func (c *cli) serveCommand() *cobra.Command {
 			return pki.E(pki.Forbidden, "serve.demo").With("Dir", i.dir)
 		}
 		s := &server{instance: i}
+		s.mailer, err = i.newMailer()
+		if err != nil {
+			return err
+		}
 		return s.run(cmd.Context(), func() {
 			c.say("portal  https://%s/p/rcd", i.config.Portal.Hosts[0])
 			c.say("api     https://%s/api/v1/certificates", i.config.API.Hosts[0])
@@ -52,16 +59,33 @@ type server struct {
 	view    *ca.View
 	answers *ca.Answers
 	leaves  []*leaf
-	mailer  mailer
+	mailer  *notify.Service // nil holds mails back
 
-	mu     sync.Mutex
-	wrong  map[string]string // what is wrong, by part, in words
-	starts []func()          // extra listeners of a demo
+	mu    sync.Mutex
+	wrong map[string]string // what is wrong, by part, in words
 }
 
-// mailer drains the outbox; nil holds mails back.
-type mailer interface {
-	Drain(ctx context.Context) (int, error)
+// newMailer makes the office that drains the outbox; nil, which holds mails back,
+// where no mail relay is configured.
+func (i *instance) newMailer() (*notify.Service, error) {
+	c := i.config.Mail
+	if c.SMTP == "" {
+		return nil, nil
+	}
+	password := c.PasswordFile
+	if password != "" {
+		password = inside(i.dir, password)
+	}
+	sender, err := mail.New(mail.Config{Address: c.SMTP, From: c.From, TLS: c.TLS, Username: c.Username, PasswordFile: password})
+	if err != nil {
+		return nil, pki.E(pki.Invalid, "config.invalid").With("Problems", err.Error()).Because(err)
+	}
+	desk := map[string]string{}
+	if i.config.Help.Phone != "" {
+		desk["ja"] = i.config.Help.Phone + "（" + i.config.Help.HoursJA + "）"
+		desk["en"] = i.config.Help.Phone + " (" + i.config.Help.HoursEN + ")"
+	}
+	return notify.New(notify.Config{DB: i.db, Sender: sender, Text: i18n.Text, HelpDesk: desk, Now: now, Log: i.log}), nil
 }
 
 // drainTime bounds how long requests under way may take after SIGTERM.

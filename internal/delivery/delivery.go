@@ -30,7 +30,8 @@ type Options struct {
 	// default is AES-256 with PBKDF2 and SHA-256.
 	Legacy bool
 	// FriendlyName is what certificate managers show beside the subject, which all
-	// terminals of an institution share.
+	// terminals of an institution share: code, terminal, expiry. It stands in the
+	// encrypted part. Characters outside the BMP are written as surrogates.
 	FriendlyName string
 }
 
@@ -56,6 +57,13 @@ func PKCS12(key crypto.PrivateKey, cert *x509.Certificate, chain []*x509.Certifi
 	file, err := encoder.Encode(key, cert, chain, pin.Reveal())
 	if err != nil {
 		return nil, fmt.Errorf("encode PKCS#12: %w", err)
+	}
+	if opts.FriendlyName == "" {
+		return file, nil
+	}
+	file, err = named(file, cert, chain, pin.Reveal(), opts)
+	if err != nil {
+		return nil, fmt.Errorf("name PKCS#12: %w", err)
 	}
 	return file, nil
 }

@@ -59,6 +59,7 @@ var verifiers = []verifier{
 	{"nss-pkix", []string{"certutil", "vfychain"}, func(t *testing.T, q question, dir string) (bool, string) { return askNSS(t, q, dir, "-p", "-p") }},
 	{"gnutls", []string{"certtool"}, askGnuTLS},
 	{"java", []string{"java"}, askJava},
+	{"windows", nil, askWindows},
 }
 
 // need skips the test when a program is missing, and fails it where all must be there.
@@ -154,15 +155,18 @@ func askGnuTLS(t *testing.T, q question, dir string) (bool, string) {
 	return run(exec.Command("certtool", args...))
 }
 
-// java is one virtual machine for all questions: it takes a second to start.
-var java struct {
+// lineServer is a program that answers a line with a line: it is slow to start, so
+// one answers all questions.
+type lineServer struct {
 	in  io.WriteCloser
 	out *bufio.Reader
 }
 
-func startJava(t *testing.T) {
-	need(t, "java")
-	command := exec.Command("java", "testdata/CheckChain.java")
+var java, wine *lineServer
+
+func start(t *testing.T, name string, args ...string) *lineServer {
+	t.Helper()
+	command := exec.Command(name, args...)
 	in, err := command.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -171,37 +175,56 @@ func startJava(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	command.Stderr = os.Stderr
 	err = command.Start()
 	if err != nil {
 		t.Fatal(err)
 	}
-	java.in, java.out = in, bufio.NewReader(out)
 	t.Cleanup(func() {
 		_ = in.Close()
 		_ = command.Wait()
 	})
+	return &lineServer{in, bufio.NewReader(out)}
 }
 
-func askJava(t *testing.T, q question, dir string) (bool, string) {
+func startWine(t *testing.T) *lineServer {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "winchain.exe")
+	build := exec.Command("go", "build", "-o", program, "./testdata/winchain")
+	build.Env = append(os.Environ(), "GOOS=windows", "GOARCH=amd64", "CGO_ENABLED=0")
+	ok, text := run(build)
+	if !ok {
+		t.Fatal(text)
+	}
+	return start(t, "wine", program)
+}
+
+func (s *lineServer) ask(t *testing.T, q question, dir, drive string) (bool, string) {
 	words := []string{map[purpose]string{anyPurpose: "any", asClient: "client", asServer: "server", asResponder: "any"}[q.purpose]}
 	for n, c := range append([]*x509.Certificate{q.anchor}, q.chain...) {
-		file := filepath.Join(dir, fmt.Sprintf("%d.der", n))
-		err := os.WriteFile(file, c.Raw, 0o600)
-		if err != nil {
-			t.Fatal(err)
-		}
-		words = append(words, file)
+		words = append(words, drive+writeFile(t, dir, fmt.Sprintf("%d.der", n), c.Raw))
 	}
-	_, err := fmt.Fprintln(java.in, strings.Join(words, " "))
+	_, err := fmt.Fprintln(s.in, strings.Join(words, " "))
 	if err != nil {
 		t.Fatal(err)
 	}
-	line, err := java.out.ReadString('\n')
+	line, err := s.out.ReadString('\n')
 	if err != nil {
 		t.Fatal(err)
 	}
 	return strings.HasPrefix(line, "OK"), line
+}
+
+func askJava(t *testing.T, q question, dir string) (bool, string) {
+	return java.ask(t, q, dir, "")
+}
+
+// askWindows runs testdata/winchain under Wine. WINEPREFIX must name a prefix in
+// which Go programs start (before Wine 8.13 that takes a bcryptprimitives.dll).
+func askWindows(t *testing.T, q question, dir string) (bool, string) {
+	if wine == nil {
+		t.Skip("wine is not installed, or WINEPREFIX names no prefix in which Go programs start")
+	}
+	return wine.ask(t, q, dir, "Z:")
 }
 
 func run(command *exec.Cmd) (bool, string) {
@@ -383,7 +406,14 @@ func TestThreatCK3(t *testing.T) {
 
 func realTools(t *testing.T, keyType pki.KeyType) {
 	h := newHierarchy(t, keyType, config)
-	startJava(t)
+	_, err := exec.LookPath("java")
+	if err == nil {
+		java = start(t, "java", "testdata/CheckChain.java")
+	}
+	_, err = exec.LookPath("wine")
+	if err == nil && os.Getenv("WINEPREFIX") != "" {
+		wine = startWine(t)
+	}
 	t.Cleanup(func() {
 		for anchor, dir := range nssDatabases {
 			_ = os.RemoveAll(dir)

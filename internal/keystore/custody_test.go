@@ -2,6 +2,8 @@ package keystore_test
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -144,6 +146,12 @@ func TestThreatCK8MovedBlobs(t *testing.T) {
 			}
 		})
 	}
+	// A letter's blob is never treated as a key, also under its own names.
+	_, err = c.v.Rewrap(keystore.RewrapRequest{KeyID: requestA, RequestID: requestA, Blob: letter}, month)
+	wantCode(t, err, "seal.open")
+	_, err = c.v.OpenHeld(t.Context(), keystore.OpenRequest{KeyID: requestA, RequestID: requestA, SPKISHA256: c.spki, Blob: letter})
+	wantCode(t, err, "seal.open")
+
 	holds := []struct {
 		name, code string
 		r          keystore.HoldRequest
@@ -190,9 +198,17 @@ func TestThreatDL9NoOpenWithoutReference(t *testing.T) {
 	_, err = c.v.Rewrap(keystore.RewrapRequest{KeyID: "k1", RequestID: requestB, Blob: later.Blob}, nextMonth)
 	wantCode(t, err, "seal.open")
 
-	// The inner seal's size does not tell which key is inside.
-	if len(later.Blob) != len(newCustody(t, true).held.Blob) {
-		t.Error("sizes differ")
+	// The size does not tell which sort of key is inside.
+	_, small, err := ed25519.GenerateKey(rand.Reader)
+	must(t, err)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(small)
+	must(t, err)
+	pool, err := c.v.SealPool(keystore.PoolKey{KeyID: "k3", PKCS8: pkcs8}, nextMonth)
+	must(t, err)
+	other, err := c.v.Hold(t.Context(), keystore.HoldRequest{KeyID: "k3", RequestID: requestA, PoolBlob: pool, Reference: c.reference, Verifier: c.verifier}, nextMonth)
+	must(t, err)
+	if len(other.Blob) != len(later.Blob) || len(pkcs8) == len(c.pkcs8) {
+		t.Errorf("sizes %d and %d", len(other.Blob), len(later.Blob))
 	}
 	// A renewal has no letter: an ID there means that rows were swapped.
 	renewal := newCustody(t, false)

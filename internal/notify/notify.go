@@ -29,9 +29,9 @@ type Config struct {
 	DB     *store.DB
 	Sender Sender
 	Text   func(lang, key string, args map[string]any) string
-	// HelpDesk is what mails say about whom to call: a number and its hours, one line.
-	// "": the one of the letter.
-	HelpDesk string
+	// HelpDesk is what mails say about whom to call, by language: a number and its
+	// hours, one line. Where there is none, mails point at the letter.
+	HelpDesk map[string]string
 	Now      func() time.Time
 	Log      *slog.Logger
 }
@@ -95,30 +95,54 @@ func (s *Service) Drain(ctx context.Context) (int, error) {
 			if ctx.Err() != nil || s.Now().Sub(claimed) > working {
 				return sent, errors.Join(ctx.Err(), s.putBack(ctx, due[i:]))
 			}
-			ok, err := s.send(ctx, m)
+			failure := s.send(ctx, m)
+			err = s.record(ctx, m, failure)
 			if err != nil {
 				return sent, errors.Join(err, s.putBack(ctx, due[i+1:]))
 			}
-			if ok {
+			if failure == nil {
 				sent++
+			}
+			if away(failure) {
+				return sent, s.recordAll(ctx, due[i+1:], failure)
 			}
 		}
 	}
 }
 
-// send sends one claimed message and records what became of it.
-func (s *Service) send(ctx context.Context, m store.Message) (bool, error) {
+func (s *Service) send(ctx context.Context, m store.Message) error {
 	letter, err := s.compose(m)
-	if err == nil {
-		err = s.Sender.Send(ctx, letter)
+	if err != nil {
+		return err
 	}
-	// The mail has left or not; that is recorded also when the server is stopping.
-	record, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	return s.Sender.Send(ctx, letter)
+}
+
+// away says whether the relay did not answer at all: the next mail would only wait for
+// the same time-out, so it shares the failure.
+func away(failure error) bool {
+	e, ok := errors.AsType[*mail.Error](failure)
+	return ok && e.Code == 0 && !e.Permanent
+}
+
+func (s *Service) recordAll(ctx context.Context, rest []store.Message, failure error) error {
+	for i, m := range rest {
+		err := s.record(ctx, m, failure)
+		if err != nil {
+			return errors.Join(err, s.putBack(ctx, rest[i+1:]))
+		}
+	}
+	return nil
+}
+
+// record writes down what became of a mail, also when the server is stopping.
+func (s *Service) record(ctx context.Context, m store.Message, failure error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	if err == nil {
-		return true, s.finish(record, m)
+	if failure == nil {
+		return s.finish(ctx, m)
 	}
-	return false, s.delay(record, m, err)
+	return s.delay(ctx, m, failure)
 }
 
 func (s *Service) finish(ctx context.Context, m store.Message) error {
@@ -220,8 +244,8 @@ func (s *Service) compose(m store.Message) (mail.Message, error) {
 			stem = "mail.suspended" // not the end: other words
 		}
 	}
-	args["HelpDesk"] = s.HelpDesk
-	if s.HelpDesk == "" {
+	args["HelpDesk"] = s.HelpDesk[m.Language]
+	if s.HelpDesk[m.Language] == "" {
 		args["HelpDesk"] = s.Text(m.Language, "mail.help_desk", nil)
 	}
 	return mail.Message{

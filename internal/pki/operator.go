@@ -44,6 +44,7 @@ const (
 	MayCancel        Permission = "request.cancel"
 	MayReadReference Permission = "letter.reference"
 	MayDispatch      Permission = "letter.dispatch"
+	MayExtend        Permission = "letter.extend"
 	MayRevoke        Permission = "certificate.revoke"
 	MayManage        Permission = "operator.manage"
 	MayGrant         Permission = "grant.make"
@@ -55,7 +56,7 @@ const (
 var permitted = map[Role][]Permission{
 	RoleIntake:   {MayReadRequests, MaySubmit, MayCheck, MayCancel},
 	RoleApprover: {MayReadRequests, MayCheck, MayApprove, MayReject, MayGrant},
-	RoleLetters:  {MayReadRequests, MayReadReference, MayDispatch},
+	RoleLetters:  {MayReadRequests, MayReadReference, MayDispatch, MayExtend},
 	RoleOfficer:  {MayReadRequests, MayRevoke},
 	RoleAdmin:    {MayReadRequests, MayManage, MayGrant},
 	RoleAuditor:  {MayReadRequests, MayReadAudit},

@@ -3,7 +3,9 @@ package ra
 import (
 	"context"
 	"slices"
+	"time"
 
+	"inkan/internal/keystore"
 	"inkan/internal/pki"
 	"inkan/internal/store"
 )
@@ -178,6 +180,55 @@ func (s *Service) Dispatch(ctx context.Context, by pki.Actor, id string) (pki.Re
 			return pki.Request{}, err
 		}
 		err = tx.MarkDispatched(id)
+		if err != nil {
+			return pki.Request{}, err
+		}
+		return tx.Request(id)
+	})
+}
+
+// Extend moves the download deadline (ダウンロード期限の延長) to the end of a day in
+// Japan. The held key's outer seal moves into the present month, so that the old
+// month's key can be destroyed on time; the inner seal, under the letter's reference
+// ID, stays as it is (threats DL9, CK10).
+func (s *Service) Extend(ctx context.Context, by pki.Actor, id string, day time.Time) (pki.Request, error) {
+	err := by.Need(pki.MayExtend)
+	if err != nil {
+		return pki.Request{}, err
+	}
+	until := pki.Day(day).AddDate(0, 0, 1).Add(-time.Second).UTC()
+	key, err := read(ctx, s, func(tx *store.Tx) (store.SealedKey, error) {
+		r, err := tx.Request(id)
+		if err != nil {
+			return store.SealedKey{}, unknownRequest(err, id)
+		}
+		c, err := tx.Certificate(r.Serial)
+		if r.State != pki.Issued || err != nil || until.After(c.NotAfter) || !until.After(r.Downloads) {
+			return store.SealedKey{}, pki.E(pki.Invalid, "request.extension").With("RequestID", id)
+		}
+		k, err := tx.KeyOfRequest(id)
+		if pki.ClassOf(err) == pki.NotFound {
+			return k, pki.E(pki.Gone, "request.key_gone").With("RequestID", id)
+		}
+		return k, err
+	})
+	if err != nil {
+		return pki.Request{}, err
+	}
+	held, err := s.Custody.Rewrap(ctx, keystore.RewrapRequest{KeyID: key.ID, RequestID: id, SPKISHA256: key.SPKISHA256, Blob: key.Blob})
+	if err != nil {
+		return pki.Request{}, err
+	}
+	return change(ctx, s, func(tx *store.Tx) (pki.Request, error) {
+		_, _, err := tx.Audit(by, "letter.extended", id, map[string]any{"until": until})
+		if err != nil {
+			return pki.Request{}, err
+		}
+		err = tx.RewrapKey(key.ID, key.Blob, held.Blob, held.Epoch)
+		if err != nil {
+			return pki.Request{}, err
+		}
+		err = tx.ExtendDownloads(id, until)
 		if err != nil {
 			return pki.Request{}, err
 		}

@@ -32,6 +32,7 @@ type Custody interface {
 	CheckReference(ctx context.Context, requestID string, ref pki.Secret, v keystore.Verifier) (bool, error)
 	OpenReference(ctx context.Context, requestID string, sealed []byte) (pki.Secret, error)
 	OpenHeld(ctx context.Context, r keystore.OpenRequest) ([]byte, error)
+	Rewrap(ctx context.Context, r keystore.RewrapRequest) (keystore.Held, error)
 }
 
 // Config is what the office is made of.

@@ -94,6 +94,11 @@ func TestJournalDamage(t *testing.T) {
 			if info.HighWater.TreeSize != tt.size {
 				t.Errorf("high-water %d, want %d", info.HighWater.TreeSize, tt.size)
 			}
+			left, err := os.ReadFile(path)
+			must(t, err)
+			if !bytes.HasSuffix(left, []byte("\"}\n")) {
+				t.Error("the torn line is still there")
+			}
 			// It goes on, and what it wrote is whole.
 			_, err = s.SignCheckpoint(t.Context(), 41, root(5))
 			must(t, err)
@@ -156,6 +161,11 @@ func TestJournalDiskFull(t *testing.T) {
 	results, signErr := s.SignIntents(t.Context(), []keystore.SignRequest{request})
 	_, treeErr := s.SignCheckpoint(t.Context(), 20, root(2))
 	must(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &old))
+	after, err := os.Stat(filepath.Join(o.dir, "journal"))
+	must(t, err)
+	if after.Size() != info.Size() {
+		t.Errorf("the failed write left %d octets", after.Size()-info.Size())
+	}
 
 	wantCode(t, signErr, "signer.journal_full")
 	wantCode(t, treeErr, "signer.journal_full")

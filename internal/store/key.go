@@ -85,6 +85,11 @@ func (tx *Tx) HoldKey(id, request string, blob []byte, epoch string) error {
 		blob, epoch, id, request)
 }
 
+// RewrapKey replaces the blob of a held key as the caller saw it.
+func (tx *Tx) RewrapKey(id string, seen, blob []byte, epoch string) error {
+	return tx.one("rewrap key", `UPDATE sealed_key SET blob = $1, epoch = $2 WHERE id = $3 AND stage = 'held' AND blob = $4`, blob, epoch, id, seen)
+}
+
 // DestroyKey destroys the key of a request; false when there was none left.
 func (tx *Tx) DestroyKey(request string) (bool, error) {
 	n, err := tx.exec(`UPDATE sealed_key SET stage = 'destroyed', blob = NULL, destroyed_at = $1 WHERE request = $2 AND stage <> 'destroyed'`,

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"golang.org/x/mod/sumdb/note"
@@ -57,12 +58,15 @@ func (p Proof) Check(verifierKey string) (AuditRecord, error) {
 	}
 	var h auditHeader
 	err = json.Unmarshal([]byte(p.Header), &h)
-	if err != nil || h.Index != p.Index {
-		return AuditRecord{}, refused.Because(fmt.Errorf("header: %w", err))
+	if err != nil {
+		return AuditRecord{}, refused.Because(fmt.Errorf("read header: %w", err))
+	}
+	if h.Index != p.Index {
+		return AuditRecord{}, refused.Because(fmt.Errorf("header is of record %d", h.Index))
 	}
 	digest := auditDigest(p.Salt, p.Body)
 	if !p.Erased() && !bytes.Equal(digest[:], p.Digest) {
-		return AuditRecord{}, refused.Because(fmt.Errorf("digest differs"))
+		return AuditRecord{}, refused.Because(errors.New("digest differs"))
 	}
 	leaf := auditLeaf([]byte(p.Header), p.Digest)
 	err = tlog.CheckRecord(p.Path, c.Size, c.Root, p.Index, tlog.RecordHash(leaf[:]))

@@ -1,0 +1,283 @@
+package delivery_test
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"math/big"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	pkcs12 "software.sslmate.com/src/go-pkcs12"
+
+	"inkan/internal/delivery"
+	"inkan/internal/pki"
+)
+
+const (
+	pin  = pki.Secret("7391")
+	name = "0110119153 受付1号機 2030-02-24"
+)
+
+// authority makes a CA and a holder's certificate under it.
+func authority(t *testing.T, key crypto.Signer) (cert, ca *x509.Certificate) {
+	t.Helper()
+	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test CA - G1", Organization: []string{"Test"}},
+		NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(5, 0, 0), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	sign := func(template, parent *x509.Certificate, public any) *x509.Certificate {
+		der, err := x509.CreateCertificate(rand.Reader, template, parent, public, caKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cert
+	}
+	ca = sign(template, template, caKey.Public())
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<60))
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: "0110119153"},
+		NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(3, 3, 0), KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	return sign(leaf, ca, key.Public()), ca
+}
+
+func rsaKey(t *testing.T) crypto.Signer {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func TestPKCS12(t *testing.T) {
+	p256, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		key  crypto.Signer
+		opts delivery.Options
+	}{
+		{"RSA", rsaKey(t), delivery.Options{FriendlyName: name}},
+		{"P-256", p256, delivery.Options{FriendlyName: name}},
+		{"RSA legacy", rsaKey(t), delivery.Options{Legacy: true, FriendlyName: name}},
+		{"P-256 legacy", p256, delivery.Options{Legacy: true}},
+		{"no name", p256, delivery.Options{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cert, ca := authority(t, tt.key)
+			file, err := delivery.PKCS12(tt.key, cert, []*x509.Certificate{ca}, pin, tt.opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			key, got, chain, err := pkcs12.DecodeChain(file, pin.Reveal())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !tt.key.Public().(interface{ Equal(crypto.PublicKey) bool }).Equal(key.(crypto.Signer).Public()) || !got.Equal(cert) || len(chain) != 1 || !chain[0].Equal(ca) {
+				t.Error("the file holds something else")
+			}
+			_, _, _, err = pkcs12.DecodeChain(file, "7392")
+			if err == nil {
+				t.Error("another password opens the file")
+			}
+			path := filepath.Join(t.TempDir(), "file.p12")
+			err = os.WriteFile(path, file, 0o600)
+			if err != nil {
+				t.Fatal(err)
+			}
+			withOpenSSL(t, path, tt.opts)
+			withNSS(t, path, tt.opts)
+			withJava(t, path, tt.opts)
+			withGnuTLS(t, path)
+		})
+	}
+}
+
+// run runs a program of another maker when it is installed.
+func run(t *testing.T, program string, args ...string) (string, bool) {
+	t.Helper()
+	_, err := exec.LookPath(program)
+	if err != nil {
+		t.Logf("%s is not installed", program)
+		return "", false
+	}
+	out, err := exec.Command(program, args...).CombinedOutput()
+	if err != nil {
+		t.Errorf("%s %s: %v\n%s", program, strings.Join(args, " "), err, out)
+		return "", false
+	}
+	return string(out), true
+}
+
+func withOpenSSL(t *testing.T, path string, opts delivery.Options) {
+	t.Helper()
+	out, ok := run(t, "openssl", "pkcs12", "-in", path, "-passin", "pass:"+pin.Reveal(), "-info", "-nodes")
+	if !ok {
+		return
+	}
+	wants := []string{
+		"MAC: sha256, Iteration 100000", "MAC length: 32, salt length: 16",
+		"Certificate bag", "PKCS7 Encrypted data: PBES2, PBKDF2, AES-256-CBC, Iteration 100000, PRF hmacWithSHA256",
+		"Shrouded Keybag: PBES2, PBKDF2, AES-256-CBC, Iteration 100000, PRF hmacWithSHA256",
+	}
+	if opts.Legacy {
+		wants = []string{
+			"MAC: sha1, Iteration 2048",
+			"PKCS7 Encrypted data: pbeWithSHA1And3-KeyTripleDES-CBC, Iteration 2048",
+			"Shrouded Keybag: pbeWithSHA1And3-KeyTripleDES-CBC, Iteration 2048",
+		}
+	}
+	for _, want := range wants {
+		if !strings.Contains(out, want) {
+			t.Errorf("openssl does not say %q:\n%s", want, regexp.MustCompile(`(?s)-----BEGIN.*?-----END[^\n]*\n`).ReplaceAllString(out, ""))
+		}
+	}
+	if n := strings.Count(out, "BEGIN CERTIFICATE"); n != 2 {
+		t.Errorf("openssl sees %d certificates", n)
+	}
+	if n := strings.Count(out, "localKeyID"); n != 2 {
+		t.Errorf("openssl sees localKeyID %d times: key and certificate must name each other", n)
+	}
+}
+
+func withNSS(t *testing.T, path string, opts delivery.Options) {
+	t.Helper()
+	db := "sql:" + t.TempDir()
+	_, ok := run(t, "certutil", "-N", "-d", db, "--empty-password")
+	if !ok {
+		return
+	}
+	_, ok = run(t, "pk12util", "-i", path, "-d", db, "-W", pin.Reveal())
+	if !ok {
+		return
+	}
+	out, _ := run(t, "certutil", "-L", "-d", db)
+	if opts.FriendlyName != "" && !strings.Contains(out, opts.FriendlyName) {
+		t.Errorf("NSS does not show the friendly name:\n%s", out)
+	}
+	keys, _ := run(t, "certutil", "-K", "-d", db)
+	if !strings.Contains(keys, "< 0>") {
+		t.Errorf("NSS has no key:\n%s", keys)
+	}
+}
+
+// A renewed certificate has the subject of the old one and another name; Firefox must
+// take it beside the old one.
+func TestRenewalBesideTheOldOne(t *testing.T) {
+	dir := t.TempDir()
+	db := "sql:" + dir
+	_, ok := run(t, "certutil", "-N", "-d", db, "--empty-password")
+	if !ok {
+		return
+	}
+	for _, until := range []string{"2030-02-24", "2033-05-24"} {
+		key := rsaKey(t)
+		cert, ca := authority(t, key)
+		file, err := delivery.PKCS12(key, cert, []*x509.Certificate{ca}, pin, delivery.Options{FriendlyName: "0110119153 受付1号機 " + until})
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, until+".p12")
+		err = os.WriteFile(path, file, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		run(t, "pk12util", "-i", path, "-d", db, "-W", pin.Reveal())
+	}
+	keys, _ := run(t, "certutil", "-K", "-d", db)
+	if strings.Count(keys, "rsa") != 2 {
+		t.Errorf("NSS has not both keys:\n%s", keys)
+	}
+}
+
+func withJava(t *testing.T, path string, opts delivery.Options) {
+	t.Helper()
+	out, ok := run(t, "keytool", "-J-Duser.language=en", "-J-Dfile.encoding=UTF-8", "-J-Dstdout.encoding=UTF-8", "-list", "-v", "-storetype", "PKCS12", "-keystore", path, "-storepass", pin.Reveal())
+	if ok && (!strings.Contains(out, "PrivateKeyEntry") || !strings.Contains(out, "Certificate chain length: 2")) {
+		t.Errorf("keytool:\n%s", out)
+	}
+}
+
+func withGnuTLS(t *testing.T, path string) {
+	t.Helper()
+	out, ok := run(t, "certtool", "--p12-info", "--inder", "--infile", path, "--password", pin.Reveal())
+	if ok && (strings.Count(out, "BEGIN CERTIFICATE") != 2 || !strings.Contains(out, "PRIVATE KEY")) {
+		t.Errorf("certtool:\n%s", out)
+	}
+}
+
+// Threat DL10: rows may have been swapped; a key leaves only with its own certificate.
+func TestRefusals(t *testing.T) {
+	mine, other := rsaKey(t), rsaKey(t)
+	cert, ca := authority(t, mine)
+	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		key  crypto.PrivateKey
+		pin  pki.Secret
+		code string
+	}{
+		{"another key", other, pin, "delivery.mismatch"},
+		{"a key of another kind", ec, pin, "delivery.mismatch"},
+		{"no key", nil, pin, "delivery.key"},
+		{"no password", mine, "", "delivery.password"},
+	} {
+		file, err := delivery.PKCS12(tt.key, cert, []*x509.Certificate{ca}, tt.pin, delivery.Options{})
+		if pki.CodeOf(err) != tt.code || file != nil {
+			t.Errorf("%s: %v, %d bytes", tt.name, err, len(file))
+		}
+		if err != nil && strings.Contains(err.Error(), pin.Reveal()) {
+			t.Errorf("%s: the error holds the password", tt.name)
+		}
+	}
+}
+
+// Threat DL6: ten thousand guesses cost at least a minute of one core.
+func TestGuessingIsNotFree(t *testing.T) {
+	key := rsaKey(t)
+	cert, ca := authority(t, key)
+	file, err := delivery.PKCS12(key, cert, []*x509.Certificate{ca}, pin, delivery.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const guesses = 20
+	before := time.Now()
+	for range guesses {
+		_, _, err = pkcs12.Decode(file, "0000")
+		if err == nil {
+			t.Fatal("0000 opens the file")
+		}
+	}
+	if all := time.Since(before) / guesses * 10_000; all < time.Minute {
+		t.Errorf("10,000 guesses take %s", all)
+	}
+}
