@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -90,14 +91,20 @@ func Start(t *testing.T) *Demo {
 	// The demo starts a signer of its own: they share a group, so that nothing is
 	// left behind however the test ends.
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
-	err = d.cmd.Start()
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread() // the kernel's "parent" of Pdeathsig is a thread: keep it
+		err := d.cmd.Start()
+		started <- err
+		if err == nil {
+			d.result = d.cmd.Wait()
+			close(d.exited)
+		}
+	}()
+	err = <-started
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() {
-		d.result = d.cmd.Wait()
-		close(d.exited)
-	}()
 	t.Cleanup(func() {
 		_ = syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL)
 		<-d.exited

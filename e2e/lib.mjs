@@ -52,14 +52,20 @@ export function saveLink(page) {
   return page.locator('main').locator('a[download], a[href$=".p12"], button[name=save]').first()
 }
 
-export async function prepare(page, portal, ids) {
-  await page.goto(portal + '/p/rcd')
-  await fill(page, ids)
-  await submitButton(page).click()
+// send presses the button and waits for the page that answers.
+export async function send(page) {
+  await Promise.all([page.waitForEvent('framenavigated'), submitButton(page).click()])
   await page.waitForLoadState()
 }
 
+export async function prepare(page, portal, ids) {
+  await page.goto(portal + '/p/rcd')
+  await fill(page, ids)
+  await send(page)
+}
+
 export async function save(page, path) {
+  await page.bringToFront()
   const [download] = await Promise.all([page.waitForEvent('download'), saveLink(page).click()])
   await download.saveAs(path)
   return download.suggestedFilename()

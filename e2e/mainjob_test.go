@@ -164,14 +164,14 @@ func mainJob(t *testing.T, w *world) {
 		says(t, Tool(t, "openssl", "crl", "-in", crl, "-inform", "DER", "-noout", "-CAfile", chain, "-verify"), "verify OK")
 		Tool(t, "openssl", "crl", "-in", crl, "-inform", "DER", "-out", crl+".pem")
 		says(t, Tool(t, "openssl", "verify", "-crl_check", "-CAfile", chain, "-CRLfile", crl+".pem", h.Cert), ": OK")
-		says(t, Tool(t, "certtool", "--crl-info", "--inder", "--infile", crl), "CRL Number")
-		says(t, Tool(t, "certtool", "--verify-crl", "--inder", "--infile", crl, "--load-ca-certificate", w.Issuer), "Verified")
+		says(t, Tool(t, "certtool", "--crl-info", "--infile", crl+".pem"), "CRL Number")
+		says(t, Tool(t, "certtool", "--verify-crl", "--infile", crl+".pem", "--load-ca-certificate", w.Issuer), "Verified")
 	})
 
 	t.Run("OCSP says good", func(t *testing.T) {
 		says(t, w.opensslOCSP(t, h, chain), ": good")
 		says(t, w.gnutlsOCSP(t, h, chain), "Certificate Status: good")
-		says(t, w.nssOCSP(t, h), "has been validated by the responder")
+		says(t, w.nssOCSP(t, h), " succeeded.")
 	})
 
 	t.Run("NSS", func(t *testing.T) {
@@ -185,7 +185,10 @@ func mainJob(t *testing.T, w *world) {
 	})
 
 	t.Run("GnuTLS", func(t *testing.T) {
-		says(t, Tool(t, "certtool", "--p12-info", "--inraw", "--infile", h.File, "--password", w.pin), "BEGIN PRIVATE KEY")
+		info := Tool(t, "certtool", "--p12-info", "--inraw", "--infile", h.File, "--password", w.pin)
+		key := regexp.MustCompile(`(?s)-----BEGIN ENCRYPTED PRIVATE KEY-----.*?-----END ENCRYPTED PRIVATE KEY-----\n`).FindString(info)
+		file := write(t, dir, "key.p8", []byte(key))
+		says(t, Tool(t, "certtool", "--key-info", "--pkcs8", "--infile", file, "--password", w.pin), "Key Security Level")
 		both := bundle(t, dir, "both.pem", h.Cert, w.Issuer)
 		says(t, Tool(t, "certtool", "--verify", "--load-ca-certificate", w.ClientRoot, "--infile", both), "Chain verification output: Verified")
 	})

@@ -4,7 +4,7 @@
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
-import { answer, fill, heading, person, prepare, readJob, saveLink, submitButton } from './lib.mjs'
+import { answer, fill, heading, person, prepare, readJob, saveLink, send } from './lib.mjs'
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 const maxPages = 80
@@ -75,8 +75,7 @@ async function mistake(name, ids) {
   await page.evaluate(() => document.querySelectorAll('form').forEach((f) => { f.noValidate = true }))
   await page.evaluate(() => document.querySelectorAll('[maxlength]').forEach((f) => f.removeAttribute('maxlength')))
   await fill(page, ids)
-  await submitButton(page).click()
-  await page.waitForLoadState()
+  await send(page)
   await look(name)
 }
 
@@ -116,7 +115,11 @@ await look('not-found')
 // The other zones' first pages; a zone that insists on a certificate has none here.
 for (const [name, url] of Object.entries(job.starts)) {
   const response = await page.goto(url).catch(() => null)
-  if (response && (response.headers()['content-type'] ?? '').startsWith('text/html')) await look(name)
+  if (!response) {
+    await page.waitForTimeout(300) // the browser's own error page is still coming
+    await page.goto('about:blank')
+    noise = []
+  } else if ((response.headers()['content-type'] ?? '').startsWith('text/html')) await look(name)
 }
 
 // Everything that links lead to, inside the program.

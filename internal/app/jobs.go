@@ -23,26 +23,26 @@ const (
 // startJobs starts the background work of this node; running waits for it.
 func (s *server) startJobs(ctx context.Context, running *sync.WaitGroup) {
 	running.Go(func() { s.view.Run(ctx) })
-	s.every(ctx, running, "crl", crlCheck, nil, s.renewCRLs)
-	s.every(ctx, running, "issue", recoverEvery, s.ca.Woken(), func(ctx context.Context) error { return s.ca.Recover(ctx, recoverGrace) })
-	s.every(ctx, running, "pool", poolCheck, nil, s.ca.FillPool)
-	s.every(ctx, running, "checkpoint", checkpointEvery, nil, s.ops.Checkpoint)
-	s.every(ctx, running, "sweep", sweepEvery, nil, func(ctx context.Context) error {
+	s.every(ctx, running, "crl", crlCheck, s.renewCRLs)
+	s.every(ctx, running, "issue", recoverEvery, func(ctx context.Context) error { return s.ca.Recover(ctx, recoverGrace) })
+	s.every(ctx, running, "pool", poolCheck, s.ca.FillPool)
+	s.every(ctx, running, "checkpoint", checkpointEvery, s.ops.Checkpoint)
+	s.every(ctx, running, "sweep", sweepEvery, func(ctx context.Context) error {
 		_, err := s.ca.Sweep(ctx)
 		return errors.Join(err, s.db.Shred(ctx))
 	})
-	s.every(ctx, running, "certificates", ownEvery, nil, s.renewOwn)
+	s.every(ctx, running, "certificates", ownEvery, s.renewOwn)
 	if s.mailer != nil {
-		s.every(ctx, running, "mail", mailEvery, nil, func(ctx context.Context) error {
+		s.every(ctx, running, "mail", mailEvery, func(ctx context.Context) error {
 			_, err := s.mailer.Drain(ctx)
 			return err
 		})
 	}
 }
 
-// every runs a job at once, then after each pause or when woken, and keeps what is
+// every runs a job at once, then after each pause, and keeps what is
 // wrong with it for the health page. A job that fails is tried again at its next turn.
-func (s *server) every(ctx context.Context, running *sync.WaitGroup, name string, pause time.Duration, wake <-chan struct{}, do func(context.Context) error) {
+func (s *server) every(ctx context.Context, running *sync.WaitGroup, name string, pause time.Duration, do func(context.Context) error) {
 	running.Go(func() {
 		for {
 			err := do(ctx)
@@ -53,7 +53,6 @@ func (s *server) every(ctx context.Context, running *sync.WaitGroup, name string
 			select {
 			case <-ctx.Done():
 				return
-			case <-wake:
 			case <-time.After(pause):
 			}
 		}

@@ -286,7 +286,11 @@ func (s *Service) finish(ctx context.Context, intent store.Intent) error {
 	if err != nil {
 		return pki.E(pki.Busy, "signer.away").Because(err)
 	}
-	if results[0].Code != "" {
+	switch results[0].Code {
+	case "":
+	case "signer.rate", "signer.internal", "signer.journal", "signer.journal_full":
+		return pki.E(pki.Busy, results[0].Code) // the intent stays open and is signed later
+	default:
 		return s.abandon(ctx, intent, results[0].Code)
 	}
 	cert, err := s.Issuers[intent.Issuer].Assemble(intent.TBS, results[0].Signature) // line 6

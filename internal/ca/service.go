@@ -44,35 +44,15 @@ type Config struct {
 	CRLLifetime time.Duration // nextUpdate − thisUpdate
 	CRLEvery    time.Duration // a new CRL at least this often
 
-	// RenewBefore is how long before its end one of our own certificates (OCSP
-	// responder) is replaced.
-	RenewBefore time.Duration
-
 	Now func() time.Time
 	Log *slog.Logger
 }
 
 // Service is the office.
-type Service struct {
-	Config
-	wake chan struct{} // rouses the background worker
-}
+type Service struct{ Config }
 
 // New makes the office.
-func New(c Config) *Service {
-	return &Service{Config: c, wake: make(chan struct{}, 1)}
-}
-
-// Wake rouses the background worker: a request waits to be issued.
-func (s *Service) Wake() {
-	select {
-	case s.wake <- struct{}{}:
-	default: // it is awake already
-	}
-}
-
-// Woken is signalled by Wake.
-func (s *Service) Woken() <-chan struct{} { return s.wake }
+func New(c Config) *Service { return &Service{c} }
 
 func hashHex(b []byte) string {
 	sum := sha256.Sum256(b)

@@ -37,7 +37,7 @@ func authority(t *testing.T, key crypto.Signer) (cert, ca *x509.Certificate) {
 	}
 	now := time.Now()
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test CA - G1", Organization: []string{"Test"}},
+		SerialNumber: serial(t), Subject: pkix.Name{CommonName: "Test CA - G1", Organization: []string{"Test"}},
 		NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(5, 0, 0), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	sign := func(template, parent *x509.Certificate, public any) *x509.Certificate {
@@ -52,16 +52,21 @@ func authority(t *testing.T, key crypto.Signer) (cert, ca *x509.Certificate) {
 		return cert
 	}
 	ca = sign(template, template, caKey.Public())
-	serial, err := rand.Int(rand.Reader, big.NewInt(1<<60))
-	if err != nil {
-		t.Fatal(err)
-	}
 	leaf := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: "0110119153"},
+		SerialNumber: serial(t), Subject: pkix.Name{CommonName: "0110119153"},
 		NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(3, 3, 0), KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
 	return sign(leaf, ca, key.Public()), ca
+}
+
+func serial(t *testing.T) *big.Int {
+	t.Helper()
+	n, err := rand.Int(rand.Reader, big.NewInt(1<<60))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func rsaKey(t *testing.T) crypto.Signer {

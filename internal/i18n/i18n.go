@@ -128,18 +128,27 @@ func Lines(lang, key string, args map[string]any) []string {
 }
 
 // Error gives the public words of any error for a command line or an API: what
-// happened, and what to do. The private half stays out.
+// happened, and what to do ("" where there is no advice). The private half stays out.
 func Error(lang string, err error) (text, hint string) {
 	code := pki.CodeOf(err)
 	args := ArgsOf(err)
-	text = Text(lang, "error."+code, args)
 	if !Has("error." + code) {
-		text = Text(lang, "error.internal", nil)
+		code, args = "internal", nil
 	}
+	text = plain(lang, "error."+code, args)
 	if Has("error." + code + ".hint") {
-		hint = Text(lang, "error."+code+".hint", args)
+		hint = plain(lang, "error."+code+".hint", args)
 	}
 	return text, hint
+}
+
+// plain is Text without the marks of Rich.
+func plain(lang, key string, args map[string]any) string {
+	var out strings.Builder
+	for _, span := range Rich(lang, key, args) {
+		out.WriteString(span.Text)
+	}
+	return out.String()
 }
 
 // fill puts arguments into {Name} and {Name|form}. An argument that was not given

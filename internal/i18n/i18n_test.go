@@ -30,7 +30,7 @@ func TestText(t *testing.T) {
 		{"ja", "error.pickup.slow.title", map[string]any{"Until": at}, "14時05分まで、お待ちください"},
 		{"en", "error.pickup.slow.title", map[string]any{"Until": at}, "Please wait until 14:05"},
 		{"ja", "lookup", map[string]any{"Lookup": "4821 7736"}, "お電話のときは、お問い合わせ番号 4821 7736 をお伝えください。"},
-		{"fr", "must", nil, "必須"},            // a language we do not speak
+		{"fr", "must", nil, "必須"},                 // a language we do not speak
 		{"ja", "no.such.key", nil, "no.such.key"}, // a hole is not a failure
 		{"ja", "lookup", nil, "お電話のときは、お問い合わせ番号 {Lookup} をお伝えください。"},
 	}
@@ -104,6 +104,14 @@ func TestErrorHidesThePrivateHalf(t *testing.T) {
 	text, hint := i18n.Error("ja", pki.E(pki.Gone, "ticket.over").Because(errors.New("row 7")))
 	if !strings.Contains(text, "10分間") || !strings.Contains(hint, "番号の入力") {
 		t.Errorf("Error(ticket.over) = %q, %q", text, hint)
+	}
+	text, hint = i18n.Error("ja", pki.E(pki.NotFound, "pickup.wrong_ids"))
+	if strings.Contains(text+hint, "**") || !strings.Contains(hint, "いちばん新しいもの") {
+		t.Errorf("Error(pickup.wrong_ids) = %q, %q", text, hint)
+	}
+	_, hint = i18n.Error("ja", pki.E(pki.Conflict, "vault.exists"))
+	if hint != "" {
+		t.Errorf("advice where there is none: %q", hint)
 	}
 	text, _ = i18n.Error("en", errors.New("disk /dev/sda on fire"))
 	if text != i18n.Text("en", "error.internal", nil) {

@@ -224,6 +224,9 @@ func (v *Vault) JournalKey() []byte {
 // AuditVerifierKey is the verifier key of checkpoints in the form of x/mod's note.
 func (v *Vault) AuditVerifierKey() string { return v.audit.verifierKey }
 
+// AuditOrigin names the audit tree: the first line of every checkpoint.
+func (v *Vault) AuditOrigin() string { return v.audit.name }
+
 // SignNote signs a text as a note of the audit key.
 func (v *Vault) SignNote(text string) ([]byte, error) {
 	signed, err := note.Sign(&note.Note{Text: text}, v.audit)

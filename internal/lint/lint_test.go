@@ -196,9 +196,9 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// TestKinds: each sample is its own kind and no other's: one CA, one purpose
+// TestThreatCO2: each sample is its own kind and no other's: one CA, one purpose
 // (CO2).
-func TestKinds(t *testing.T) {
+func TestThreatCO2(t *testing.T) {
 	certs, _ := samples(t)
 	clients := []string{"holder", "operator", "api-client"} // told apart by issuer and subject
 	for kind := range certs {

@@ -193,7 +193,7 @@ func TestWords(t *testing.T) {
 				t.Errorf("%s does not say %q:\n%s", m.ID, words, whole)
 			}
 		}
-		if strings.ContainsAny(whole, "{}") || strings.Contains(whole, "mail.") || m.To != "clinic@example.jp" {
+		if strings.ContainsAny(whole, "{}") || strings.Contains(whole, "mail.r") || strings.Contains(whole, "mail.h") || m.To != "clinic@example.jp" {
 			t.Errorf("%s has a hole:\n%s", m.ID, whole)
 		}
 		delete(want, m.ID)

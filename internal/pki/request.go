@@ -176,8 +176,13 @@ func checkText(field, s string, limit int, required bool) error {
 	return nil
 }
 
+// brailleBlank is a symbol by its class and nothing to the eye.
+const brailleBlank = '\u2800'
+
 func unseen(r rune) bool {
-	return r == utf8.RuneError || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co, unicode.Cs, unicode.Zl, unicode.Zp, unicode.Variation_Selector) || !unicode.IsPrint(r) && r != '\u3000'
+	return r == utf8.RuneError || r == brailleBlank ||
+		unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co, unicode.Cs, unicode.Zl, unicode.Zp, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point) ||
+		!unicode.IsPrint(r) && r != '\u3000'
 }
 
 // Request is one wish for one certificate (申請).

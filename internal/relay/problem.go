@@ -26,7 +26,7 @@ type problem struct {
 
 // Problem draws failures of the api zone.
 type Problem struct {
-	Now func() time.Time // for Retry-After
+	Now func() time.Time // for Retry-After; nil: a guess is told
 }
 
 // protocol are the codes for which HTTP itself has a status. All others have that of
@@ -73,7 +73,7 @@ func (p Problem) retryAfter(f webkit.Failure) int {
 		return 0
 	}
 	until, known := f.Args["Until"].(time.Time)
-	if !known {
+	if !known || p.Now == nil {
 		return busySeconds
 	}
 	wait := until.Sub(p.Now())

@@ -65,7 +65,6 @@ type zone struct {
 	db     *store.DB
 	office *ra.Service
 	signer *signerAt
-	url    string
 	root   *x509.Certificate
 	ops    *ecdsa.PrivateKey
 	opsCA  *x509.Certificate

@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/mod/sumdb/tlog"
-
 	"inkan/internal/issuance"
 	"inkan/internal/keystore"
 	"inkan/internal/pki"
@@ -184,7 +182,7 @@ func (s *Server) admitCRL(issuerID string, tbs []byte) (*flight, error) {
 // SignCheckpoint signs the head of the audit tree. A smaller tree than one signed
 // before, or another of the same size, is refused (threat AU2).
 func (s *Server) SignCheckpoint(_ context.Context, size int64, root []byte) ([]byte, error) {
-	if size < 0 || len(root) != tlog.HashSize {
+	if size < 0 || len(root) != len(pki.Checkpoint{}.Root) {
 		return nil, pki.E(pki.Invalid, "signer.message")
 	}
 	flight, err := s.admitTree(size, root)
@@ -196,7 +194,7 @@ func (s *Server) SignCheckpoint(_ context.Context, size int64, root []byte) ([]b
 	if err != nil {
 		return nil, err
 	}
-	return s.vault.SignNote(string(tlog.FormatTree(tlog.Tree{N: size, Hash: tlog.Hash(root)})))
+	return s.vault.SignNote(pki.Checkpoint{Origin: s.vault.AuditOrigin(), Size: size, Root: [32]byte(root)}.Text())
 }
 
 func (s *Server) admitTree(size int64, root []byte) (*flight, error) {

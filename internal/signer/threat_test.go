@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
-	"golang.org/x/mod/sumdb/tlog"
 
 	"inkan/internal/issuance"
 	"inkan/internal/keystore"
@@ -200,7 +199,7 @@ func TestThreatCK1Rate(t *testing.T) {
 	}
 }
 
-// CK4: a key that signs wrongly (fault, or not the certificate's) gives nothing out.
+// CK6: the key of another certificate under the right name is not used.
 func TestThreatCK6WrongKey(t *testing.T) {
 	o := newOffice(t, keystore.ModeDemo)
 	vault, err := keystore.OpenVault(o.dir, o.pass)
@@ -280,9 +279,9 @@ func TestThreatAU2Checkpoints(t *testing.T) {
 	must(t, err)
 	opened, err := note.Open(signed, note.VerifierList(verifier))
 	must(t, err)
-	tree, err := tlog.ParseTree([]byte(opened.Text))
+	tree, err := pki.ParseCheckpoint(opened.Text)
 	must(t, err)
-	if tree.N != 50 || tree.Hash != tlog.Hash(root(1)) || verifier.Name() != "inkan/test-1" {
+	if tree.Size != 50 || tree.Root != [32]byte(root(1)) || tree.Origin != "inkan/test-1" || verifier.Name() != "inkan/test-1" {
 		t.Errorf("tree %+v of %s", tree, verifier.Name())
 	}
 	check := func(s keystore.Service) {

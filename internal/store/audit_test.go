@@ -25,7 +25,7 @@ var signingKey, verifierKey = func() (string, string) {
 	return skey, vkey
 }()
 
-func sign(t testing.TB, c store.Checkpoint) []byte {
+func sign(t testing.TB, c pki.Checkpoint) []byte {
 	t.Helper()
 	s, err := note.NewSigner(signingKey)
 	if err != nil {
@@ -39,9 +39,9 @@ func sign(t testing.TB, c store.Checkpoint) []byte {
 }
 
 // checkpoint signs and saves the tree as it is.
-func checkpoint(t testing.TB, db *store.DB) store.Checkpoint {
+func checkpoint(t testing.TB, db *store.DB) pki.Checkpoint {
 	t.Helper()
-	c := store.Checkpoint{Origin: "inkan/test"}
+	c := pki.Checkpoint{Origin: "inkan/test"}
 	err := db.Update(t.Context(), func(tx *store.Tx) error {
 		var err error
 		c.Size, c.Root, err = tx.AuditTree()
@@ -266,7 +266,7 @@ func TestSaveCheckpointRefusesOtherTrees(t *testing.T) {
 		appendRecords(t, db, 3)
 		good := checkpoint(t, db)
 		appendRecords(t, db, 3)
-		for name, c := range map[string]store.Checkpoint{
+		for name, c := range map[string]pki.Checkpoint{
 			"larger":       {Origin: "o", Size: 7, Root: good.Root},
 			"same size":    {Origin: "o", Size: 6, Root: good.Root},
 			"smaller size": {Origin: "o", Size: 2, Root: good.Root},
@@ -281,7 +281,7 @@ func TestSaveCheckpointRefusesOtherTrees(t *testing.T) {
 			t.Errorf("again: %v", err)
 		}
 		for _, text := range []string{"", "a\n1\n", "a\n01\n" + strings.Repeat("A", 43) + "=\n", "a\n-1\nAAAA\n", "a\n1\nAAAA\n", strings.Repeat("a", 1<<17)} {
-			_, err := store.ParseCheckpoint(text)
+			_, err := pki.ParseCheckpoint(text)
 			if pki.CodeOf(err) != "audit.checkpoint" {
 				t.Errorf("%.20q: %v", text, err)
 			}

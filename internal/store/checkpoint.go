@@ -1,10 +1,7 @@
 package store
 
 import (
-	"encoding/base64"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -12,45 +9,10 @@ import (
 	"inkan/internal/pki"
 )
 
-// Checkpoint is what is signed about the audit tree: the text of a C2SP
-// tlog-checkpoint, inside a signed note (golang.org/x/mod/sumdb/note).
-type Checkpoint struct {
-	Origin string // "inkan/<instance>"
-	Size   int64
-	Root   tlog.Hash
-}
-
-// Text gives the three lines to be signed.
-func (c Checkpoint) Text() string {
-	return fmt.Sprintf("%s\n%d\n%s\n", c.Origin, c.Size, base64.StdEncoding.EncodeToString(c.Root[:]))
-}
-
-// ParseCheckpoint reads the text of a checkpoint, or a whole note; it does not look
-// at signatures.
-func ParseCheckpoint(text string) (Checkpoint, error) {
-	malformed := pki.E(pki.Invalid, "audit.checkpoint")
-	if len(text) > 64<<10 {
-		return Checkpoint{}, malformed
-	}
-	lines := strings.SplitN(text, "\n", 4)
-	if len(lines) < 4 || lines[0] == "" {
-		return Checkpoint{}, malformed
-	}
-	size, err := strconv.ParseInt(lines[1], 10, 64)
-	if err != nil || size < 0 || strconv.FormatInt(size, 10) != lines[1] {
-		return Checkpoint{}, malformed
-	}
-	root, err := base64.StdEncoding.Strict().DecodeString(lines[2])
-	if err != nil || len(root) != tlog.HashSize {
-		return Checkpoint{}, malformed
-	}
-	return Checkpoint{lines[0], size, tlog.Hash(root)}, nil
-}
-
 // SaveCheckpoint keeps a signed note of our own tree. A note of another tree is
 // refused: pki.Error audit.checkpoint_differs. The first note of a size is kept.
 func (tx *Tx) SaveCheckpoint(note []byte) error {
-	c, err := ParseCheckpoint(string(note))
+	c, err := pki.ParseCheckpoint(string(note))
 	if err != nil {
 		return err
 	}
@@ -77,7 +39,7 @@ func (tx *Tx) SaveCheckpoint(note []byte) error {
 
 // SignedCheckpoint is a saved note.
 type SignedCheckpoint struct {
-	Checkpoint
+	pki.Checkpoint
 	Note []byte
 	At   time.Time
 }
@@ -92,7 +54,7 @@ func (tx *Tx) LastCheckpoint() (SignedCheckpoint, error) {
 		return c, dbError("read checkpoint", err)
 	}
 	c.At = fromMicros(at)
-	c.Checkpoint, err = ParseCheckpoint(string(c.Note))
+	c.Checkpoint, err = pki.ParseCheckpoint(string(c.Note))
 	return c, err
 }
 

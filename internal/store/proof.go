@@ -52,7 +52,7 @@ func (p Proof) Check(verifierKey string) (AuditRecord, error) {
 	if err != nil {
 		return AuditRecord{}, refused.Because(err)
 	}
-	c, err := ParseCheckpoint(n.Text)
+	c, err := pki.ParseCheckpoint(n.Text)
 	if err != nil {
 		return AuditRecord{}, refused.Because(err)
 	}

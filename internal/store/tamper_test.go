@@ -166,7 +166,7 @@ func TestVerifyFindsARewrittenTree(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c, err := store.ParseCheckpoint(string(raw))
+			c, err := pki.ParseCheckpoint(string(raw))
 			if err != nil {
 				t.Fatal(err)
 			}

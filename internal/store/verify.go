@@ -105,7 +105,7 @@ type verification struct {
 	extra       bool // a stored node belongs to no record
 	broken      bool // a record is missing: the tree cannot be built any further
 	next        int64
-	checkpoints []Checkpoint // still to be reached, by size
+	checkpoints []pki.Checkpoint // still to be reached, by size
 	erased      []int64
 	erasures    map[int64]bool // indexes that records of KindErased name
 	nodes       []node         // stored nodes read ahead
@@ -137,7 +137,7 @@ func (v *verification) readCheckpoints(keys note.Verifiers) error {
 			v.report.find(CheckpointForged, s.size, 0)
 			continue
 		}
-		c, err := ParseCheckpoint(n.Text)
+		c, err := pki.ParseCheckpoint(n.Text)
 		if err != nil || c.Size != s.size {
 			v.report.find(CheckpointForged, s.size, 0)
 			continue
