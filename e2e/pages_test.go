@@ -26,7 +26,7 @@ func walk(t *testing.T, w *world, lang, screens string) {
 		}
 	}
 	NewBrowser(t, w.TLSRoot).Run(t, "pages.mjs", map[string]any{
-		"lang": lang, "portal": w.Portal, "samples": samples, "pin": w.pin, "screens": screens,
+		"lang": lang, "portal": w.Portal, "mail": w.Mail, "samples": samples, "pin": w.pin, "screens": screens,
 		"origins": []string{w.Portal, w.PortalAuth, w.Status, w.Mail},
 		"starts":  map[string]string{"start": w.Portal + "/", "mail": w.Mail + "/", "status": w.Status + "/", "with-certificate": w.PortalAuth + "/"},
 	}, &result)

@@ -136,8 +136,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 
 func (s *server) startSigner(ctx context.Context, running *sync.WaitGroup) error {
 	if !s.config.Signer.Child {
-		_, err := s.signer.Info(ctx)
-		return err
+		return s.askSigner(ctx)
 	}
 	c, err := s.startChild()
 	if err != nil {
@@ -154,17 +153,10 @@ func (s *server) startSigner(ctx context.Context, running *sync.WaitGroup) error
 
 // prepare loads what answers need and makes sure of our own certificates.
 func (s *server) prepare(ctx context.Context) error {
-	info, err := s.signer.Info(ctx)
-	if err != nil {
-		return err
-	}
-	if info.Mode != s.config.Mode {
-		return pki.E(pki.Forbidden, "instance.mode").With("Config", s.config.Mode).With("Database", info.Mode)
-	}
 	s.view = ca.NewView(s.db, caIDs, now, s.log)
 	s.answers = ca.NewAnswers(s.view, s.issuers[issuance.G1], now)
 	s.leaves = []*leaf{{zone: "portal", hosts: s.config.Portal.Hosts}, {zone: "api", hosts: s.config.API.Hosts}}
-	err = s.renewOwn(ctx)
+	err := s.renewOwn(ctx)
 	if err != nil {
 		return err
 	}
@@ -288,7 +280,7 @@ func (s *server) portal() (http.Handler, error) {
 }
 
 func (s *server) api() (http.Handler, error) {
-	report := webkit.NewReporter(s.log, relay.Problem{}.Draw)
+	report := webkit.NewReporter(s.log, relay.Problem{Now: now}.Draw)
 	mux := http.NewServeMux()
 	relay.New(relay.Config{Office: s.ra, Clients: s.ops, DB: s.db, Chain: [][]byte{s.cas[issuance.G1].Raw, s.cas[issuance.Root].Raw}, Report: report}).Mount(mux)
 	mux.Handle("/", report.Handle(webkit.NotFound))

@@ -131,12 +131,12 @@ const signerStart = 30 * time.Second
 // ensureSigner makes sure that a signer answers: one that runs already, or a child
 // for as long as this command lasts.
 func (i *instance) ensureSigner(ctx context.Context) (func(), error) {
-	_, err := i.signer.Info(ctx)
+	err := i.askSigner(ctx)
 	if err == nil {
 		return func() {}, nil
 	}
-	if !i.config.Signer.Child {
-		return nil, pki.E(pki.Busy, "signer.away").Because(err)
+	if !i.config.Signer.Child || pki.ClassOf(err) != pki.Busy {
+		return nil, err
 	}
 	c, err := i.startChild()
 	if err != nil {
@@ -150,6 +150,17 @@ func (i *instance) ensureSigner(ctx context.Context) (func(), error) {
 	return c.stop, nil
 }
 
+// askSigner says whether a signer answers and is of this instance's mode, which the
+// vault holds: who edits configuration and database cannot turn a live instance into a
+// demo, or a demo into production (threat PL1).
+func (i *instance) askSigner(ctx context.Context) error {
+	info, err := i.signer.Info(ctx)
+	if err == nil && info.Mode != i.config.Mode {
+		return pki.E(pki.Forbidden, "instance.mode").With("Config", i.config.Mode).With("Database", info.Mode)
+	}
+	return err
+}
+
 // awaitSigner waits until a signer answers: the child, or another process's that was
 // faster.
 func (i *instance) awaitSigner(ctx context.Context, c *child) error {
@@ -157,16 +168,16 @@ func (i *instance) awaitSigner(ctx context.Context, c *child) error {
 	defer cancel()
 	ended := false
 	for {
-		_, err := i.signer.Info(ctx)
-		if err == nil {
-			return nil
+		err := i.askSigner(ctx)
+		if pki.ClassOf(err) != pki.Busy {
+			return err
 		}
 		if ended {
 			return pki.E(pki.Busy, "signer.ended").Because(errors.New(c.stderr.String()))
 		}
 		select {
 		case <-ctx.Done():
-			return pki.E(pki.Busy, "signer.away").Because(err)
+			return err
 		case <-c.done:
 			ended = !strings.Contains(c.stderr.String(), "signer.running")
 		case <-time.After(20 * time.Millisecond):

@@ -36,7 +36,7 @@ func (s *Service) RevokeIn(tx *store.Tx, by pki.Actor, c pki.Certificate, reason
 		}
 	}
 	r, err := tx.Request(c.RequestID)
-	if err != nil {
+	if err != nil || r.Application.Email == "" { // an API client's request has no address
 		return err
 	}
 	return tx.AddMessage(store.Message{

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -207,6 +208,22 @@ func TestSignOnce(t *testing.T) {
 	_, err = h.issuers[issuance.Operations].Assemble(linted.TBS(), signature)
 	if err == nil {
 		t.Error("assembled under another CA")
+	}
+}
+
+// TestAssembleForeignIssuer: the issuer's key alone does not make it the issuer's.
+func TestAssembleForeignIssuer(t *testing.T) {
+	h := newHierarchy(t, pki.P256, config)
+	good := h.issue(t, config, params(t, issuance.ProfileHolder, newKey(t, pki.P256).Public()))
+	tbs := bytes.Replace(bytes.Clone(good.RawTBSCertificate), []byte("CA - G1"), []byte("CA - G9"), 1)
+	digest := sha256.Sum256(tbs)
+	signature, err := h.keys[issuance.G1].Sign(rand.Reader, digest[:], crypto.SHA256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = h.issuers[issuance.G1].Assemble(tbs, signature)
+	if err == nil {
+		t.Error("assembled with another issuer's name")
 	}
 }
 

@@ -72,7 +72,7 @@ func (g *guard) enter(source netip.Addr, request string) (leave func(wrong bool)
 	perSource := g.sources
 	for _, n := range g.nets {
 		if n.Contains(source) {
-			
+			perSource = g.shared
 			source = n.Masked().Addr()
 			break
 		}
