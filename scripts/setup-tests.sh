@@ -45,7 +45,7 @@ want() {
 want ca-certificates /etc/ssl/certs/ca-certificates.crt
 want chromium chromium
 want curl curl
-want default-jre-headless keytool
+want default-jdk-headless javac
 want fonts-morisawa-bizud-gothic /usr/share/fonts/truetype/bizud-gothic/BIZUDGothic-Regular.ttf
 want git git
 want gnutls-bin certtool ocsptool

@@ -134,9 +134,7 @@ func (c *cli) fail(err error) {
 		c.complain(err.Error(), "")
 		return
 	}
-	lang := i18n.Match(c.lang, "")
-	text := i18n.Text(lang, "error."+e.Code, e.Args)
-	hint := i18n.Text(lang, "error."+e.Code+".hint", e.Args)
+	text, hint := i18n.Error(i18n.Match(c.lang, ""), err)
 	if cause := errors.Unwrap(e); cause != nil && e.Class != pki.Forbidden {
 		text += " (" + oneLine(cause.Error()) + ")"
 	}

@@ -89,7 +89,7 @@ func (s *Service) Sweep(ctx context.Context) (int, error) {
 	}
 	// The present month and the one before are always in use: a key may be on its
 	// way between the signer and the database.
-	last := pki.Month(s.Now().AddDate(0, -1, 0))
+	last := pki.Month(pki.AddMonths(s.Now(), -1))
 	if oldest == "" || oldest > last {
 		oldest = last
 	}
