@@ -41,6 +41,12 @@ func (c *cli) initCommand() *cobra.Command {
 		c.say("  password of %s:  %s", first.File, first.Password.Reveal())
 		c.say("  passphrase of offline/root.key.age:  %s", in.rootPassphrase.Reveal())
 		c.say("")
+		if strings.HasPrefix(in.config.Status.URL, "http://127.0.0.1") {
+			c.say("Certificates of this instance will name %s for OCSP and CRL: this machine only.", in.config.Status.URL)
+			c.say("For a real network begin again with a configuration that sets status.url, portal.hosts and api.hosts:")
+			c.say("  inkan init --config FILE")
+			c.say("")
+		}
 		c.say("Then carry offline/root.key.age away (the root's key is not needed to run),")
 		c.say("move %s into a systemd credential, and start: inkan serve --dir %s", in.config.Signer.PassphraseFile, in.dir)
 		return nil

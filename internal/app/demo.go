@@ -365,9 +365,9 @@ func (d *demo) tell() {
 	d.say("")
 	d.say("Inkan DEMO is running. Nothing here is a real certificate. / デモです。本物の電子証明書ではありません。")
 	d.say("")
-	_ = d.table([]string{"", "ADDRESS"}, 4, func(n int) []string {
-		return [][]string{{"download site / 証明書の取得", o.Portal + "/p/rcd"}, {"mails / 送ったメール", o.Mail},
-			{"status / 失効情報", o.Status + "/crl/g1.crl, /ocsp"}, {"API", o.API + "/api/v1/certificates"}}[n]
+	_ = d.table([]string{"ADDRESS", "WHAT"}, 4, func(n int) []string {
+		return [][]string{{o.Portal + "/p/rcd", "download site / 証明書の取得"}, {o.Mail, "mails / 送ったメール"},
+			{o.Status + "/crl/g1.crl", "status, also /ocsp / 失効情報"}, {o.API + "/api/v1/certificates", "API"}}[n]
 	})
 	d.say("")
 	_ = d.table([]string{"SAMPLE", "REQUEST ID", "REFERENCE ID", "CODE", "TERMINAL"}, len(o.Samples), func(n int) []string {
