@@ -55,7 +55,7 @@ func toJSON(r pki.Request) requestJSON {
 
 func (c *cli) requestCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "request", Short: "applications for certificates (申請)"}
-	cmd.AddCommand(c.submitCommand(), c.listRequestsCommand(), c.showRequestCommand(),
+	cmd.AddCommand(c.submitCommand(), c.listRequestsCommand(), c.showRequestCommand(), c.correctCommand(),
 		c.decideCommand("approve", "check or approve a request (審査・承認)", "", (*ra.Service).Approve),
 		c.decideCommand("return", "send a request back for correction (差戻し)", "why", (*ra.Service).Return),
 		c.decideCommand("reject", "refuse a request (却下)", "why", (*ra.Service).Reject),

@@ -122,11 +122,6 @@ func lookUp(lang, key string) (string, bool) {
 	return text, ok
 }
 
-// Lines gives the words of a key that holds one sentence or step a line.
-func Lines(lang, key string, args map[string]any) []string {
-	return strings.Split(Text(lang, key, args), "\n")
-}
-
 // Error gives the public words of any error for a command line or an API: what
 // happened, and what to do ("" where there is no advice). The private half stays out.
 func Error(lang string, err error) (text, hint string) {

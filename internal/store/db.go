@@ -15,7 +15,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -124,13 +123,4 @@ func (db *DB) Close() {
 		s.drop()
 	}
 	db.close()
-}
-
-// Ping asks the database for an answer.
-func (db *DB) Ping(ctx context.Context) error {
-	err := db.read.PingContext(ctx)
-	if err != nil {
-		return fmt.Errorf("ping database: %w", classify(err))
-	}
-	return nil
 }

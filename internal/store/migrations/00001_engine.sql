@@ -35,13 +35,3 @@ CREATE TABLE checkpoint (
 	note BYTEA NOT NULL,
 	at BIGINT NOT NULL
 );
-
-CREATE TABLE node (
-	id TEXT PRIMARY KEY,
-	host TEXT NOT NULL,
-	version TEXT NOT NULL,
-	started_at BIGINT NOT NULL,
-	beat_at BIGINT NOT NULL,
-	tree_size BIGINT NOT NULL,
-	tree_root BYTEA NOT NULL
-);
