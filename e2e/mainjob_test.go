@@ -51,8 +51,12 @@ func fourEyes(t *testing.T, w *world) {
 	r := w.Submit(t, "四眼1号機")
 	w.Refused(t, "request", "approve", r.RequestID, "--as", intake)
 	w.Refused(t, "request", "approve", r.RequestID, "--as", "nobody-known")
-	w.Refused(t, "request", "approve", r.RequestID)
-	w.Must(t, nil, "request", "approve", r.RequestID, "--as", approver)
+	_, _, code := w.Inkan(t, "request", "approve", r.RequestID)
+	if code == 0 {
+		t.Error("nobody in particular approves")
+	}
+	w.Refused(t, append([]string{"request", "approve", r.RequestID, "--as", approver}, w.proof(t, intake)...)...)
+	w.Must(t, nil, append([]string{"request", "approve", r.RequestID, "--as", approver}, w.proof(t, approver)...)...)
 	w.Must(t, &r, "request", "show", r.RequestID, "--as", approver)
 	if r.ReferenceID != "" {
 		t.Error("who approves can read the letter's reference ID")
@@ -72,6 +76,18 @@ func fourEyes(t *testing.T, w *world) {
 	if refused.State != "rejected" {
 		t.Errorf("a rejected request is %q", refused.State)
 	}
+}
+
+// proof gives the flags with which an operator proves who it is (threat CO1).
+func (w *world) proof(t *testing.T, name string) []string {
+	t.Helper()
+	for _, o := range w.Operators {
+		if o.Name == name {
+			return []string{"--key", o.P12, "--key-password-file", write(t, t.TempDir(), "password", []byte(o.Password+"\n"))}
+		}
+	}
+	t.Fatalf("no operator %q", name)
+	return nil
 }
 
 // held is one person's certificate after the download: the file and what other

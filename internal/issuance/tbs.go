@@ -20,7 +20,6 @@ var (
 	oidPolicies    = []byte{0x55, 0x1d, 32}
 	oidCRLPoints   = []byte{0x55, 0x1d, 31}
 	oidCRLNumber   = []byte{0x55, 0x1d, 20}
-	oidCRLReason   = []byte{0x55, 0x1d, 21}
 	oidInfoAccess  = mustHex("2b06010505070101")
 	oidAccessOCSP  = mustHex("2b06010505073001")
 	oidAccessCA    = mustHex("2b06010505073002")

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -173,6 +174,12 @@ func typed() url.Values {
 
 func (b *browser) post(form url.Values) *httptest.ResponseRecorder {
 	return b.do(http.MethodPost, "/p/rcd", form)
+}
+
+// holds says whether a text holds a secret as a word of its own: its letters may stand
+// by chance inside a time or a hash.
+func holds(text, secret string) bool {
+	return regexp.MustCompile(`(^|[^0-9A-Za-z])` + regexp.QuoteMeta(secret) + `($|[^0-9A-Za-z])`).MatchString(text)
 }
 
 // lookup gives the look-up code of the last refusal in the log.

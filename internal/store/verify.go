@@ -343,13 +343,13 @@ func (v *verification) finish() error {
 			return err
 		}
 	}
-	for _, c := range v.checkpoints {
-		if c.Size > v.tx.size {
-			v.report.find(RecordMissing, v.tx.size, c.Size-v.tx.size) // signed once, gone now
-			break
+	if len(v.checkpoints) > 0 {
+		next := v.checkpoints[0].Size
+		if next > v.tx.size {
+			v.report.find(RecordMissing, v.tx.size, next-v.tx.size) // signed once, gone now
+		} else {
+			v.report.find(Unverifiable, v.report.Protected, next-v.report.Protected)
 		}
-		v.report.find(Unverifiable, v.report.Protected, c.Size-v.report.Protected)
-		break
 	}
 	for _, index := range v.erased {
 		if v.erasures[index] {
