@@ -266,7 +266,7 @@ func TestFileFormat(t *testing.T) {
 }
 
 // Threat DL7: a ticket works only in the browser that asked for it.
-func TestTicketInAnotherBrowser(t *testing.T) {
+func TestThreatDL7TicketInAnotherBrowser(t *testing.T) {
 	s := open(t)
 	b := s.browser()
 	b.get("/p/rcd")

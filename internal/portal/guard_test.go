@@ -30,7 +30,7 @@ const wrongReference = "AAAAAAAAAA"
 
 // Threat DL4: before both IDs are right there is one page, of one size, after one least
 // time, whatever the cause.
-func TestWrongIDsHaveOnePage(t *testing.T) {
+func TestThreatDL4WrongIDsHaveOnePage(t *testing.T) {
 	causes := map[string]error{
 		"unknown": pki.E(pki.NotFound, "pickup.wrong_ids"), "wrong reference": pki.E(pki.NotFound, "pickup.wrong_ids").Because(fmt.Errorf("tag differs")),
 		"void": pki.E(pki.NotFound, "pickup.wrong_ids").Because(fmt.Errorf("letter was sent again")),
@@ -63,7 +63,7 @@ func TestWrongIDsHaveOnePage(t *testing.T) {
 	}
 }
 
-func TestAnswersTakeTheirTime(t *testing.T) {
+func TestThreatDL4AnswersTakeTheirTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, func(c *portal.Config) { c.Floor = 0 }) // the default
 		s.pickups.prepare = only(goodRequest)
@@ -82,7 +82,7 @@ func TestAnswersTakeTheirTime(t *testing.T) {
 	})
 }
 
-func TestBudgets(t *testing.T) {
+func TestThreatDL1Budgets(t *testing.T) {
 	s := open(t)
 	s.pickups.prepare = only(goodRequest)
 	b := s.browser()
@@ -129,7 +129,7 @@ func TestBudgets(t *testing.T) {
 	}
 }
 
-func TestBudgetOfOneSource(t *testing.T) {
+func TestThreatDL1BudgetOfOneSource(t *testing.T) {
 	s := open(t)
 	s.pickups.prepare = only(goodRequest)
 	try := func(from string, n int) int {
@@ -158,7 +158,7 @@ func TestBudgetOfOneSource(t *testing.T) {
 	}
 }
 
-func TestForwardedHeadersAreNotRead(t *testing.T) {
+func TestThreatDL3ForwardedHeadersAreNotRead(t *testing.T) {
 	s := open(t)
 	s.pickups.prepare = only("none")
 	b := s.browser()
@@ -174,7 +174,7 @@ func TestForwardedHeadersAreNotRead(t *testing.T) {
 	}
 }
 
-func TestSharedSources(t *testing.T) {
+func TestThreatDL3SharedSources(t *testing.T) {
 	s := open(t, func(c *portal.Config) { c.SharedSources = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")} })
 	s.pickups.prepare = only("none")
 	for i := range 150 {
@@ -203,7 +203,7 @@ func TestGuessesAtOnce(t *testing.T) {
 }
 
 // Threat DL2: 1,000 wrong answers on a request slow its owner to two seconds, no more.
-func TestAttackedRequest(t *testing.T) {
+func TestThreatDL2AttackedRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t)
 		s.pickups.prepare = only(goodRequest)

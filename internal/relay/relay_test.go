@@ -298,7 +298,7 @@ func (z *zone) newClientHasItsOwnKeys(csr string) {
 	z.refused("grant used up", z.post(second, encode(z.t, fields(third, "k9"))), http.StatusForbidden, "grant.exhausted")
 }
 
-func TestClients(t *testing.T) {
+func TestThreatCO2Clients(t *testing.T) {
 	z := newZone(t, storetest.SQLite(t))
 	csr, _ := newCSR(t)
 	body := encode(t, fields(csr, "k1"))
@@ -393,7 +393,7 @@ func TestSignerAway(t *testing.T) {
 	}
 }
 
-func TestSameKeyAtOnce(t *testing.T) {
+func TestThreatAP13SameKeyAtOnce(t *testing.T) {
 	storetest.Run(t, func(t *testing.T, db *store.DB) {
 		z := newZone(t, db)
 		csr, _ := newCSR(t)

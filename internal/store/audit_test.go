@@ -222,7 +222,7 @@ func TestProofs(t *testing.T) {
 	})
 }
 
-func TestEraseKeepsTheProof(t *testing.T) {
+func TestThreatAU3EraseKeepsTheProof(t *testing.T) {
 	storetest.Run(t, func(t *testing.T, db *store.DB) {
 		appendRecords(t, db, 7)
 		erase := func(index int64) error {

@@ -220,7 +220,7 @@ func TestMigrateAtOnceAndCheckSchema(t *testing.T) {
 	}
 }
 
-func TestFilesAreOurs(t *testing.T) {
+func TestThreatPL2FilesAreOurs(t *testing.T) {
 	old := syscall.Umask(0)
 	defer syscall.Umask(old)
 	path := filepath.Join(t.TempDir(), "子 %20?.db")
@@ -264,7 +264,7 @@ func TestDSNsRefused(t *testing.T) {
 }
 
 // Threat CK11: what was deleted is not in the files any more.
-func TestDeletionReachesTheDisk(t *testing.T) {
+func TestThreatCK11DeletionReachesTheDisk(t *testing.T) {
 	dir := t.TempDir()
 	db := storetest.Open(t, "sqlite://"+filepath.Join(dir, "inkan.db"), nil)
 	err := db.Migrate(t.Context())

@@ -14,7 +14,7 @@ import (
 )
 
 // Threat ST7: who follows the feed reads exactly what was committed, in order.
-func TestFeedIsGapFreeAndInOrder(t *testing.T) {
+func TestThreatST7FeedIsGapFreeAndInOrder(t *testing.T) {
 	for _, engine := range storetest.Engines {
 		t.Run(engine, func(t *testing.T) {
 			dsn := storetest.Migrated(t, engine)

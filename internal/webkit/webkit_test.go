@@ -96,7 +96,7 @@ func TestFailWhenDrawingFails(t *testing.T) {
 }
 
 // A panic's value may hold a PIN: net/http would print it (threat DL11).
-func TestPanicKeepsItsValueToItself(t *testing.T) {
+func TestThreatDL11PanicKeepsItsValueToItself(t *testing.T) {
 	log, out := logged()
 	h := stack(log, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(errors.New("PIN pin7391pin refused")) }))
 	w := httptest.NewRecorder()
@@ -180,7 +180,7 @@ func TestEveryAnswerCarriesTheHeaders(t *testing.T) {
 	}
 }
 
-func TestForeignSites(t *testing.T) {
+func TestThreatRS11ForeignSites(t *testing.T) {
 	log, _ := logged()
 	h := stack(log, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }))
 	tests := []struct {
@@ -225,7 +225,7 @@ func TestBodiesAreBounded(t *testing.T) {
 	}
 }
 
-func TestAccessLogHasNoTicketsAndNoQueries(t *testing.T) {
+func TestThreatDL7AccessLog(t *testing.T) {
 	log, out := logged()
 	h := stack(log, http.NotFoundHandler())
 	serve(h, request("GET", "/p/rcd/t/TICKETTICKET/202611230000123.p12?pin=pin7391pin", nil))
@@ -407,7 +407,7 @@ func TestAssets(t *testing.T) {
 }
 
 // The types that switch off escaping are not used anywhere (style habit 14).
-func TestNobodySwitchesOffEscaping(t *testing.T) {
+func TestThreatAP9NobodySwitchesOffEscaping(t *testing.T) {
 	unsafe := regexp.MustCompile(`template\.(HTML|JS|URL|HTMLAttr|CSS|JSStr|Srcset)\b`)
 	seen := 0
 	err := filepath.WalkDir("..", func(path string, _ os.DirEntry, err error) error {

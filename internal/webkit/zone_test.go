@@ -16,7 +16,7 @@ import (
 
 // TestZones is the matrix of threat RS3: only where SNI and Host name the same zone is
 // anything served, on HTTP/1.1 and on HTTP/2.
-func TestZones(t *testing.T) {
+func TestThreatRS3Zones(t *testing.T) {
 	log, _ := logged()
 	rep := webkit.NewReporter(log, nil)
 	mux := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) })
