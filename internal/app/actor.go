@@ -50,6 +50,10 @@ const maxKeyFile = 64 << 10
 
 func (c *cli) openKey() (crypto.Signer, *x509.Certificate, error) {
 	unreadable := pki.E(pki.Invalid, "key.unreadable").With("File", c.key)
+	err := checkSecretFile(c.key)
+	if err != nil {
+		return nil, nil, err
+	}
 	raw, err := os.ReadFile(c.key)
 	if err != nil {
 		return nil, nil, unreadable.Because(err)
@@ -62,20 +66,38 @@ func (c *cli) openKey() (crypto.Signer, *x509.Certificate, error) {
 		return nil, nil, err
 	}
 	private, cert, _, err := pkcs12.DecodeChain(raw, password.Reveal())
+	if errors.Is(err, pkcs12.ErrIncorrectPassword) {
+		return nil, nil, pki.E(pki.Forbidden, "key.password").With("File", c.key).Because(err)
+	}
 	if err != nil {
-		return nil, nil, unreadable.Because(err)
+		// What the decoder says of a file that is something else helps nobody.
+		return nil, nil, pki.E(pki.Forbidden, "key.form").With("File", c.key).Because(err)
 	}
 	key, ok := private.(crypto.Signer)
 	if !ok {
-		return nil, nil, unreadable.Because(errors.New("no signing key"))
+		return nil, nil, pki.E(pki.Forbidden, "key.form").With("File", c.key)
 	}
 	return key, cert, nil
+}
+
+// checkSecretFile refuses a key or password that other accounts of the machine can
+// read (threat PL2). What cannot be looked at at all is told by who opens it.
+func checkSecretFile(path string) error {
+	err := checkFileMode(path)
+	if pki.CodeOf(err) == "file.mode" {
+		return err
+	}
+	return nil
 }
 
 // password reads the password of --key: from its file, from the terminal without
 // echo, or as one line of standard input.
 func (c *cli) password() (pki.Secret, error) {
 	if c.keyPIN != "" {
+		err := checkSecretFile(c.keyPIN)
+		if err != nil {
+			return "", err
+		}
 		raw, err := os.ReadFile(c.keyPIN)
 		if err != nil {
 			return "", pki.E(pki.Invalid, "file.unreadable").With("File", c.keyPIN).Because(err)

@@ -2,13 +2,14 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"inkan/internal/pki"
+	"inkan/internal/store"
 )
 
 func (c *cli) initCommand() *cobra.Command {
@@ -17,11 +18,12 @@ func (c *cli) initCommand() *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		in := &ceremony{dir: c.dir, config: defaultConfig(defaultPortBase), log: c.logger(false), progress: c.stderr}
 		if config != "" {
-			raw, err := os.ReadFile(config)
-			if err != nil {
-				return pki.E(pki.Invalid, "config.unreadable").With("File", config).Because(err)
+			var faults []fault
+			var err error
+			in.config, faults, err = readConfig(config)
+			if err == nil {
+				err = refuse(config, faults...)
 			}
-			in.config, err = parseConfig(string(raw))
 			if err != nil {
 				return err
 			}
@@ -54,26 +56,6 @@ func (c *cli) initCommand() *cobra.Command {
 	cmd.Flags().StringVar(&config, "config", "", "configuration to begin with (default: every default)")
 	cmd.Flags().StringVar(&name, "operator", "admin", "ID of the first operator, an administrator")
 	return cmd
-}
-
-func (c *cli) checkConfigCommand() *cobra.Command {
-	return &cobra.Command{Use: "check-config", Short: "list every problem of the configuration at once", RunE: func(*cobra.Command, []string) error {
-		config, err := loadConfig(c.dir)
-		if err != nil {
-			return err
-		}
-		err = checkModes(c.dir)
-		if err != nil {
-			return err
-		}
-		i := &instance{dir: c.dir, config: config, log: c.logger(false)}
-		err = i.loadCAs()
-		if err != nil {
-			return err
-		}
-		c.say("configuration of %s is right", c.dir)
-		return nil
-	}}
 }
 
 func (c *cli) operatorCommand() *cobra.Command {
@@ -150,6 +132,47 @@ func (c *cli) operatorCommand() *cobra.Command {
 	return cmd
 }
 
+// auditJSON is the outcome of a verification on the command line's JSON output.
+type auditJSON struct {
+	Records     int64         `json:"records"`
+	Erased      int64         `json:"erased"`
+	Checkpoints int           `json:"checkpoints"`
+	Signed      int64         `json:"signed"` // records under the newest checkpoint
+	Root        string        `json:"root"`
+	Findings    []findingJSON `json:"findings"`
+	More        int           `json:"more,omitempty"`
+}
+
+type findingJSON struct {
+	Record int64  `json:"record"`
+	Count  int64  `json:"count"`
+	What   string `json:"what"`
+}
+
+func auditToJSON(r store.Report) auditJSON {
+	out := auditJSON{Records: r.Size, Erased: r.Erased, Checkpoints: r.Checkpoints, Signed: r.Protected,
+		Root: r.Root.String(), Findings: make([]findingJSON, len(r.Findings)), More: r.More}
+	for n, f := range r.Findings {
+		out.Findings[n] = findingJSON{f.Index, f.Count, f.What}
+	}
+	return out
+}
+
+// findingWords say what was found.
+var findingWords = map[string]string{
+	store.RecordChanged:    "changed: its text does not give its leaf",
+	store.RecordMissing:    "missing",
+	store.RecordInserted:   "inserted: the tree does not have it",
+	store.RecordErased:     "erased without a record that says who erased it",
+	store.HashDiffers:      "rewritten: its leaf and the stored tree disagree",
+	store.HashMissing:      "a stored hash of the tree is missing",
+	store.HashExtra:        "a stored hash that the tree does not have",
+	store.RootDiffers:      "the stored root and the records disagree",
+	store.CheckpointForged: "a checkpoint that the signer did not sign",
+	store.CheckpointBroken: "the records are not those that were signed",
+	store.Unverifiable:     "a checkpoint cannot be verified: records before it are missing",
+}
+
 func (c *cli) auditCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "audit", Short: "the audit tree (監査記録)"}
 	verify := &cobra.Command{Use: "verify", Short: "check every record against the tree and its signed checkpoints", RunE: func(cmd *cobra.Command, _ []string) error {
@@ -158,26 +181,27 @@ func (c *cli) auditCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			err = i.ops.Checkpoint(ctx)
-			if err != nil {
-				return err
-			}
+			unsigned := i.ops.Checkpoint(ctx) // a signer that refuses is told after what was found
 			report, err := i.db.VerifyAudit(ctx, info.AuditVerifierKey, nil)
 			if err != nil {
-				return err
+				return errors.Join(unsigned, err)
+			}
+			if lost := info.HighWater.TreeSize - report.Size; lost > 0 {
+				// An older database, whole in itself: the signer remembers what it signed.
+				report.Findings = append(report.Findings, store.Finding{Index: report.Size, Count: lost, What: store.RecordMissing})
 			}
 			if c.json {
-				err = c.print(report)
+				err = c.print(auditToJSON(report))
 			} else {
 				c.say("%d records, %d erased, %d signed checkpoints, the newest over %d records", report.Size, report.Erased, report.Checkpoints, report.Protected)
 				for _, f := range report.Findings {
-					c.say("record %d: %s", f.Index, f.What)
+					c.say("record %d: %s", f.Index, findingWords[f.What])
 				}
 			}
 			if err == nil && !report.OK() {
 				err = pki.E(pki.Conflict, "audit.broken").With("Findings", len(report.Findings)+report.More)
 			}
-			return err
+			return errors.Join(err, unsigned)
 		})
 	}}
 	verify.Flags().BoolVar(&c.json, "json", false, "print JSON")
@@ -189,6 +213,9 @@ func (c *cli) auditCommand() *cobra.Command {
 				return err
 			}
 			p, err := i.db.ProveAudit(ctx, index)
+			if pki.ClassOf(err) == pki.NotFound {
+				return pki.E(pki.NotFound, "audit.no_record").With("Index", index)
+			}
 			if err != nil {
 				return err
 			}

@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -57,6 +59,9 @@ func (c *cli) certCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "cert", Short: "certificates (電子証明書)"}
 	f := store.CertificateFilter{}
 	list := &cobra.Command{Use: "list", Short: "list certificates", RunE: func(cmd *cobra.Command, _ []string) error {
+		if !slices.Contains(online, f.Issuer) {
+			return &usageError{trimRoot(cmd), fmt.Errorf("--issuer %q: one of %s", f.Issuer, strings.Join(online, ", "))}
+		}
 		return c.withCerts(cmd, func(ctx context.Context, i *instance, by pki.Actor) error {
 			all, err := i.ra.Certificates(ctx, by, f)
 			if err != nil {
@@ -69,16 +74,20 @@ func (c *cli) certCommand() *cobra.Command {
 			if c.json {
 				return c.print(out)
 			}
-			return c.table([]string{"SERIAL", "STATE", "CODE", "TERMINAL", "NOT AFTER"}, len(out), func(n int) []string {
+			err = c.table([]string{"SERIAL", "STATE", "CODE", "TERMINAL", "NOT AFTER"}, len(out), func(n int) []string {
 				r := out[n]
 				return []string{r.Serial, r.State, r.HolderCode, r.Terminal, r.NotAfter}
 			})
+			if err == nil && len(out) == f.Limit {
+				c.more(out[len(out)-1].Serial)
+			}
+			return err
 		})
 	}}
 	list.Flags().StringVar(&f.Issuer, "issuer", issuance.G1, "issuer: g1, ops, tls")
 	list.Flags().StringVar(&f.HolderCode, "code", "", "only this institution")
 	list.Flags().StringVar(&f.After, "after", "", "only serials after this one (next page)")
-	list.Flags().IntVar(&f.Limit, "limit", 100, "at most so many")
+	limitFlag(list, &f.Limit)
 	show := c.oneCert("show", "show a certificate", func(cert pki.Certificate) error { return c.print(certToJSON(cert, now())) })
 	export := c.oneCert("export", "print a certificate as PEM", func(cert pki.Certificate) error {
 		return pem.Encode(c.stdout, &pem.Block{Type: "CERTIFICATE", Bytes: cert.DER})

@@ -4,13 +4,17 @@ import (
 	"bytes"
 	"context"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"os"
-	"text/tabwriter"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"inkan/internal/i18n"
+	"inkan/internal/issuance"
 	"inkan/internal/pki"
 	"inkan/internal/ra"
 	"inkan/internal/store"
@@ -85,6 +89,9 @@ func (c *cli) submitCommand() *cobra.Command {
 		_ = cmd.MarkFlagRequired(name)
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if !slices.Contains(i18n.Languages, in.Language) {
+			return &usageError{trimRoot(cmd), fmt.Errorf("--language %q: ja or en", in.Language)}
+		}
 		holder, err := pki.ParseHolder(pki.HolderKind(kind), code)
 		if err != nil {
 			return err
@@ -124,9 +131,10 @@ func readCSR(path string) ([]byte, error) {
 	}
 	block, _ := pem.Decode(bytes.TrimSpace(raw))
 	if block != nil {
-		return block.Bytes, nil
+		raw = block.Bytes
 	}
-	return raw, nil
+	_, err = issuance.ParseCSR(raw)
+	return raw, err
 }
 
 func (c *cli) showRequest(r pki.Request, next string) error {
@@ -137,11 +145,17 @@ func (c *cli) showRequest(r pki.Request, next string) error {
 	return nil
 }
 
+// requestStates are what --state takes.
+var requestStates = []pki.RequestState{pki.Received, pki.Reviewing, pki.Returned, pki.Approved, pki.Generating, pki.Issuing, pki.Issued, pki.Rejected, pki.Cancelled, pki.Failed}
+
 func (c *cli) listRequestsCommand() *cobra.Command {
 	var state, code string
 	f := store.RequestFilter{}
 	cmd := &cobra.Command{Use: "list", Short: "list requests", RunE: func(cmd *cobra.Command, _ []string) error {
 		if state != "" {
+			if !slices.Contains(requestStates, pki.RequestState(state)) {
+				return &usageError{trimRoot(cmd), fmt.Errorf("--state %q: one of %s", state, strings.Trim(fmt.Sprint(requestStates), "[]"))}
+			}
 			f.States = []pki.RequestState{pki.RequestState(state)}
 		}
 		f.HolderCode = code
@@ -161,17 +175,21 @@ func (c *cli) listRequestsCommand() *cobra.Command {
 			if c.json {
 				return c.print(out)
 			}
-			return c.table([]string{"REQUEST", "STATE", "KIND", "CODE", "TERMINAL", "SERIAL"}, len(out), func(n int) []string {
+			err = c.table([]string{"REQUEST", "STATE", "KIND", "CODE", "TERMINAL", "SERIAL"}, len(out), func(n int) []string {
 				r := out[n]
 				return []string{r.RequestID, r.State, r.HolderKind, r.HolderCode, r.TerminalName, r.Serial}
 			})
+			if err == nil && len(out) == f.Limit {
+				c.more(out[len(out)-1].RequestID)
+			}
+			return err
 		})
 	}}
 	c.readerFlags(cmd)
 	cmd.Flags().StringVar(&state, "state", "", "only this state")
 	cmd.Flags().StringVar(&code, "code", "", "only this institution")
 	cmd.Flags().StringVar(&f.After, "after", "", "only requests after this ID (next page)")
-	cmd.Flags().IntVar(&f.Limit, "limit", 100, "at most so many")
+	limitFlag(cmd, &f.Limit)
 	return cmd
 }
 
@@ -242,26 +260,10 @@ func (c *cli) reader(ctx context.Context, i *instance, cmd *cobra.Command) (pki.
 	if c.as == "" && i.ops.Asserted {
 		return pki.Actor{ID: "guest", Auth: pki.AuthAsserted, Roles: []pki.Role{pki.RoleLetters, pki.RoleAuditor}}, nil
 	}
+	if c.as == "" {
+		return pki.Actor{}, &usageError{trimRoot(cmd), errors.New("--as and --key are needed to look; only a demo shows itself to anybody")}
+	}
 	return c.actor(ctx, i, cmd, "")
-}
-
-// table prints rows in columns.
-func (c *cli) table(head []string, rows int, row func(n int) []string) error {
-	w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
-	line := func(cells []string) {
-		for n, cell := range cells {
-			if n > 0 {
-				_, _ = fmt.Fprint(w, "\t")
-			}
-			_, _ = fmt.Fprint(w, cell)
-		}
-		_, _ = fmt.Fprintln(w)
-	}
-	line(head)
-	for n := range rows {
-		line(row(n))
-	}
-	return w.Flush()
 }
 
 func (c *cli) letterCommand() *cobra.Command {

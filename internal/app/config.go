@@ -4,11 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -108,10 +105,15 @@ type zoneConfig struct {
 // duration is a time.Duration written as "24h".
 type duration struct{ time.Duration }
 
+var errDuration = errors.New(`must be a time such as "24h" or "10m"`)
+
 func (d *duration) UnmarshalText(text []byte) error {
 	var err error
 	d.Duration, err = time.ParseDuration(string(text))
-	return err
+	if err != nil {
+		return errDuration
+	}
+	return nil
 }
 
 func (d duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
@@ -142,90 +144,6 @@ func defaultConfig(portBase int) Config {
 
 // defaultPortBase is N of the default ports N+443, N+446, N+80 …
 const defaultPortBase = 8000
-
-// loadConfig reads and checks the configuration of an instance.
-func loadConfig(dir string) (Config, error) {
-	raw, err := os.ReadFile(filepath.Join(dir, configFile))
-	if errors.Is(err, os.ErrNotExist) {
-		return Config{}, pki.E(pki.NotFound, "instance.none").With("Dir", dir)
-	}
-	if err != nil {
-		return Config{}, pki.E(pki.Invalid, "config.unreadable").With("File", configFile).Because(err)
-	}
-	c, err := parseConfig(string(raw))
-	if err != nil {
-		return c, err
-	}
-	problems := c.problems()
-	if len(problems) > 0 {
-		return c, pki.E(pki.Invalid, "config.invalid").With("Problems", strings.Join(problems, "; "))
-	}
-	return c, nil
-}
-
-// parseConfig decodes strictly: an unknown key or a wrong type is an error that
-// names the line.
-func parseConfig(text string) (Config, error) {
-	c := defaultConfig(defaultPortBase)
-	meta, err := toml.Decode(text, &c)
-	if err != nil {
-		problem := err.Error()
-		parse, ok := errors.AsType[toml.ParseError](err)
-		if ok {
-			problem = strings.ReplaceAll(strings.TrimSpace(parse.Error()), "\n", " ")
-		}
-		return c, pki.E(pki.Invalid, "config.syntax").With("Problem", problem)
-	}
-	unknown := meta.Undecoded()
-	if len(unknown) > 0 {
-		keys := make([]string, len(unknown))
-		for i, k := range unknown {
-			keys[i] = k.String()
-		}
-		return c, pki.E(pki.Invalid, "config.unknown_key").With("Keys", strings.Join(keys, ", "))
-	}
-	return c, nil
-}
-
-// problems lists everything that is wrong with the values.
-func (c Config) problems() []string {
-	var out []string
-	bad := func(is bool, format string, args ...any) {
-		if is {
-			out = append(out, fmt.Sprintf(format, args...))
-		}
-	}
-	bad(c.Mode != "live" && c.Mode != "demo", `mode = %q: "live" or "demo"`, c.Mode)
-	for _, l := range []struct{ key, value string }{{"status.listen", c.Status.Listen}, {"portal.listen", c.Portal.Listen}, {"api.listen", c.API.Listen}, {"internal.listen", c.Internal.Listen}} {
-		host, _, err := net.SplitHostPort(l.value)
-		bad(err != nil, "%s = %q: host:port", l.key, l.value)
-		ip := net.ParseIP(host)
-		bad(err == nil && c.Mode == "demo" && (ip == nil || !ip.IsLoopback()), "%s = %q: a demo listens on this machine only", l.key, l.value)
-		bad(err == nil && l.key == "internal.listen" && (ip == nil || !ip.IsLoopback()), "%s = %q: health and metrics are for this machine only", l.key, l.value)
-	}
-	u, err := url.Parse(c.Status.URL)
-	bad(err != nil || u.Scheme != "http" || u.Host == "" || u.Path != "", "status.url = %q: http://host[:port]", c.Status.URL)
-	bad(len(c.Portal.Hosts) == 0, "portal.hosts is empty")
-	bad(len(c.API.Hosts) == 0, "api.hosts is empty")
-	for _, h := range c.Portal.Hosts {
-		bad(slices.Contains(c.API.Hosts, h), "host %q stands in two zones", h)
-	}
-	bad(!slices.Contains(pki.KeyTypes(), pki.KeyType(c.Policy.HolderKey)), "policy.holder_key = %q: one of %v", c.Policy.HolderKey, pki.KeyTypes())
-	bad(!slices.Contains(pki.KeyTypes(), pki.KeyType(c.Policy.CAKey)), "policy.ca_key = %q: one of %v", c.Policy.CAKey, pki.KeyTypes())
-	bad(c.Policy.LettersActivate != "dispatch" && c.Policy.LettersActivate != "issue", `policy.letters_activate = %q: "dispatch" or "issue"`, c.Policy.LettersActivate)
-	bad(c.Policy.PoolSize < 0 || c.Policy.PoolSize > 100000, "policy.pool_size = %d: 0 to 100000", c.Policy.PoolSize)
-	bad(c.Status.CRLEvery.Duration < time.Minute || c.Status.CRLLifetime.Duration < 2*c.Status.CRLEvery.Duration, "status.crl_every is at least 1m, status.crl_lifetime at least twice as long")
-	bad(c.Signer.RatePerMinute < 1, "signer.rate_per_minute is at least 1")
-	bad(c.Mail.TLS != "required" && c.Mail.TLS != "none", `mail.tls = %q: "required" or "none"`, c.Mail.TLS)
-	for kind := range c.Names.OU {
-		_, ok := pki.HolderKind(kind).Info()
-		bad(!ok, "names.ou.%s: no such kind of holder", kind)
-	}
-	demoNamed := strings.Contains(c.Names.Root, "DEMO") && strings.Contains(c.Names.Issuer, "DEMO")
-	bad(c.Mode == "demo" && !demoNamed, "names.root and names.issuer of a demo contain DEMO")
-	bad(c.Mode == "live" && (strings.Contains(c.Names.Root, "DEMO") || strings.Contains(c.Names.Issuer, "DEMO")), "names of a live CA do not contain DEMO")
-	return out
-}
 
 // issuance gives the part of the configuration that certificates speak of.
 func (c Config) issuance() issuance.Config {

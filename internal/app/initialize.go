@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"inkan/internal/delivery"
 	"inkan/internal/issuance"
 	"inkan/internal/keystore"
+	"inkan/internal/ops"
 	"inkan/internal/pki"
 	"inkan/internal/store"
 )
@@ -49,21 +51,46 @@ type ceremony struct {
 	rootPassphrase pki.Secret // opens offline/root.key.age; "" in a demo, which keeps no root key
 }
 
-// run makes the instance. The directory must be empty or absent.
+// run makes the instance. The directory must be empty or absent; it is empty again when
+// that fails.
 func (c *ceremony) run(ctx context.Context) error {
 	var err error
 	c.dir, err = filepath.Abs(c.dir)
 	if err != nil {
 		return fmt.Errorf("resolve directory: %w", err)
 	}
-	problems := c.config.problems()
-	if len(problems) > 0 {
-		return pki.E(pki.Invalid, "config.invalid").With("Problems", strings.Join(problems, "; "))
+	err = refuse(configFile, c.config.faults()...)
+	if err != nil {
+		return err
+	}
+	for _, o := range c.operators {
+		err = ops.CheckOperator(pki.Operator{ID: o.ID, Name: o.Name, Roles: o.Roles})
+		if err != nil {
+			return err
+		}
 	}
 	err = makeEmpty(c.dir)
 	if err != nil {
 		return err
 	}
+	err = c.fill(ctx)
+	if err != nil {
+		// Half an instance is of no use, and stands in the way of the next try.
+		return errors.Join(err, clearDir(c.dir))
+	}
+	return nil
+}
+
+func clearDir(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	return err
+}
+
+// fill puts into the empty directory what belongs there.
+func (c *ceremony) fill(ctx context.Context) error {
 	id := make([]byte, 8)
 	_, _ = rand.Read(id) // never fails; see crypto/rand
 	instanceID := hex.EncodeToString(id)
@@ -310,21 +337,59 @@ func (c *ceremony) makeOperators(ctx context.Context) error {
 	return i.ops.Checkpoint(ctx)
 }
 
-// addOperator makes key, certificate and PKCS#12 of an operator and registers it.
+// addOperator makes key, certificate and PKCS#12 of an operator and registers it. What
+// can be refused is refused before anything is made: another operator's file must
+// never be written over.
 func (i *instance) addOperator(ctx context.Context, by pki.Actor, o newOperator) error {
+	operator := pki.Operator{ID: o.ID, Name: o.Name, Roles: o.Roles}
+	err := i.mayAddOperator(ctx, by, operator)
+	if err != nil {
+		return err
+	}
 	key, cert, err := i.ownCertificate(ctx, issuance.ProfileOperator, o.ID+" operator", nil, nil)
 	if err != nil {
 		return err
 	}
+	operator.CertSHA256 = hashHex(cert.Raw)
 	p12, err := delivery.PKCS12(key, cert, []*x509.Certificate{i.cas[issuance.Operations]}, o.Password, delivery.Options{FriendlyName: "Inkan " + o.ID})
 	if err != nil {
 		return err
 	}
-	err = os.WriteFile(inside(i.dir, o.File), p12, 0o600)
+	path := inside(i.dir, o.File)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", o.File, err)
 	}
-	return i.ops.AddOperator(ctx, by, pki.Operator{ID: o.ID, Name: o.Name, Roles: o.Roles, CertSHA256: hashHex(cert.Raw)})
+	_, err = f.Write(p12)
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = i.ops.AddOperator(ctx, by, operator)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(path))
+	}
+	return nil
+}
+
+func (i *instance) mayAddOperator(ctx context.Context, by pki.Actor, o pki.Operator) error {
+	if by.Auth != pki.AuthSystem {
+		err := by.Need(pki.MayManage)
+		if err != nil {
+			return err
+		}
+	}
+	err := ops.CheckOperator(o)
+	if err != nil {
+		return err
+	}
+	all, err := i.ops.Operators(ctx)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(all, func(has pki.Operator) bool { return has.ID == o.ID }) {
+		return pki.E(pki.Conflict, "operator.exists").With("Operator", o.ID)
+	}
+	return nil
 }
 
 // ownCertificate makes a P-256 key and has it certified under one of our own

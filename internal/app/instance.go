@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"inkan/internal/ca"
@@ -66,13 +67,8 @@ func open(ctx context.Context, dir string, log *slog.Logger) (*instance, error) 
 	if err != nil {
 		return nil, err
 	}
-	i.db, err = store.Open(ctx, store.Options{DSN: config.dsn(dir), Now: now, Log: log})
+	err = i.openDatabase(ctx)
 	if err != nil {
-		return nil, err
-	}
-	err = i.checkMode(ctx)
-	if err != nil {
-		i.db.Close()
 		return nil, err
 	}
 	i.signer = keystore.Dial(inside(dir, config.Signer.Socket))
@@ -83,6 +79,29 @@ func open(ctx context.Context, dir string, log *slog.Logger) (*instance, error) 
 func (i *instance) close() {
 	_ = i.signer.Close()
 	i.db.Close()
+}
+
+// openDatabase opens the database that init made; where a file is missing, none is
+// begun in its place.
+func (i *instance) openDatabase(ctx context.Context) error {
+	dsn := i.config.dsn(i.dir)
+	path, isFile := strings.CutPrefix(dsn, "sqlite://")
+	if isFile {
+		_, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return pki.E(pki.NotFound, "store.missing").With("File", path)
+		}
+	}
+	var err error
+	i.db, err = store.Open(ctx, store.Options{DSN: dsn, Now: now, Log: i.log})
+	if err != nil {
+		return err
+	}
+	err = i.checkMode(ctx)
+	if err != nil {
+		i.db.Close()
+	}
+	return err
 }
 
 // checkMode refuses a configuration whose mode is not that of the database
@@ -120,7 +139,7 @@ func (i *instance) loadCAs() error {
 		}
 	}
 	i.profiles = issuance.Profiles(cfg)
-	return nil
+	return i.checkNames()
 }
 
 // wire puts the offices together.
@@ -160,25 +179,36 @@ func writeCert(path string, certs ...*x509.Certificate) error {
 }
 
 // checkModes refuses an instance that other accounts of the machine can read
-// (threat PL2).
+// (threat PL2), and names every file.
 func checkModes(dir string) error {
-	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil // a file of the database's that has just gone
-			}
-			return pki.E(pki.Invalid, "file.unreadable").With("File", path).Because(err)
+	var found []error
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil {
+			err = checkFileMode(path)
 		}
-		info, err := d.Info()
 		if errors.Is(err, fs.ErrNotExist) {
+			return nil // a file of the database's that has just gone
+		}
+		if pki.CodeOf(err) == "file.mode" {
+			found = append(found, err)
 			return nil
 		}
-		if err != nil {
-			return pki.E(pki.Invalid, "file.unreadable").With("File", path).Because(err)
-		}
-		if info.Mode().Perm()&0o077 != 0 && info.Mode()&fs.ModeSymlink == 0 {
-			return pki.E(pki.Forbidden, "file.mode").With("File", path).With("Mode", fmt.Sprintf("%04o", info.Mode().Perm()))
-		}
-		return nil
+		return err
 	})
+	if err != nil && pki.ClassOf(err) == pki.Internal {
+		err = pki.E(pki.Invalid, "file.unreadable").With("File", dir).Because(err)
+	}
+	return errors.Join(append(found, err)...)
+}
+
+// checkFileMode refuses a file that other accounts can read.
+func checkFileMode(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return pki.E(pki.Invalid, "file.unreadable").With("File", path).Because(err)
+	}
+	if info.Mode().Perm()&0o077 != 0 && info.Mode()&fs.ModeSymlink == 0 {
+		return pki.E(pki.Forbidden, "file.mode").With("File", path).With("Mode", fmt.Sprintf("%04o", info.Mode().Perm()))
+	}
+	return nil
 }

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -46,6 +48,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	setUmask()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
 	c := &cli{stdin: stdin, stdout: stdout, stderr: stderr}
 	root := c.root()
 	root.SetArgs(args)
@@ -84,6 +87,12 @@ func (c *cli) root() *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.dir, "dir", "./inkan-data", "instance directory")
 	flags.StringVar(&c.lang, "lang", "en", "language of messages: en or ja")
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if !slices.Contains(i18n.Languages, c.lang) {
+			return &usageError{trimRoot(cmd), fmt.Errorf("--lang %q: en or ja", c.lang)}
+		}
+		return nil
+	}
 	root.AddCommand(c.initCommand(), c.serveCommand(), c.demoCommand(), c.signerCommand(), c.checkConfigCommand(),
 		c.requestCommand(), c.certCommand(), c.revokeCommand(), c.letterCommand(), c.crlCommand(), c.ocspCheckCommand(),
 		c.auditCommand(), c.operatorCommand(), c.versionCommand())
@@ -100,7 +109,10 @@ func mark(cmd *cobra.Command) {
 	}
 	if args != nil {
 		cmd.Args = func(cmd *cobra.Command, given []string) error {
-			err := args(cmd, given)
+			err := cmd.ValidateRequiredFlags()
+			if args(cmd, given) != nil {
+				err = errors.New("usage: " + cmd.UseLine())
+			}
 			if err != nil {
 				return &usageError{trimRoot(cmd), err}
 			}
@@ -126,19 +138,58 @@ func trimRoot(cmd *cobra.Command) string {
 }
 
 // fail tells a person what happened and what to do: one line, and a hint where one
-// helps. The private half goes only to the log of serve, or here when it is the
-// operator's own machine that is wrong.
+// helps. Several errors are several lines, and what is to be done is said once. The
+// private half goes only to the log of serve, or here when it is the operator's own
+// machine that is wrong.
 func (c *cli) fail(err error) {
+	all := flatten(err)
+	for n, one := range all {
+		text, hint := c.words(one)
+		if n+1 < len(all) {
+			_, next := c.words(all[n+1])
+			if next == hint {
+				hint = ""
+			}
+		}
+		c.complain(text, hint)
+	}
+}
+
+// flatten gives the errors that were joined.
+func flatten(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var out []error
+	for _, one := range joined.Unwrap() {
+		out = append(out, flatten(one)...)
+	}
+	return out
+}
+
+// words are an error as a person is told it.
+func (c *cli) words(err error) (text, hint string) {
+	signer, ok := errors.AsType[*childError](err)
+	if ok {
+		return signer.text, signer.hint
+	}
 	e, ok := errors.AsType[*pki.Error](err)
 	if !ok {
-		c.complain(err.Error(), "")
-		return
+		return err.Error(), ""
 	}
-	text, hint := i18n.Error(i18n.Match(c.lang, ""), err)
-	if cause := errors.Unwrap(e); cause != nil && e.Class != pki.Forbidden {
+	text, hint = i18n.Error(i18n.Match(c.lang, ""), err)
+	if cause := errors.Unwrap(e); cause != nil && tells(e.Class, cause) {
 		text += " (" + oneLine(cause.Error()) + ")"
 	}
-	c.complain(text, hint)
+	return text, hint
+}
+
+// tells says whether the cause of an error helps the person at the command line: what
+// the system says does, what a decoder says of wrong input does not.
+func tells(class pki.Class, cause error) bool {
+	_, ofFile := errors.AsType[*fs.PathError](cause)
+	return ofFile || class == pki.Busy || class == pki.Conflict || class == pki.Internal
 }
 
 func (c *cli) complain(text, hint string) {

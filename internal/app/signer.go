@@ -84,14 +84,17 @@ type child struct {
 	done     chan struct{}
 }
 
-// startChild starts the signer as a child process with nothing of our environment
-// that it does not need.
-func (i *instance) startChild() (*child, error) {
+// startChild starts the signer of serve, whose log goes on in ours.
+func (i *instance) startChild() (*child, error) { return i.launch(os.Stderr) }
+
+// launch starts the signer as a child process with nothing of our environment that it
+// does not need.
+func (i *instance) launch(log io.Writer) (*child, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find own program: %w", err)
 	}
-	c := &child{cmd: exec.Command(self, "signer", "--dir", i.dir, "--child"), stderr: &tail{}, done: make(chan struct{})}
+	c := &child{cmd: exec.Command(self, "signer", "--dir", i.dir, "--child"), stderr: &tail{log: log}, done: make(chan struct{})}
 	for _, name := range []string{"PATH", "LANG", "TZ", "CREDENTIALS_DIRECTORY", "GOCOVERDIR", "TMPDIR"} {
 		value, ok := os.LookupEnv(name)
 		if ok {
@@ -138,7 +141,7 @@ func (i *instance) ensureSigner(ctx context.Context) (func(), error) {
 	if !i.config.Signer.Child || pki.ClassOf(err) != pki.Busy {
 		return nil, err
 	}
-	c, err := i.startChild()
+	c, err := i.launch(io.Discard) // a command says one line: that of its own refusal
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +176,7 @@ func (i *instance) awaitSigner(ctx context.Context, c *child) error {
 			return err
 		}
 		if ended {
-			return pki.E(pki.Busy, "signer.ended").Because(errors.New(c.stderr.String()))
+			return c.lastWords()
 		}
 		select {
 		case <-ctx.Done():
@@ -211,8 +214,26 @@ func (i *instance) superviseSigner(ctx context.Context, c *child) {
 	}
 }
 
+// childError is what the signer told a person before it ended; nobody can say it
+// better.
+type childError struct{ text, hint string }
+
+func (e *childError) Error() string { return e.text }
+
+func (c *child) lastWords() error {
+	said := c.stderr.String()
+	_, text, found := strings.Cut("\n"+said, "\ninkan: ")
+	if !found {
+		return pki.E(pki.Busy, "signer.ended").Because(errors.New(said))
+	}
+	text, rest, _ := strings.Cut(text, "\n")
+	hint, _, _ := strings.Cut(strings.TrimPrefix(rest, "hint: "), "\n")
+	return &childError{text, hint}
+}
+
 // tail keeps the last few lines that a child said, and passes them on.
 type tail struct {
+	log io.Writer
 	mu  sync.Mutex
 	buf []byte
 }
@@ -226,7 +247,7 @@ func (t *tail) Write(p []byte) (int, error) {
 	if len(t.buf) > tailSize {
 		t.buf = append([]byte(nil), t.buf[len(t.buf)-tailSize:]...)
 	}
-	_, _ = os.Stderr.Write(p)
+	_, _ = t.log.Write(p)
 	return len(p), nil
 }
 

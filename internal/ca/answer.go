@@ -20,8 +20,13 @@ const OCSPLife = 60 * time.Minute
 // answerAge is how long a signed answer serves again while nothing has changed.
 const answerAge = 20 * time.Second
 
-// maxAnswers bounds the answers kept.
-const maxAnswers = 50_000
+// maxAnswers and maxKept bound the answers kept: their number, and the size of a
+// question whose answer is kept. Usual questions have about 110 octets; strangers must
+// not fill the memory with long ones.
+const (
+	maxAnswers = 50_000
+	maxKept    = 256
+)
 
 // Answers answers OCSP questions from the view, with a short-lived key of this
 // node's own.
@@ -76,7 +81,11 @@ func (a *Answers) Answer(_ context.Context, der []byte) (Answer, error) {
 	if r == nil || now.Sub(horizon) > OCSPLife || now.After(r.Certificate().NotAfter) {
 		return Answer{Body: issuance.OCSPTryLater}, nil
 	}
-	this := horizon.UTC().Truncate(time.Second)
+	this := horizon
+	if now.Before(this) { // another node's clock is ahead of ours
+		this = now
+	}
+	this = this.UTC().Truncate(time.Second)
 	next := this.Add(OCSPLife)
 	list := make([]issuance.OCSPAnswer, len(request.IDs))
 	facts := ""
@@ -85,7 +94,7 @@ func (a *Answers) Answer(_ context.Context, der []byte) (Answer, error) {
 			return Answer{Body: issuance.OCSPUnauthorized}, nil
 		}
 		list[n] = a.about(id, now)
-		facts += fmt.Sprintf("%d %d %d;", list[n].Status, list[n].RevokedAt.Unix(), list[n].Reason)
+		facts += fmt.Sprintf("%d %d %d %d;", list[n].Status, list[n].RevokedAt.Unix(), list[n].Reason, list[n].NextUpdate.Unix())
 		if until := list[n].NextUpdate; !until.IsZero() && until.Before(next) {
 			next = until
 		}
@@ -93,8 +102,8 @@ func (a *Answers) Answer(_ context.Context, der []byte) (Answer, error) {
 	for n := range list {
 		list[n].ThisUpdate, list[n].NextUpdate = this, next
 	}
-	key := string(der)
-	if request.Nonce == nil {
+	key, keep := string(der), request.Nonce == nil && len(der) <= maxKept
+	if keep {
 		a.mu.RLock()
 		kept, ok := a.kept[key]
 		a.mu.RUnlock()
@@ -107,7 +116,7 @@ func (a *Answers) Answer(_ context.Context, der []byte) (Answer, error) {
 		return Answer{}, pki.E(pki.Internal, "ocsp.sign").Because(err)
 	}
 	answer := Answer{Body: body, ThisUpdate: this, NextUpdate: next, facts: facts, signed: now}
-	if request.Nonce == nil {
+	if keep {
 		a.keep(key, answer)
 	}
 	return answer, nil
@@ -123,7 +132,8 @@ func (a *Answers) keep(key string, answer Answer) {
 }
 
 // about gives the status of one certificate. NextUpdate is set where a revocation
-// dated forward bounds how long "good" may be believed (threat RV6).
+// dated forward bounds how long "good" may be believed (threat RV6). One that counts
+// from its commit counts here from when it is known, though our clock is behind.
 func (a *Answers) about(id issuance.CertID, now time.Time) issuance.OCSPAnswer {
 	out := issuance.OCSPAnswer{ID: id, Status: issuance.OCSPUnknown}
 	row, ok, _ := a.view.Status(a.issuer.ID(), pki.SerialHex(id.Serial))
@@ -131,7 +141,7 @@ func (a *Answers) about(id issuance.CertID, now time.Time) issuance.OCSPAnswer {
 	case !ok:
 	case row.Revoked.IsZero():
 		out.Status = issuance.OCSPGood
-	case now.Before(row.Effective):
+	case row.Effective.After(row.Revoked) && now.Before(row.Effective):
 		out.Status, out.NextUpdate = issuance.OCSPGood, row.Effective.Truncate(time.Second)
 	default:
 		out.Status, out.RevokedAt, out.Reason = issuance.OCSPRevoked, row.Effective, row.Reason

@@ -7,67 +7,114 @@ import (
 	"fmt"
 	"time"
 
+	"inkan/internal/issuance"
 	"inkan/internal/pki"
 	"inkan/internal/store"
 )
 
-// PublishCRL makes and publishes the next CRL of an issuer. Numbers only grow: the
-// number is at least the time in seconds, so that it grows also after a restore
-// (threat ST8), and the signer refuses one that it has seen. When another node
-// published meanwhile its CRL is returned.
+// publishTries bounds how often a node makes a CRL anew because another took its
+// number.
+const publishTries = 5
+
+// numberTaken is what the signer says of a number that is not above all before.
+const numberTaken = "signer.crl_number"
+
+// PublishCRL makes and publishes the next CRL of an issuer. Numbers only grow, also
+// after a restore (threat ST8): a number is above the last in the database, at least
+// the time in seconds, and above the high-water of the signer, which no backup brings
+// back. When another node published meanwhile its CRL is returned.
 func (s *Service) PublishCRL(ctx context.Context, issuerID string) (store.CRL, error) {
 	issuer := s.Issuers[issuerID]
 	if issuer == nil {
 		return store.CRL{}, pki.E(pki.Invalid, "issuer.unknown").With("Issuer", issuerID)
 	}
-	var last store.CRL
-	var entries [][]byte
-	var now time.Time
+	for tries := 1; ; tries++ {
+		last, err := s.lastCRL(ctx, issuerID)
+		if err != nil {
+			return store.CRL{}, err
+		}
+		next, err := s.succeedCRL(ctx, issuer, last)
+		if !errors.Is(err, pki.ErrConflict) && pki.CodeOf(err) != numberTaken {
+			return next, err
+		}
+		now, look := s.lastCRL(ctx, issuerID)
+		if look == nil && now.Number > last.Number {
+			return now, nil
+		}
+		if tries == publishTries {
+			return store.CRL{}, err
+		}
+	}
+}
+
+// lastCRL gives the newest CRL of an issuer, a zero one before the first.
+func (s *Service) lastCRL(ctx context.Context, issuerID string) (store.CRL, error) {
+	var crl store.CRL
 	err := s.DB.View(ctx, func(tx *store.Tx) error {
 		var err error
-		now = tx.Now.UTC().Truncate(time.Second)
-		last, err = tx.LastCRL(issuerID)
-		if err != nil && !errors.Is(err, pki.ErrNotFound) {
-			return err
-		}
-		entries, err = tx.CRLEntries(issuerID, now)
+		crl, err = tx.LastCRL(issuerID)
 		return err
 	})
+	if errors.Is(err, pki.ErrNotFound) {
+		return store.CRL{}, nil
+	}
+	return crl, err
+}
+
+// succeedCRL makes and publishes the successor of a CRL, once.
+func (s *Service) succeedCRL(ctx context.Context, issuer *issuance.Issuer, last store.CRL) (store.CRL, error) {
+	now, entries, err := s.revoked(ctx, issuer.ID())
 	if err != nil {
 		return store.CRL{}, err
 	}
-	next := store.CRL{Issuer: issuerID, Number: max(last.Number+1, now.Unix()), ThisUpdate: now, NextUpdate: now.Add(s.CRLLifetime)}
+	info, err := s.Signer.Info(ctx)
+	if err != nil {
+		return store.CRL{}, fmt.Errorf("ask the signer for its high-water: %w", err)
+	}
+	number := max(last.Number+1, info.HighWater.CRLNumbers[issuer.ID()]+1, now.Unix())
+	next := store.CRL{Issuer: issuer.ID(), Number: number, ThisUpdate: now, NextUpdate: now.Add(s.CRLLifetime)}
 	tbs, err := issuer.CRLTBS(next.Number, next.ThisUpdate, next.NextUpdate, entries)
 	if err != nil {
-		return store.CRL{}, fmt.Errorf("encode CRL of %s: %w", issuerID, err)
+		return store.CRL{}, fmt.Errorf("encode CRL of %s: %w", issuer.ID(), err)
 	}
-	signature, err := s.Signer.SignCRL(ctx, issuerID, tbs)
+	signature, err := s.Signer.SignCRL(ctx, issuer.ID(), tbs)
 	if err != nil {
-		return store.CRL{}, fmt.Errorf("sign CRL of %s: %w", issuerID, err)
+		return store.CRL{}, fmt.Errorf("sign CRL of %s: %w", issuer.ID(), err)
 	}
 	next.DER, err = issuer.AssembleCRL(tbs, signature)
 	if err != nil {
-		return store.CRL{}, fmt.Errorf("assemble CRL of %s: %w", issuerID, err)
+		return store.CRL{}, fmt.Errorf("assemble CRL of %s: %w", issuer.ID(), err)
 	}
-	err = s.DB.Update(ctx, func(tx *store.Tx) error {
+	return next, s.DB.Update(ctx, func(tx *store.Tx) error {
 		err := s.keepsRevoked(tx, last, next)
 		if err != nil {
 			return err
 		}
-		_, _, err = tx.Audit(actor, "crl.published", issuerID, map[string]any{"number": next.Number, "entries": len(entries), "sha256": hashHex(next.DER)})
+		_, _, err = tx.Audit(actor, "crl.published", issuer.ID(), map[string]any{"number": next.Number, "entries": len(entries), "sha256": hashHex(next.DER)})
 		if err != nil {
 			return err
 		}
 		return tx.PublishCRL(next, last.Number)
 	})
-	if errors.Is(err, pki.ErrConflict) {
-		err = s.DB.View(ctx, func(tx *store.Tx) error {
-			var err error
-			next, err = tx.LastCRL(issuerID)
-			return err
-		})
+}
+
+// revoked gives the entries of an issuer and the second before which they are all. A
+// revocation on its way to the disk may bear an earlier time than now, so it is the
+// time of the last commit that counts; an empty commit makes that a fresh one.
+func (s *Service) revoked(ctx context.Context, issuerID string) (time.Time, [][]byte, error) {
+	err := s.DB.Update(ctx, func(*store.Tx) error { return nil })
+	if err != nil {
+		return time.Time{}, nil, err
 	}
-	return next, err
+	var at time.Time
+	var entries [][]byte
+	err = s.DB.View(ctx, func(tx *store.Tx) error {
+		var err error
+		at = tx.Committed().Truncate(time.Second)
+		entries, err = tx.CRLEntries(issuerID, at)
+		return err
+	})
+	return at, entries, err
 }
 
 // keepsRevoked refuses a CRL from which an entry of the last one has vanished though
@@ -97,7 +144,11 @@ func (s *Service) keepsRevoked(tx *store.Tx, last, next store.CRL) error {
 		if err != nil {
 			return fmt.Errorf("look up %s of the last CRL: %w", serial, err)
 		}
-		if !c.NotAfter.Before(next.ThisUpdate) {
+		cert, err := x509.ParseCertificate(c.DER) // its own word, not the row's
+		if err != nil {
+			return fmt.Errorf("parse %s of the last CRL: %w", serial, err)
+		}
+		if !cert.NotAfter.Before(next.ThisUpdate) {
 			return pki.E(pki.Forbidden, "crl.entry_vanished").With("Serial", serial)
 		}
 	}

@@ -39,6 +39,12 @@ func (s *Service) Issue(ctx context.Context, id string) (pki.Request, error) {
 	var intent store.Intent
 	if r.State == pki.Issuing {
 		intent, err = s.intentOf(ctx, id)
+		if err == nil && s.tooOld(intent) {
+			err = s.dropStale(ctx, intent)
+			if err == nil {
+				err = errTaken
+			}
+		}
 	} else {
 		intent, err = s.intend(ctx, r, key)
 	}
@@ -46,7 +52,7 @@ func (s *Service) Issue(ctx context.Context, id string) (pki.Request, error) {
 	case errors.Is(err, errTaken):
 		return s.Issue(ctx, id)
 	case permanent(err):
-		return r, s.fail(ctx, r, err)
+		return s.fail(ctx, r, err)
 	case err != nil:
 		return r, err
 	}
@@ -135,6 +141,9 @@ func (s *Service) move(tx *store.Tx, r *pki.Request, event pki.RequestEvent, cha
 // certificate built and linted under a throw-away key, and what we will sign stored
 // with its audit record.
 func (s *Service) intend(ctx context.Context, r pki.Request, key store.SealedKey) (store.Intent, error) {
+	if r.Application.Hash() != r.ContentHash {
+		return store.Intent{}, pki.E(pki.Forbidden, "request.changed").With("RequestID", r.ID) // after the approval
+	}
 	var public crypto.PublicKey
 	var spkiHash string
 	var err error
@@ -233,7 +242,7 @@ func (s *Service) bind(ctx context.Context, r pki.Request, key store.SealedKey) 
 			return keystore.Held{}, nil, err
 		}
 		reference = &store.Reference{Request: r.ID, KID: verifier.KID, Salt: verifier.Salt, Gate: verifier.Gate,
-			Tag: verifier.Tag, Sealed: sealed, Epoch: pki.Month(s.Now())}
+			Tag: verifier.Tag, Sealed: sealed, Epoch: s.epoch()}
 	}
 	if !r.NeedsKey() {
 		return keystore.Held{}, reference, nil
@@ -357,14 +366,21 @@ func (s *Service) abandon(ctx context.Context, intent store.Intent, code string)
 	return refusal
 }
 
-// fail moves a request to failed and tells operators why.
-func (s *Service) fail(ctx context.Context, r pki.Request, cause error) error {
+// fail moves a request to failed and tells operators why; not when another worker has
+// brought it further meanwhile.
+func (s *Service) fail(ctx context.Context, r pki.Request, cause error) (pki.Request, error) {
 	s.Log.Error("request failed", "request", r.ID, "err", cause)
-	err := s.DB.Update(ctx, func(tx *store.Tx) error { return s.failIn(tx, r.ID, cause) })
+	err := s.DB.Update(ctx, func(tx *store.Tx) error {
+		now, err := tx.Request(r.ID)
+		if err != nil || now.State != r.State {
+			return err
+		}
+		return s.failIn(tx, r.ID, cause)
+	})
 	if err != nil {
-		return err
+		return r, err
 	}
-	return cause
+	return r, cause
 }
 
 func (s *Service) failIn(tx *store.Tx, id string, cause error) error {

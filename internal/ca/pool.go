@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"time"
 
 	"inkan/internal/issuance"
 	"inkan/internal/keystore"
@@ -40,6 +42,10 @@ func (s *Service) FillPool(ctx context.Context) error {
 	}
 }
 
+// epoch is the month to note for what the signer seals by its own clock: about
+// midnight the earlier of two, whose key then lives a month longer than it had to.
+func (s *Service) epoch() string { return pki.Month(s.Now().Add(-time.Hour)) }
+
 // addPoolKeys makes n keys and stores them sealed. In clear they live only in this
 // function and in the signer.
 func (s *Service) addPoolKeys(ctx context.Context, t pki.KeyType, n int) error {
@@ -67,9 +73,12 @@ func (s *Service) addPoolKeys(ctx context.Context, t pki.KeyType, n int) error {
 		if err != nil {
 			return fmt.Errorf("encode public key: %w", err)
 		}
-		id := make([]byte, 16)
-		_, _ = rand.Read(id) // never fails; see crypto/rand
-		rows[i] = store.SealedKey{ID: hex.EncodeToString(id), KeyType: t, SPKI: spki, SPKISHA256: hashHex(spki), Epoch: pki.Month(s.Now())}
+		// An ID begins with the time: the pool gives its keys away in the order of
+		// their IDs, and one that nobody ever took would keep its epoch alive.
+		id := binary.BigEndian.AppendUint64(nil, uint64(s.Now().UnixMicro()))
+		id = append(id, make([]byte, 8)...)
+		_, _ = rand.Read(id[8:]) // never fails; see crypto/rand
+		rows[i] = store.SealedKey{ID: hex.EncodeToString(id), KeyType: t, SPKI: spki, SPKISHA256: hashHex(spki), Epoch: s.epoch()}
 		fresh = append(fresh, keystore.PoolKey{KeyID: rows[i].ID, PKCS8: pkcs8})
 	}
 	blobs, err := s.Signer.SealPool(ctx, fresh)

@@ -104,11 +104,16 @@ func (s *Service) endKey(tx *store.Tx, id string) error {
 	if err != nil {
 		return err
 	}
+	overdue := tx.Now.After(r.Downloads)
+	used := !r.Installed.IsZero() && tx.Now.Sub(r.Installed) > KeptAfterUse
+	if r.State != pki.Issued || !overdue && !used {
+		return nil // extended or cancelled since it was listed
+	}
 	_, _, err = tx.Audit(actor, "key.destroyed", r.ID, map[string]any{"deadline": r.Downloads, "fetched": !r.FetchedAt.IsZero()})
 	if err != nil {
 		return err
 	}
-	if r.FetchedAt.IsZero() {
+	if overdue && r.FetchedAt.IsZero() {
 		c, err := tx.Certificate(r.Serial)
 		if err != nil {
 			return err
@@ -128,27 +133,30 @@ const staleIntent = 45 * time.Minute
 
 var stale = pki.E(pki.Busy, "intent.stale")
 
+func (s *Service) tooOld(intent store.Intent) bool {
+	return intent.State == "open" && s.Now().Sub(intent.MadeAt) > staleIntent
+}
+
 // Recover finishes what a crash left: every intent without a result that is older
 // than grace, and every approved, generating or failed request. It is the normal
 // path of the background worker, too.
 func (s *Service) Recover(ctx context.Context, grace time.Duration) error {
 	var intents []store.Intent
-	var waiting []pki.Request
 	err := s.DB.View(ctx, func(tx *store.Tx) error {
 		var err error
 		intents, err = tx.OpenIntents(tx.Now.Add(-grace), 1000)
-		if err != nil {
-			return err
-		}
-		waiting, err = tx.Requests(store.RequestFilter{States: []pki.RequestState{pki.Approved, pki.Generating, pki.Failed}, Limit: 1000})
 		return err
 	})
 	if err != nil {
 		return err
 	}
+	waiting, err := s.waiting(ctx)
+	if err != nil {
+		return err
+	}
 	var failures []error
 	for _, intent := range intents {
-		if s.Now().Sub(intent.MadeAt) > staleIntent {
+		if s.tooOld(intent) {
 			err = s.dropStale(ctx, intent)
 		} else {
 			err = s.finish(ctx, intent)
@@ -157,11 +165,8 @@ func (s *Service) Recover(ctx context.Context, grace time.Duration) error {
 			failures = append(failures, err)
 		}
 	}
-	for _, r := range waiting {
-		if r.State == pki.Failed && r.Failure != stale.Code {
-			continue // the same refusal would come again; an operator must look
-		}
-		_, err = s.Issue(ctx, r.ID)
+	for _, id := range waiting {
+		_, err = s.Issue(ctx, id)
 		if err != nil {
 			failures = append(failures, err)
 		}
@@ -169,10 +174,39 @@ func (s *Service) Recover(ctx context.Context, grace time.Duration) error {
 	return errors.Join(failures...)
 }
 
+// waiting lists the requests that are to be issued. What failed for another cause than
+// its age would be refused again, so an operator must look at it; however many of those
+// there are, they keep nobody else waiting.
+func (s *Service) waiting(ctx context.Context) ([]string, error) {
+	const page = 1000
+	var ids []string
+	filter := store.RequestFilter{States: []pki.RequestState{pki.Approved, pki.Generating, pki.Failed}, Limit: page}
+	for {
+		var found []pki.Request
+		err := s.DB.View(ctx, func(tx *store.Tx) error {
+			var err error
+			found, err = tx.Requests(filter)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range found {
+			if r.State != pki.Failed || r.Failure == stale.Code {
+				ids = append(ids, r.ID)
+			}
+			filter.After = r.ID
+		}
+		if len(found) < page {
+			return ids, nil
+		}
+	}
+}
+
 // dropStale abandons an intent whose signature may have been made but was never
 // stored, and therefore never left: the request starts anew with another serial.
 func (s *Service) dropStale(ctx context.Context, intent store.Intent) error {
-	return s.DB.Update(ctx, func(tx *store.Tx) error {
+	err := s.DB.Update(ctx, func(tx *store.Tx) error {
 		_, _, err := tx.Audit(actor, "certificate.abandoned", intent.Serial, map[string]any{"request": intent.Request, "code": "stale"})
 		if err != nil {
 			return err
@@ -183,4 +217,8 @@ func (s *Service) dropStale(ctx context.Context, intent store.Intent) error {
 		}
 		return s.failIn(tx, intent.Request, stale)
 	})
+	if errors.Is(err, pki.ErrConflict) {
+		return nil // another worker closed it
+	}
+	return err
 }

@@ -30,6 +30,7 @@ type Signer interface {
 	NewVerifier(ctx context.Context, requestID string, ref pki.Secret) (keystore.Verifier, error)
 	SealReference(ctx context.Context, requestID string, ref pki.Secret) ([]byte, error)
 	DestroyEpochs(ctx context.Context, before string) ([]string, error)
+	Info(ctx context.Context) (keystore.Info, error)
 }
 
 // Config is what the office is made of.

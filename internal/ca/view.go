@@ -21,18 +21,25 @@ type View struct {
 	now     func() time.Time
 	log     *slog.Logger
 
-	mu      sync.RWMutex
+	feed sync.Mutex // one reader of the feed: an older snapshot must not come in after a newer one
+
+	mu      sync.RWMutex               // never held while the database is asked
 	rows    map[string]store.StatusRow // by serial
 	crls    map[string]store.CRL       // by issuer
 	newest  map[string]time.Time       // newest revocation by issuer
 	cursor  int64                      // records below it are known
-	horizon time.Time                  // everything committed before it is known
-	ready   bool
+	horizon time.Time                  // everything that bears a time up to it is known
 }
 
 // Poll is how often a view asks the change feed. A revocation is in the answers of
 // every node within a second.
 const Poll = 200 * time.Millisecond
+
+// beat is the age of the horizon at which a view commits something empty itself: the
+// horizon is the time of a commit, not of a clock, because a revocation that is on its
+// way to the disk, or made by a node whose clock runs behind, bears an earlier time
+// than now (threat ST6).
+const beat = time.Second
 
 // NewView makes an empty view; Run fills it.
 func NewView(db *store.DB, issuers []string, now func() time.Time, log *slog.Logger) *View {
@@ -42,25 +49,36 @@ func NewView(db *store.DB, issuers []string, now func() time.Time, log *slog.Log
 
 // Load reads everything once.
 func (v *View) Load(ctx context.Context) error {
-	began := v.now()
+	v.feed.Lock()
+	defer v.feed.Unlock()
+	err := v.touch(ctx)
+	if err != nil {
+		return err
+	}
 	return v.db.View(ctx, func(tx *store.Tx) error {
 		size, _, err := tx.AuditTree()
 		if err != nil {
 			return err
 		}
+		all := &View{rows: map[string]store.StatusRow{}, newest: map[string]time.Time{}}
+		err = tx.EachStatus(all.put)
+		if err != nil {
+			return err
+		}
+		all.crls, err = v.readCRLs(tx)
+		if err != nil {
+			return err
+		}
 		v.mu.Lock()
 		defer v.mu.Unlock()
-		err = tx.EachStatus(v.put)
-		if err != nil {
-			return err
-		}
-		err = v.loadCRLs(tx)
-		if err != nil {
-			return err
-		}
-		v.cursor, v.horizon, v.ready = size, began, true
+		v.rows, v.newest, v.crls, v.cursor, v.horizon = all.rows, all.newest, all.crls, size, tx.Committed()
 		return nil
 	})
+}
+
+// touch makes an empty commit.
+func (v *View) touch(ctx context.Context) error {
+	return v.db.Update(ctx, func(*store.Tx) error { return nil })
 }
 
 // Run follows the feed until the context ends. When the database is away the view
@@ -91,19 +109,23 @@ const feedPage = 1000
 
 // Catch reads the feed up to its end.
 func (v *View) Catch(ctx context.Context) error {
+	v.feed.Lock()
+	defer v.feed.Unlock()
+	if v.now().Sub(v.Horizon()) >= beat {
+		err := v.touch(ctx)
+		if err != nil {
+			return err
+		}
+	}
 	for {
-		began := v.now()
 		more := false
 		err := v.db.View(ctx, func(tx *store.Tx) error {
-			v.mu.RLock()
-			cursor := v.cursor
-			v.mu.RUnlock()
-			records, err := tx.AuditAfter(cursor-1, feedPage)
+			records, err := tx.AuditAfter(v.cursor-1, feedPage)
 			if err != nil {
 				return err
 			}
 			more = len(records) == feedPage
-			return v.apply(tx, records, began, more)
+			return v.apply(tx, records, more)
 		})
 		if err != nil || !more {
 			return err
@@ -111,14 +133,20 @@ func (v *View) Catch(ctx context.Context) error {
 	}
 }
 
-func (v *View) apply(tx *store.Tx, records []store.AuditRecord, began time.Time, more bool) error {
+func (v *View) apply(tx *store.Tx, records []store.AuditRecord, more bool) error {
 	var changed []store.StatusRow
-	crl := false
+	var crls map[string]store.CRL
+	cursor, horizon := v.cursor, time.Time{}
 	for _, r := range records {
-		switch {
-		case r.Kind == "crl.published":
-			crl = true
-		case r.Kind == "certificate.issued" || r.Kind == "certificate.revoked" || r.Kind == "certificate.lifted":
+		cursor = r.Index + 1
+		switch r.Kind {
+		case "crl.published":
+			var err error
+			crls, err = v.readCRLs(tx)
+			if err != nil {
+				return err
+			}
+		case "certificate.issued", "certificate.revoked", "certificate.lifted":
 			row, err := tx.Status(r.Subject)
 			if err != nil && !errors.Is(err, pki.ErrNotFound) {
 				return err
@@ -128,24 +156,27 @@ func (v *View) apply(tx *store.Tx, records []store.AuditRecord, began time.Time,
 			}
 		}
 	}
+	if !more {
+		horizon = tx.Committed()
+	}
+	v.learn(changed, crls, cursor, horizon)
+	return nil
+}
+
+// learn takes over what one snapshot says. A zero horizon: there is more to read.
+func (v *View) learn(rows []store.StatusRow, crls map[string]store.CRL, cursor int64, horizon time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for _, row := range changed {
+	for _, row := range rows {
 		v.put(row)
 	}
-	if crl {
-		err := v.loadCRLs(tx)
-		if err != nil {
-			return err
-		}
+	for issuer, crl := range crls {
+		v.crls[issuer] = crl
 	}
-	if len(records) > 0 {
-		v.cursor = records[len(records)-1].Index + 1
+	v.cursor = cursor
+	if !horizon.IsZero() {
+		v.horizon = horizon
 	}
-	if !more {
-		v.horizon, v.ready = began, true
-	}
-	return nil
 }
 
 // put stores a row; the caller holds the lock.
@@ -156,18 +187,19 @@ func (v *View) put(row store.StatusRow) {
 	}
 }
 
-func (v *View) loadCRLs(tx *store.Tx) error {
+func (v *View) readCRLs(tx *store.Tx) (map[string]store.CRL, error) {
+	crls := map[string]store.CRL{}
 	for _, issuer := range v.issuers {
 		crl, err := tx.LastCRL(issuer)
 		if errors.Is(err, pki.ErrNotFound) {
 			continue
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
-		v.crls[issuer] = crl
+		crls[issuer] = crl
 	}
-	return nil
+	return crls, nil
 }
 
 // Status gives the facts of a serial under an issuer, and the horizon of the answer.
@@ -178,7 +210,7 @@ func (v *View) Status(issuer, serial string) (store.StatusRow, bool, time.Time) 
 	return row, ok && row.Issuer == issuer, v.horizon
 }
 
-// Horizon is the time before which this node knows everything; zero until loaded.
+// Horizon is the time up to which this node knows everything; zero until loaded.
 func (v *View) Horizon() time.Time {
 	v.mu.RLock()
 	defer v.mu.RUnlock()

@@ -119,8 +119,15 @@ func (s *Service) DisableOperator(ctx context.Context, by pki.Actor, id string) 
 	return err
 }
 
-// AddAPIClient registers a program that acts for a vendor or a relying system.
+// AddAPIClient registers a program that acts for a vendor or a relying system. by is
+// the administrator who adds, or the system at init.
 func (s *Service) AddAPIClient(ctx context.Context, by pki.Actor, c store.APIClient) error {
+	if by.Auth != pki.AuthSystem {
+		err := by.Need(pki.MayManage)
+		if err != nil {
+			return err
+		}
+	}
 	return s.DB.Update(ctx, func(tx *store.Tx) error {
 		_, _, err := tx.Audit(by, "client.added", c.ID, map[string]any{"name": c.Name, "role": c.Role, "certificate": c.CertSHA256})
 		if err != nil {

@@ -160,7 +160,7 @@ func (s *Service) end(ctx context.Context, by pki.Actor, need pki.Permission, id
 		if err != nil {
 			return r, err
 		}
-		if c.RevokedAt.IsZero() {
+		if c.RevokedAt.IsZero() || c.Reason == pki.CertificateHold {
 			err = s.Issuer.RevokeIn(tx, by, c, pki.CessationOfOperation, "request cancelled")
 		}
 		return r, err

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"time"
 
 	"inkan/internal/issuance"
@@ -89,7 +90,7 @@ func (s *Service) MakeGrant(ctx context.Context, by pki.Actor, g pki.Grant) (pki
 		return g, err
 	}
 	return change(ctx, s, func(tx *store.Tx) (pki.Grant, error) {
-		if g.EndsAt.After(tx.Now.AddDate(0, 0, pki.MaxGrantDays)) || !g.EndsAt.After(tx.Now) || g.PerDay < 1 || g.Total < 1 {
+		if g.EndsAt.After(tx.Now.AddDate(0, 0, pki.MaxGrantDays)) || !g.EndsAt.After(tx.Now) || g.PerDay < 1 || g.Total < 1 || !bounded(g) {
 			return g, pki.E(pki.Invalid, "grant.limits").With("Days", pki.MaxGrantDays)
 		}
 		id := make([]byte, 8)
@@ -102,6 +103,23 @@ func (s *Service) MakeGrant(ctx context.Context, by pki.Actor, g pki.Grant) (pki
 		}
 		return g, tx.AddGrant(g)
 	})
+}
+
+// bounded says whether every kind and prefecture of a grant is one that exists: a blank
+// one would be stored as "every".
+func bounded(g pki.Grant) bool {
+	for _, k := range g.Kinds {
+		_, ok := k.Info()
+		if !ok {
+			return false
+		}
+	}
+	for _, p := range g.Prefectures {
+		if !slices.Contains(pki.Prefectures(), p) {
+			return false
+		}
+	}
+	return true
 }
 
 // ApproveGrant is the second person's yes.

@@ -71,16 +71,16 @@ func (s *Service) PreparePickup(ctx context.Context, in PickupInput) (pki.Secret
 	if err != nil {
 		return "", err
 	}
+	err = s.mayFetch(ctx, found) // before the PIN: right IDs too early are an alarm, whatever else was typed
+	if err != nil {
+		return "", err
+	}
 	_, ok := pki.ParsePIN(in.PIN.Reveal())
 	if !ok {
 		return "", pki.E(pki.Invalid, "pickup.pin_form")
 	}
 	if subtle.ConstantTimeCompare([]byte(in.PIN.Reveal()), []byte(in.PINConfirm.Reveal())) != 1 {
 		return "", pki.E(pki.Invalid, "pickup.pin_differs")
-	}
-	err = s.mayFetch(ctx, found)
-	if err != nil {
-		return "", err
 	}
 	file, err := s.makeFile(ctx, found, in)
 	if err != nil {

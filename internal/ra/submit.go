@@ -117,10 +117,18 @@ func (s *Service) Show(ctx context.Context, by pki.Actor, id string) (Detail, er
 		return d, err
 	}
 	err = s.DB.Update(ctx, func(tx *store.Tx) error {
-		_, _, err := tx.Audit(by, "reference.read", id, nil)
+		ref, err := tx.Reference(id) // once more: a dispatch may have come between
+		if err != nil {
+			return err
+		}
+		sealed = ref.Sealed
+		if len(sealed) == 0 {
+			return nil
+		}
+		_, _, err = tx.Audit(by, "reference.read", id, nil)
 		return err
 	})
-	if err != nil {
+	if err != nil || len(sealed) == 0 {
 		return d, err
 	}
 	d.ReferenceID, err = s.Custody.OpenReference(ctx, id, sealed)

@@ -175,6 +175,11 @@ func (tx *Tx) EachStatus(fn func(StatusRow)) error {
 	return dbError("read status rows", rows.Err())
 }
 
+// Committed is the time of the last transaction that this one's snapshot holds. What
+// is committed later has a later Now, whatever the clock of its node says, so that
+// everything that bears a time up to it is known (threat ST6).
+func (tx *Tx) Committed() time.Time { return fromMicros(tx.last) }
+
 // Status reads the status facts of one certificate.
 func (tx *Tx) Status(serial string) (StatusRow, error) {
 	s, err := scanStatus(tx.queryRow(`SELECT serial, issuer, revoked_at, effective_at, reason, not_after FROM certificate WHERE serial = $1`, serial))

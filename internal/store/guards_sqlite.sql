@@ -34,10 +34,29 @@ WHEN NEW.approved_by <> ''
 BEGIN SELECT RAISE(ABORT, 'an editor does not approve')
 	WHERE EXISTS (SELECT 1 FROM request_editor e WHERE e.request = NEW.id AND e.operator = NEW.approved_by); END;
 
-CREATE TRIGGER request_approval_stays BEFORE UPDATE OF approved_by, content_hash, checked_by, entered_by ON request
-WHEN OLD.approved_by <> '' AND (NEW.approved_by <> OLD.approved_by OR NEW.content_hash <> OLD.content_hash
-	OR NEW.checked_by <> OLD.checked_by OR NEW.entered_by <> OLD.entered_by)
+CREATE TRIGGER request_approval_stays BEFORE UPDATE ON request
+WHEN (OLD.approved_by <> '' OR OLD.grant_id <> '') AND (NEW.approved_by IS NOT OLD.approved_by OR NEW.content_hash IS NOT OLD.content_hash
+	OR NEW.checked_by IS NOT OLD.checked_by OR NEW.terminal_name IS NOT OLD.terminal_name OR NEW.email IS NOT OLD.email
+	OR NEW.maintenance_email IS NOT OLD.maintenance_email OR NEW.department IS NOT OLD.department OR NEW.phone IS NOT OLD.phone
+	OR NEW.payment_method IS NOT OLD.payment_method)
 BEGIN SELECT RAISE(ABORT, 'what was approved does not change'); END;
+
+CREATE TRIGGER request_origin_stays BEFORE UPDATE ON request
+WHEN NEW.id IS NOT OLD.id OR NEW.kind IS NOT OLD.kind OR NEW.source IS NOT OLD.source OR NEW.holder_kind IS NOT OLD.holder_kind
+	OR NEW.holder_code IS NOT OLD.holder_code OR NEW.csr IS NOT OLD.csr OR NEW.entered_by IS NOT OLD.entered_by
+	OR NEW.grant_id IS NOT OLD.grant_id OR NEW.client_id IS NOT OLD.client_id OR NEW.idempotency IS NOT OLD.idempotency
+	OR NEW.body_hash IS NOT OLD.body_hash OR NEW.profile IS NOT OLD.profile OR NEW.key_type IS NOT OLD.key_type
+	OR NEW.predecessor IS NOT OLD.predecessor OR NEW.not_before IS NOT OLD.not_before OR NEW.received_at IS NOT OLD.received_at
+BEGIN SELECT RAISE(ABORT, 'where a request came from does not change'); END;
+
+CREATE TRIGGER request_keep BEFORE DELETE ON request
+BEGIN SELECT RAISE(ABORT, 'requests are never deleted'); END;
+
+CREATE TRIGGER request_editor_stays BEFORE UPDATE ON request_editor
+BEGIN SELECT RAISE(ABORT, 'editors are append-only'); END;
+
+CREATE TRIGGER request_editor_keep BEFORE DELETE ON request_editor
+BEGIN SELECT RAISE(ABORT, 'editors are append-only'); END;
 
 CREATE TRIGGER request_grant_approved BEFORE INSERT ON request
 WHEN NEW.grant_id <> ''
@@ -55,9 +74,75 @@ CREATE TRIGGER instance_keep BEFORE DELETE ON instance
 BEGIN SELECT RAISE(ABORT, 'the instance does not change'); END;
 
 CREATE TRIGGER certificate_facts_stay BEFORE UPDATE ON certificate
-WHEN NEW.der <> OLD.der OR NEW.serial <> OLD.serial OR NEW.sha256 <> OLD.sha256 OR NEW.not_after <> OLD.not_after
-	OR (OLD.revoked_at <> 0 AND OLD.reason <> 6 AND (NEW.revoked_at <> OLD.revoked_at OR NEW.reason <> OLD.reason))
+WHEN NEW.serial IS NOT OLD.serial OR NEW.issuer IS NOT OLD.issuer OR NEW.profile IS NOT OLD.profile OR NEW.request IS NOT OLD.request
+	OR NEW.holder_kind IS NOT OLD.holder_kind OR NEW.holder_code IS NOT OLD.holder_code OR NEW.terminal IS NOT OLD.terminal
+	OR NEW.der IS NOT OLD.der OR NEW.sha256 IS NOT OLD.sha256 OR NEW.spki_sha256 IS NOT OLD.spki_sha256
+	OR NEW.not_before IS NOT OLD.not_before OR NEW.not_after IS NOT OLD.not_after OR NEW.predecessor IS NOT OLD.predecessor
+	OR NEW.issued_at IS NOT OLD.issued_at
+	OR (OLD.revoked_at <> 0 AND OLD.reason <> 6 AND (NEW.revoked_at IS NOT OLD.revoked_at OR NEW.reason IS NOT OLD.reason
+		OR NEW.effective_at IS NOT OLD.effective_at OR NEW.crl_entry IS NOT OLD.crl_entry))
+	OR (NEW.revoked_at <> 0 AND NEW.crl_entry IS NULL)
 BEGIN SELECT RAISE(ABORT, 'a certificate and its revocation do not change'); END;
 
 CREATE TRIGGER certificate_keep BEFORE DELETE ON certificate
 BEGIN SELECT RAISE(ABORT, 'certificates are never deleted'); END;
+
+-- Who may act. Roles that exclude each other, operators' keys, statements once used.
+CREATE TRIGGER role_conflict_stays BEFORE UPDATE ON role_conflict
+BEGIN SELECT RAISE(ABORT, 'roles that exclude each other stay so'); END;
+
+CREATE TRIGGER role_conflict_keep BEFORE DELETE ON role_conflict
+BEGIN SELECT RAISE(ABORT, 'roles that exclude each other stay so'); END;
+
+CREATE TRIGGER operator_role_stays BEFORE UPDATE ON operator_role
+BEGIN SELECT RAISE(ABORT, 'a role is given or taken, not changed'); END;
+
+CREATE TRIGGER operator_stays BEFORE UPDATE ON operator
+WHEN NEW.id IS NOT OLD.id OR NEW.cert_sha256 IS NOT OLD.cert_sha256 OR (OLD.disabled_at <> 0 AND NEW.disabled_at IS NOT OLD.disabled_at)
+BEGIN SELECT RAISE(ABORT, 'an operator and its key do not change'); END;
+
+CREATE TRIGGER statement_stays BEFORE UPDATE ON statement
+BEGIN SELECT RAISE(ABORT, 'statements are append-only'); END;
+
+CREATE TRIGGER statement_keep BEFORE DELETE ON statement
+BEGIN SELECT RAISE(ABORT, 'statements are append-only'); END;
+
+CREATE TRIGGER api_client_stays BEFORE UPDATE ON api_client
+WHEN NEW.id IS NOT OLD.id OR NEW.cert_sha256 IS NOT OLD.cert_sha256 OR NEW.role IS NOT OLD.role
+	OR (OLD.disabled_at <> 0 AND NEW.disabled_at IS NOT OLD.disabled_at)
+BEGIN SELECT RAISE(ABORT, 'an API client and its key do not change'); END;
+
+CREATE TRIGGER issue_grant_stays BEFORE UPDATE ON issue_grant
+WHEN NEW.id IS NOT OLD.id OR NEW.client IS NOT OLD.client OR NEW.kinds IS NOT OLD.kinds OR NEW.prefectures IS NOT OLD.prefectures
+	OR NEW.per_day IS NOT OLD.per_day OR NEW.total IS NOT OLD.total OR NEW.ends_at IS NOT OLD.ends_at OR NEW.made_by IS NOT OLD.made_by
+	OR NEW.used < OLD.used OR (OLD.approved_by <> '' AND NEW.approved_by IS NOT OLD.approved_by)
+	OR (OLD.revoked_at <> 0 AND NEW.revoked_at IS NOT OLD.revoked_at)
+BEGIN SELECT RAISE(ABORT, 'a grant does not change'); END;
+
+CREATE TRIGGER issue_grant_born BEFORE INSERT ON issue_grant
+WHEN NEW.approved_by <> '' OR NEW.used <> 0 OR NEW.revoked_at <> 0
+BEGIN SELECT RAISE(ABORT, 'a grant is approved by another person later'); END;
+
+CREATE TRIGGER issue_grant_keep BEFORE DELETE ON issue_grant
+BEGIN SELECT RAISE(ABORT, 'grants are never deleted'); END;
+
+-- Keys and what we signed.
+CREATE TRIGGER public_key_stays BEFORE UPDATE ON public_key
+WHEN NEW.spki_sha256 IS NOT OLD.spki_sha256 OR NEW.owner IS NOT OLD.owner
+BEGIN SELECT RAISE(ABORT, 'a public key keeps its owner'); END;
+
+CREATE TRIGGER public_key_keep BEFORE DELETE ON public_key
+BEGIN SELECT RAISE(ABORT, 'a public key keeps its owner'); END;
+
+CREATE TRIGGER sealed_key_stays BEFORE UPDATE ON sealed_key
+WHEN NEW.id IS NOT OLD.id OR NEW.spki IS NOT OLD.spki OR NEW.spki_sha256 IS NOT OLD.spki_sha256
+	OR (OLD.stage = 'destroyed') OR (OLD.request <> '' AND NEW.request IS NOT OLD.request)
+BEGIN SELECT RAISE(ABORT, 'a key and its request do not change'); END;
+
+CREATE TRIGGER intent_stays BEFORE UPDATE ON intent
+WHEN NEW.serial IS NOT OLD.serial OR NEW.issuer IS NOT OLD.issuer OR NEW.profile IS NOT OLD.profile OR NEW.request IS NOT OLD.request
+	OR NEW.tbs IS NOT OLD.tbs OR NEW.audit_index IS NOT OLD.audit_index OR NEW.audit_leaf IS NOT OLD.audit_leaf OR OLD.state <> 'open'
+BEGIN SELECT RAISE(ABORT, 'an intent does not change'); END;
+
+CREATE TRIGGER intent_keep BEFORE DELETE ON intent
+BEGIN SELECT RAISE(ABORT, 'intents are never deleted'); END;

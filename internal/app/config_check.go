@@ -1,0 +1,237 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+
+	"inkan/internal/pki"
+)
+
+// fault is one thing that is wrong with a configuration.
+type fault struct {
+	key  string // "portal.listen"; "" where it is the file as such
+	line int    // 0 where the key does not stand in the file
+	text string
+}
+
+func (f fault) String() string {
+	var out string
+	if f.line > 0 {
+		out = fmt.Sprintf("line %d: ", f.line)
+	}
+	if f.key != "" {
+		out += f.key + ": "
+	}
+	return out + f.text
+}
+
+// loadConfig reads and checks the configuration of an instance.
+func loadConfig(dir string) (Config, error) {
+	c, faults, err := readConfig(filepath.Join(dir, configFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return c, pki.E(pki.NotFound, "instance.none").With("Dir", dir)
+	}
+	if err != nil {
+		return c, err
+	}
+	return c, refuse(configFile, faults...)
+}
+
+// readConfig reads a configuration file and everything that is wrong with it.
+func readConfig(path string) (Config, []fault, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, nil, pki.E(pki.Invalid, "config.unreadable").With("File", path).Because(err)
+	}
+	c, faults := parseConfig(string(raw))
+	return c, faults, nil
+}
+
+// refuse makes one error of all faults of a file; nil of none.
+func refuse(file string, faults ...fault) error {
+	if len(faults) == 0 {
+		return nil
+	}
+	texts := make([]string, len(faults))
+	for n, f := range faults {
+		texts[n] = f.String()
+	}
+	return pki.E(pki.Invalid, "config.invalid").With("Problems", file+" "+strings.Join(texts, "; "))
+}
+
+// parseConfig decodes strictly and lists everything at once: wrong types, unknown keys
+// and impossible values, in the order of the file. A line of a wrong type is taken
+// out and the rest is read on.
+func parseConfig(text string) (Config, []fault) {
+	lines := strings.Split(text, "\n")
+	var faults []fault
+	for {
+		c := defaultConfig(defaultPortBase)
+		meta, err := toml.Decode(strings.Join(lines, "\n"), &c)
+		if err == nil {
+			faults = append(append(faults, unknownKeys(meta)...), c.faults()...)
+			return c, place(faults, text)
+		}
+		f, typed := decodeFault(err)
+		if typed || len(faults) == 0 { // else what follows from a line that was taken out
+			faults = append(faults, f)
+		}
+		if !typed || f.line < 1 || f.line > len(lines) || lines[f.line-1] == "" {
+			return c, faults
+		}
+		lines[f.line-1] = ""
+	}
+}
+
+// What the decoder says, and its types as people write them.
+var (
+	decoded   = regexp.MustCompile(`^toml: line (\d+)(?: \(last key "([^"]*)"\))?: (?s:(.*))$`)
+	mismatch  = regexp.MustCompile(`destination has type (\w+)`)
+	typeWords = map[string]string{"string": "a text in quotes", "integer": "a whole number", "boolean": "true or false", "slice": "a list in brackets"}
+)
+
+// decodeFault puts an error of the decoder into words, and says whether it is one of
+// type, behind which the rest of the file can still be read.
+func decodeFault(err error) (fault, bool) {
+	m := decoded.FindStringSubmatch(err.Error())
+	if m == nil {
+		return fault{text: err.Error()}, false
+	}
+	line, _ := strconv.Atoi(m[1]) // digits, by the expression; 0 is no line
+	f := fault{line: line, key: m[2], text: m[3]}
+	if f.text == errDuration.Error() {
+		return f, true
+	}
+	dst := mismatch.FindStringSubmatch(f.text)
+	if dst == nil {
+		return f, false
+	}
+	if word, known := typeWords[dst[1]]; known {
+		f.text = "must be " + word
+	}
+	return f, true
+}
+
+// unknownKeys lists keys that nothing reads, with those that could have been meant.
+func unknownKeys(meta toml.MetaData) []fault {
+	var out []fault
+	for _, k := range meta.Undecoded() {
+		if len(out) > 0 && strings.HasPrefix(k.String(), out[len(out)-1].key+".") {
+			continue // all of an unknown section is unknown
+		}
+		section := ""
+		if len(k) > 1 {
+			section = k[0]
+		}
+		out = append(out, fault{key: k.String(), text: "unknown key; " + knownKeys(section)})
+	}
+	return out
+}
+
+// knownKeys names the keys of a section, or the sections.
+func knownKeys(section string) string {
+	var text strings.Builder
+	var tree map[string]any
+	err := toml.NewEncoder(&text).Encode(defaultConfig(defaultPortBase))
+	if err == nil {
+		_, err = toml.Decode(text.String(), &tree)
+	}
+	keys, what := tree, "known are"
+	if inner, ok := tree[section].(map[string]any); ok {
+		keys, what = inner, "["+section+"] has"
+	}
+	if err != nil {
+		return err.Error()
+	}
+	var names []string
+	for name, value := range keys {
+		if _, isSection := value.(map[string]any); isSection {
+			name = "[" + name + "]"
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return what + " " + strings.Join(names, ", ")
+}
+
+// place finds the line of each key, and sorts by it.
+func place(faults []fault, text string) []fault {
+	at, section := map[string]int{}, ""
+	for n, line := range strings.Split(text, "\n") {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "[") {
+			section = strings.TrimSpace(strings.Trim(strings.Split(line, "#")[0], "[] \t")) + "."
+			at[strings.TrimSuffix(section, ".")] = n + 1
+			continue
+		}
+		key, _, ok := strings.Cut(line, "=")
+		if ok && !strings.HasPrefix(line, "#") {
+			at[section+strings.ReplaceAll(strings.TrimSpace(key), `"`, "")] = n + 1
+		}
+	}
+	for n, f := range faults {
+		if f.line == 0 {
+			faults[n].line = at[f.key]
+		}
+	}
+	slices.SortStableFunc(faults, func(a, b fault) int { return a.line - b.line })
+	return faults
+}
+
+// faults lists everything that is wrong with the values.
+func (c Config) faults() []fault {
+	var out []fault
+	bad := func(is bool, key, format string, args ...any) {
+		if is {
+			out = append(out, fault{key: key, text: fmt.Sprintf(format, args...)})
+		}
+	}
+	bad(c.Mode != "live" && c.Mode != "demo", "mode", `%q is neither "live" nor "demo"`, c.Mode)
+	taken := map[string]string{}
+	for _, l := range []struct{ key, value string }{{"status.listen", c.Status.Listen}, {"portal.listen", c.Portal.Listen}, {"api.listen", c.API.Listen}, {"internal.listen", c.Internal.Listen}} {
+		host, _, err := net.SplitHostPort(l.value)
+		bad(err != nil, l.key, "%q is not of the form host:port", l.value)
+		bad(err == nil && taken[l.value] != "", l.key, "%q is the address of %s already", l.value, taken[l.value])
+		taken[l.value] = l.key
+		ip := net.ParseIP(host)
+		outside := err == nil && (ip == nil || !ip.IsLoopback())
+		bad(outside && c.Mode == "demo", l.key, "%q: a demo listens on this machine only, at 127.0.0.1", l.value)
+		bad(outside && c.Mode != "demo" && l.key == "internal.listen", l.key, "%q: health and metrics are for this machine only, at 127.0.0.1", l.value)
+	}
+	u, err := url.Parse(c.Status.URL)
+	bad(err != nil || u.Scheme != "http" || u.Host == "" || u.Path != "", "status.url", "%q is not of the form http://host or http://host:port", c.Status.URL)
+	bad(len(c.Portal.Hosts) == 0, "portal.hosts", "is empty")
+	bad(len(c.API.Hosts) == 0, "api.hosts", "is empty")
+	for _, h := range c.API.Hosts {
+		bad(slices.Contains(c.Portal.Hosts, h), "api.hosts", "%q is a host of the portal already", h)
+	}
+	bad(!slices.Contains(pki.KeyTypes(), pki.KeyType(c.Policy.HolderKey)), "policy.holder_key", "%q is none of %v", c.Policy.HolderKey, pki.KeyTypes())
+	bad(!slices.Contains(pki.KeyTypes(), pki.KeyType(c.Policy.CAKey)), "policy.ca_key", "%q is none of %v", c.Policy.CAKey, pki.KeyTypes())
+	bad(c.Policy.LettersActivate != "dispatch" && c.Policy.LettersActivate != "issue", "policy.letters_activate", `%q is neither "dispatch" nor "issue"`, c.Policy.LettersActivate)
+	bad(c.Policy.PoolSize < 0 || c.Policy.PoolSize > 100000, "policy.pool_size", "%d is not between 0 and 100000", c.Policy.PoolSize)
+	bad(c.Status.CRLEvery.Duration < time.Minute, "status.crl_every", "%s is less than 1m", c.Status.CRLEvery)
+	bad(c.Status.CRLLifetime.Duration < 2*c.Status.CRLEvery.Duration, "status.crl_lifetime", "%s is less than twice status.crl_every", c.Status.CRLLifetime)
+	bad(c.Signer.RatePerMinute < 1, "signer.rate_per_minute", "%d is less than 1", c.Signer.RatePerMinute)
+	bad(c.Mail.TLS != "required" && c.Mail.TLS != "none", "mail.tls", `%q is neither "required" nor "none"`, c.Mail.TLS)
+	for kind := range c.Names.OU {
+		_, ok := pki.HolderKind(kind).Info()
+		bad(!ok, "names.ou."+kind, "there is no such kind of holder")
+	}
+	// What is a demo says so in every certificate, and nothing else does (threat PL1).
+	for _, n := range []struct{ key, value string }{{"names.root", c.Names.Root}, {"names.issuer", c.Names.Issuer}} {
+		bad(c.Mode == "demo" && !strings.Contains(n.value, "DEMO"), n.key, "%q: the names of a demo contain DEMO", n.value)
+		bad(c.Mode == "live" && strings.Contains(n.value, "DEMO"), n.key, "%q: the names of a live CA do not contain DEMO", n.value)
+	}
+	return out
+}

@@ -1,0 +1,88 @@
+package app_test
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// ready: waits until the instance says that it is.
+func ready(ts *testscript.TestScript, _ bool, _ []string) {
+	client := &http.Client{Timeout: time.Second}
+	until(ts, "ready", func() bool {
+		resp, err := client.Get("http://" + ts.Getenv("INTERNAL") + "/ready")
+		if err != nil {
+			return false
+		}
+		return resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
+	})
+}
+
+// get STATUS URL [HOST]: asks, perhaps under another Host.
+func get(ts *testscript.TestScript, _ bool, args []string) {
+	req, err := http.NewRequest(http.MethodGet, args[1], nil)
+	ts.Check(err)
+	if len(args) > 2 {
+		req.Host = args[2]
+	}
+	resp, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	body, err := io.ReadAll(resp.Body)
+	ts.Check(err)
+	ts.Check(resp.Body.Close())
+	_, _ = ts.Stdout().Write(body)
+	if fmt.Sprint(resp.StatusCode) != args[0] {
+		ts.Fatalf("%s answers %s", args[1], resp.Status)
+	}
+}
+
+var fileLink = regexp.MustCompile(`href="([^"]+\.p12)"`)
+
+// fetch REQUEST-ID REFERENCE-ID PIN FILE: downloads a certificate as its holder does;
+// with !, a page says why not, which is then on stdout.
+func fetch(ts *testscript.TestScript, neg bool, args []string) {
+	pem, err := os.ReadFile(filepath.Join(ts.Getenv("I"), "ca", "tls.pem"))
+	ts.Check(err)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	jar, err := cookiejar.New(nil)
+	ts.Check(err)
+	client := &http.Client{Jar: jar, Timeout: patience, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	defer client.CloseIdleConnections()
+	read := func(resp *http.Response, err error) (string, *url.URL) {
+		ts.Check(err)
+		body, err := io.ReadAll(resp.Body)
+		ts.Check(err)
+		ts.Check(resp.Body.Close())
+		return string(body), resp.Request.URL
+	}
+	form := "https://" + ts.Getenv("PORTAL") + "/p/rcd"
+	read(client.Get(form))
+	page, at := read(client.PostForm(form, url.Values{"requestId": {args[0]}, "referenceId": {args[1]}, "password": {args[2]}, "passwordConfirm": {args[2]}}))
+	link := fileLink.FindStringSubmatch(page)
+	if neg {
+		if link != nil {
+			ts.Fatalf("a file is offered")
+		}
+		_, _ = io.Copy(ts.Stdout(), strings.NewReader(page))
+		return
+	}
+	if link == nil {
+		ts.Fatalf("no file is offered: %s", page)
+	}
+	address, err := at.Parse(link[1])
+	ts.Check(err)
+	file, _ := read(client.Get(address.String()))
+	ts.Check(os.WriteFile(ts.MkAbs(args[3]), []byte(file), 0o600))
+}
