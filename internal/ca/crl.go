@@ -85,8 +85,12 @@ func (s *Service) succeedCRL(ctx context.Context, issuer *issuance.Issuer, last 
 	if err != nil {
 		return store.CRL{}, fmt.Errorf("assemble CRL of %s: %w", issuer.ID(), err)
 	}
+	missing, err := gone(last.DER, next.DER)
+	if err != nil {
+		return store.CRL{}, err
+	}
 	return next, s.DB.Update(ctx, func(tx *store.Tx) error {
-		err := s.keepsRevoked(tx, last, next)
+		err := mayGo(tx, missing, next.ThisUpdate)
 		if err != nil {
 			return err
 		}
@@ -117,29 +121,38 @@ func (s *Service) revoked(ctx context.Context, issuerID string) (time.Time, [][]
 	return at, entries, err
 }
 
-// keepsRevoked refuses a CRL from which an entry of the last one has vanished though
-// its certificate has not expired: somebody un-revoked it behind our back (RV9).
-func (s *Service) keepsRevoked(tx *store.Tx, last, next store.CRL) error {
-	if len(last.DER) == 0 {
-		return nil
-	}
-	before, err := x509.ParseRevocationList(last.DER)
+// gone lists the serials of the last CRL that the next one does not hold. It parses
+// both as any reader would: that is also the self-check of what is published.
+func gone(last, next []byte) ([]string, error) {
+	after, err := x509.ParseRevocationList(next)
 	if err != nil {
-		return fmt.Errorf("parse last CRL: %w", err)
+		return nil, fmt.Errorf("parse next CRL: %w", err)
 	}
-	after, err := x509.ParseRevocationList(next.DER)
+	if len(last) == 0 {
+		return nil, nil
+	}
+	before, err := x509.ParseRevocationList(last)
 	if err != nil {
-		return fmt.Errorf("parse next CRL: %w", err)
+		return nil, fmt.Errorf("parse last CRL: %w", err)
 	}
 	listed := make(map[string]bool, len(after.RevokedCertificateEntries))
 	for _, e := range after.RevokedCertificateEntries {
 		listed[pki.SerialHex(e.SerialNumber)] = true
 	}
+	var out []string
 	for _, e := range before.RevokedCertificateEntries {
 		serial := pki.SerialHex(e.SerialNumber)
-		if listed[serial] {
-			continue
+		if !listed[serial] {
+			out = append(out, serial)
 		}
+	}
+	return out, nil
+}
+
+// mayGo refuses a CRL from which an entry has vanished though its certificate has not
+// expired: somebody un-revoked it behind our back (threat RV9).
+func mayGo(tx *store.Tx, serials []string, at time.Time) error {
+	for _, serial := range serials {
 		c, err := tx.Certificate(serial)
 		if err != nil {
 			return fmt.Errorf("look up %s of the last CRL: %w", serial, err)
@@ -148,7 +161,7 @@ func (s *Service) keepsRevoked(tx *store.Tx, last, next store.CRL) error {
 		if err != nil {
 			return fmt.Errorf("parse %s of the last CRL: %w", serial, err)
 		}
-		if !cert.NotAfter.Before(next.ThisUpdate) {
+		if !cert.NotAfter.Before(at) {
 			return pki.E(pki.Forbidden, "crl.entry_vanished").With("Serial", serial)
 		}
 	}

@@ -388,7 +388,7 @@ func (s *Service) failIn(tx *store.Tx, id string, cause error) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.DestroyKey(id) // a new attempt takes a new key and draws new IDs
+	err = destroyKey(tx, actor, id, map[string]any{"failure": pki.CodeOf(cause)}) // a new attempt takes a new key and draws new IDs
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func (s *Service) RevokeIn(tx *store.Tx, by pki.Actor, c pki.Certificate, reason
 		return err
 	}
 	if reason != pki.CertificateHold {
-		_, err = tx.DestroyKey(c.RequestID)
+		err = destroyKey(tx, by, c.RequestID, map[string]any{"revoked": reason.String()})
 		if err != nil {
 			return err
 		}
@@ -81,6 +81,20 @@ func (s *Service) Sweep(ctx context.Context) (int, error) {
 		if err != nil {
 			return err
 		}
+		err = tx.DropOverdueReferences()
+		if err != nil {
+			return err
+		}
+		other, err := tx.DestroyPoolKeysBut(s.PoolKeyType)
+		if err != nil {
+			return err
+		}
+		if other > 0 {
+			_, _, err = tx.Audit(actor, "pool.emptied", "", map[string]any{"keys": other, "kept": s.PoolKeyType})
+			if err != nil {
+				return err
+			}
+		}
 		oldest, err = tx.OldestEpoch()
 		return err
 	})
@@ -109,21 +123,29 @@ func (s *Service) endKey(tx *store.Tx, id string) error {
 	if r.State != pki.Issued || !overdue && !used {
 		return nil // extended or cancelled since it was listed
 	}
-	_, _, err = tx.Audit(actor, "key.destroyed", r.ID, map[string]any{"deadline": r.Downloads, "fetched": !r.FetchedAt.IsZero()})
+	err = destroyKey(tx, actor, r.ID, map[string]any{"deadline": r.Downloads, "fetched": !r.FetchedAt.IsZero()})
+	if err != nil || !overdue || !r.FetchedAt.IsZero() {
+		return err
+	}
+	c, err := tx.Certificate(r.Serial)
 	if err != nil {
 		return err
 	}
-	if overdue && r.FetchedAt.IsZero() {
-		c, err := tx.Certificate(r.Serial)
-		if err != nil {
-			return err
-		}
-		err = s.RevokeIn(tx, actor, c, pki.CessationOfOperation, "not fetched by the deadline")
-		if err != nil && pki.CodeOf(err) != "certificate.revoked_already" {
-			return err
-		}
+	err = s.RevokeIn(tx, actor, c, pki.CessationOfOperation, "not fetched by the deadline")
+	if pki.CodeOf(err) == "certificate.revoked_already" {
+		return nil
 	}
-	_, err = tx.DestroyKey(r.ID)
+	return err
+}
+
+// destroyKey destroys the key of a request that is still here, if any, with its audit
+// record.
+func destroyKey(tx *store.Tx, by pki.Actor, request string, facts map[string]any) error {
+	destroyed, err := tx.DestroyKey(request)
+	if err != nil || !destroyed {
+		return err
+	}
+	_, _, err = tx.Audit(by, "key.destroyed", request, facts)
 	return err
 }
 

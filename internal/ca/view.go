@@ -107,16 +107,24 @@ func (v *View) Run(ctx context.Context) {
 // feedPage bounds one read of the feed.
 const feedPage = 1000
 
-// Catch reads the feed up to its end.
+// Catch reads the feed up to its end. When the horizon is old because nothing was
+// committed, an empty commit moves it; that may fail (another process holds the lock)
+// without keeping what is known already from the answers.
 func (v *View) Catch(ctx context.Context) error {
 	v.feed.Lock()
 	defer v.feed.Unlock()
-	if v.now().Sub(v.Horizon()) >= beat {
-		err := v.touch(ctx)
-		if err != nil {
-			return err
-		}
+	err := v.read(ctx)
+	if err != nil || v.now().Sub(v.Horizon()) < beat {
+		return err
 	}
+	err = v.touch(ctx)
+	if err != nil {
+		return err
+	}
+	return v.read(ctx)
+}
+
+func (v *View) read(ctx context.Context) error {
 	for {
 		more := false
 		err := v.db.View(ctx, func(tx *store.Tx) error {
@@ -136,16 +144,12 @@ func (v *View) Catch(ctx context.Context) error {
 func (v *View) apply(tx *store.Tx, records []store.AuditRecord, more bool) error {
 	var changed []store.StatusRow
 	var crls map[string]store.CRL
-	cursor, horizon := v.cursor, time.Time{}
+	cursor, horizon, published := v.cursor, time.Time{}, false
 	for _, r := range records {
 		cursor = r.Index + 1
 		switch r.Kind {
 		case "crl.published":
-			var err error
-			crls, err = v.readCRLs(tx)
-			if err != nil {
-				return err
-			}
+			published = true
 		case "certificate.issued", "certificate.revoked", "certificate.lifted":
 			row, err := tx.Status(r.Subject)
 			if err != nil && !errors.Is(err, pki.ErrNotFound) {
@@ -154,6 +158,13 @@ func (v *View) apply(tx *store.Tx, records []store.AuditRecord, more bool) error
 			if err == nil {
 				changed = append(changed, row)
 			}
+		}
+	}
+	if published {
+		var err error
+		crls, err = v.readCRLs(tx)
+		if err != nil {
+			return err
 		}
 	}
 	if !more {

@@ -175,7 +175,17 @@ func (s *Service) Dispatch(ctx context.Context, by pki.Actor, id string) (pki.Re
 		return pki.Request{}, err
 	}
 	return change(ctx, s, func(tx *store.Tx) (pki.Request, error) {
-		_, _, err := tx.Audit(by, "letter.dispatched", id, nil)
+		r, err := tx.Request(id)
+		if err != nil {
+			return r, unknownRequest(err, id)
+		}
+		if !r.Dispatched.IsZero() {
+			return r, nil // said twice is done once
+		}
+		if r.State != pki.Issued {
+			return r, pki.E(pki.Conflict, "request.state").With("State", string(r.State)).With("Event", "dispatch")
+		}
+		_, _, err = tx.Audit(by, "letter.dispatched", id, nil)
 		if err != nil {
 			return pki.Request{}, err
 		}

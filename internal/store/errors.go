@@ -68,7 +68,8 @@ func classifySQLite(e *sqlite.Error, err error) error {
 		return errGuard.Because(err)
 	}
 	switch e.Code() & 0xff {
-	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_IOERR,
+		sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY: // the disk or another process; both may heal
 		return errBusy.Because(err)
 	case sqlite3.SQLITE_FULL:
 		return errFull.Because(err)

@@ -90,11 +90,32 @@ func (tx *Tx) RewrapKey(id string, seen, blob []byte, epoch string) error {
 	return tx.one("rewrap key", `UPDATE sealed_key SET blob = $1, epoch = $2 WHERE id = $3 AND stage = 'held' AND blob = $4`, blob, epoch, id, seen)
 }
 
-// DestroyKey destroys the key of a request; false when there was none left.
+// DestroyKey destroys the key of a request, and the sealed reference ID of a letter
+// that was never dispatched; false when there was no key left.
 func (tx *Tx) DestroyKey(request string) (bool, error) {
+	_, err := tx.exec(`UPDATE reference SET sealed = NULL WHERE request = $1 AND sealed IS NOT NULL`, request)
+	if err != nil {
+		return false, dbError("drop sealed reference", err)
+	}
 	n, err := tx.exec(`UPDATE sealed_key SET stage = 'destroyed', blob = NULL, destroyed_at = $1 WHERE request = $2 AND stage <> 'destroyed'`,
 		micros(tx.Now), request)
 	return n > 0, dbError("destroy key", err)
+}
+
+// DropOverdueReferences deletes the sealed reference IDs of letters that were not
+// dispatched by the download deadline: nobody will send them now.
+func (tx *Tx) DropOverdueReferences() error {
+	_, err := tx.exec(`UPDATE reference SET sealed = NULL WHERE sealed IS NOT NULL AND request IN
+		(SELECT id FROM request WHERE downloads_until <> 0 AND downloads_until < $1)`, micros(tx.Now))
+	return dbError("drop overdue references", err)
+}
+
+// DestroyPoolKeysBut destroys keys of the pool that are not of the type in use: they
+// would keep their epoch key alive for ever.
+func (tx *Tx) DestroyPoolKeysBut(t pki.KeyType) (int64, error) {
+	n, err := tx.exec(`UPDATE sealed_key SET stage = 'destroyed', blob = NULL, destroyed_at = $1 WHERE stage = 'pool' AND key_type <> $2`,
+		micros(tx.Now), string(t))
+	return n, dbError("destroy pool keys", err)
 }
 
 // OldestEpoch gives the oldest month under whose epoch key something still living is
