@@ -139,13 +139,15 @@ func (c *cli) revokeCommand() *cobra.Command {
 				return err
 			}
 			crl, err := i.ca.PublishCRL(ctx, cert.Issuer)
+			where := fmt.Sprintf("in CRL number %d", crl.Number)
 			if err != nil {
-				i.log.Error("revoked; the CRL follows from serve", "err", err)
+				where = "not in the CRL yet: serve publishes it, or inkan crl"
+				i.log.Error("CRL not published", "err", err)
 			}
 			if c.json {
 				return c.print(certToJSON(cert, now()))
 			}
-			c.say("%s  revoked %s, in CRL number %d", cert.Serial, stamp(cert.RevokedAt), crl.Number)
+			c.say("%s  revoked %s, %s", cert.Serial, stamp(cert.RevokedAt), where)
 			return nil
 		})
 	}

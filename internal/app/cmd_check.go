@@ -2,9 +2,14 @@ package app
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
+	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -41,12 +46,42 @@ func (c *cli) checkConfig(ctx context.Context) error {
 	}
 	found = append(found, checkModes(dir))
 	i := &instance{dir: dir, config: config, log: c.logger(false)}
-	found = append(found, i.loadCAs(), i.checkPassphrase())
+	_, mailErr := i.newMailer()
+	found = append(found, i.loadCAs(), i.checkHosts(), i.checkPassphrase(), mailErr)
 	err = i.openDatabase(ctx)
 	if err == nil {
 		i.db.Close()
 	}
 	return errors.Join(append(found, err)...)
+}
+
+// checkHosts looks whether the root of the site's TLS may vouch for every host of the
+// configuration: it was constrained to those of init (threat ST9).
+func (i *instance) checkHosts() error {
+	root := i.cas[issuance.TLS]
+	if root == nil {
+		return nil // told by loadCAs
+	}
+	var faults []fault
+	for _, z := range []struct {
+		key   string
+		hosts []string
+	}{{"portal.hosts", i.config.Portal.Hosts}, {"api.hosts", i.config.API.Hosts}} {
+		for _, h := range z.hosts {
+			if !vouches(root, hostOnly(h)) {
+				faults = append(faults, fault{key: z.key, text: fmt.Sprintf("%q is outside the names that ca/tls.pem may vouch for", h)})
+			}
+		}
+	}
+	return refuse(configFile, faults...)
+}
+
+func vouches(root *x509.Certificate, host string) bool {
+	ip := net.ParseIP(host)
+	if ip != nil {
+		return slices.ContainsFunc(root.PermittedIPRanges, func(n *net.IPNet) bool { return n.Contains(ip) })
+	}
+	return slices.ContainsFunc(root.PermittedDNSDomains, func(d string) bool { return host == d || strings.HasSuffix(host, "."+d) })
 }
 
 // checkPassphrase looks for what opens the vault, where this account is the one to

@@ -51,7 +51,7 @@ func (c *cli) correctCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.showRequest(r, "corrected; to be checked and approved by others")
+			return c.showRequest(ctx, i, r, "corrected; to be checked and approved by others")
 		})
 	}
 	return cmd

@@ -112,7 +112,7 @@ func (c *cli) submitCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.showRequest(r, "received; another operator approves it with: inkan request approve "+r.ID)
+			return c.showRequest(ctx, i, r, "received; another operator approves it with: "+c.commandLine("request approve --as OPERATOR "+r.ID))
 		})
 	}
 	return cmd
@@ -137,12 +137,41 @@ func readCSR(path string) ([]byte, error) {
 	return raw, err
 }
 
-func (c *cli) showRequest(r pki.Request, next string) error {
+func (c *cli) showRequest(ctx context.Context, i *instance, r pki.Request, next string) error {
 	if c.json {
-		return c.print(toJSON(r))
+		out, err := i.requests(ctx, r)
+		if err != nil {
+			return err
+		}
+		return c.print(out[0])
 	}
 	c.say("%s  %s", r.ID, next)
 	return nil
+}
+
+// requests gives requests for JSON, with the end of the certificates they have.
+func (i *instance) requests(ctx context.Context, all ...pki.Request) ([]requestJSON, error) {
+	out := make([]requestJSON, len(all))
+	err := i.db.View(ctx, func(tx *store.Tx) error {
+		for n, r := range all {
+			out[n] = toJSON(r)
+			if r.Serial == "" {
+				continue
+			}
+			cert, err := tx.Certificate(r.Serial)
+			if err != nil {
+				return err
+			}
+			out[n].NotAfter = stamp(cert.NotAfter)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// commandLine writes a command as the person would type it here.
+func (c *cli) commandLine(rest string) string {
+	return os.Args[0] + " " + strings.Replace(rest, " --as", " --dir "+c.dir+" --as", 1)
 }
 
 // requestStates are what --state takes.
@@ -168,9 +197,9 @@ func (c *cli) listRequestsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			out := make([]requestJSON, len(all))
-			for n, r := range all {
-				out[n] = toJSON(r)
+			out, err := i.requests(ctx, all...)
+			if err != nil {
+				return err
 			}
 			if c.json {
 				return c.print(out)
@@ -216,11 +245,34 @@ func (c *cli) showRequestCommand() *cobra.Command {
 	return cmd
 }
 
+// contentHash is the content of a request as it is now: what an approval without
+// --content is of. The statement that the operator's key signs names it, and it is
+// printed with the decision (threat AP7).
+func (i *instance) contentHash(ctx context.Context, id string) (string, error) {
+	var r pki.Request
+	err := i.db.View(ctx, func(tx *store.Tx) error {
+		var err error
+		r, err = tx.Request(id)
+		return err
+	})
+	if pki.ClassOf(err) == pki.NotFound {
+		return "", pki.E(pki.NotFound, "request.unknown").With("RequestID", id)
+	}
+	return r.ContentHash, err
+}
+
 // decideCommand is one person's decision about a request.
 func (c *cli) decideCommand(name, short, reason string, do func(s *ra.Service, ctx context.Context, by pki.Actor, id, with string) (pki.Request, error)) *cobra.Command {
 	var with string
 	cmd := &cobra.Command{Use: name + " ID", Short: short, Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 		return c.with(cmd, name == "approve", func(ctx context.Context, i *instance) error {
+			if name == "approve" && with == "" {
+				hash, err := i.contentHash(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				with = hash
+			}
 			by, err := c.actor(ctx, i, cmd, args[0]+" "+with)
 			if err != nil {
 				return err
@@ -231,9 +283,13 @@ func (c *cli) decideCommand(name, short, reason string, do func(s *ra.Service, c
 			}
 			next := string(r.State)
 			if r.State == pki.Reviewing {
-				next = "checked; a second operator approves it with: inkan request approve " + r.ID
+				next = "checked; a second operator approves it with: " + c.commandLine("request approve --as OPERATOR "+r.ID)
 			}
-			return c.showRequest(r, next)
+			if name == "approve" && !c.json {
+				a := r.Application
+				next += fmt.Sprintf("\n  %s %s, terminal %s, mail %s\n  content %s", a.Holder.Kind, a.Holder.Code, a.TerminalName, a.Email, r.ContentHash)
+			}
+			return c.showRequest(ctx, i, r, next)
 		})
 	}}
 	c.actorFlags(cmd)

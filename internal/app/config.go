@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/BurntSushi/toml"
@@ -43,6 +43,8 @@ type Config struct {
 		PassphraseFile string `toml:"passphrase_file"`
 		// EdgeUser is the numeric user ID of the edge that may call; -1: the signer's own.
 		EdgeUser int `toml:"edge_user"`
+		// Keys says where a CA key lives other than in the vault: g1 = "pkcs11:…".
+		Keys map[string]string `toml:"keys"`
 		// RatePerMinute bounds how many certificates the signer signs in a minute.
 		RatePerMinute int `toml:"rate_per_minute"`
 	} `toml:"signer"`
@@ -159,11 +161,17 @@ func (c Config) dsn(dir string) string {
 	if c.Database.DSN != "" {
 		return c.Database.DSN
 	}
-	return "sqlite://" + filepath.ToSlash(filepath.Join(dir, "inkan.db"))
+	u := url.URL{Scheme: "sqlite", Path: filepath.ToSlash(filepath.Join(dir, "inkan.db"))}
+	return u.String()
 }
 
-func (c Config) sqlite() bool {
-	return c.Database.DSN == "" || strings.HasPrefix(c.Database.DSN, "sqlite:")
+// sqliteFile gives the file of an SQLite database; "" for PostgreSQL.
+func (c Config) sqliteFile(dir string) string {
+	u, err := url.Parse(c.dsn(dir))
+	if err != nil || u.Scheme != "sqlite" {
+		return ""
+	}
+	return filepath.FromSlash(u.Path)
 }
 
 // inside resolves a path of the configuration against the instance directory.

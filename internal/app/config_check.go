@@ -200,8 +200,10 @@ func (c Config) faults() []fault {
 	bad(c.Mode != "live" && c.Mode != "demo", "mode", `%q is neither "live" nor "demo"`, c.Mode)
 	taken := map[string]string{}
 	for _, l := range []struct{ key, value string }{{"status.listen", c.Status.Listen}, {"portal.listen", c.Portal.Listen}, {"api.listen", c.API.Listen}, {"internal.listen", c.Internal.Listen}} {
-		host, _, err := net.SplitHostPort(l.value)
+		host, port, err := net.SplitHostPort(l.value)
 		bad(err != nil, l.key, "%q is not of the form host:port", l.value)
+		number, notNumber := strconv.ParseUint(port, 10, 16)
+		bad(err == nil && (notNumber != nil || number == 0), l.key, "%q: the port is a number from 1 to 65535", l.value)
 		bad(err == nil && taken[l.value] != "", l.key, "%q is the address of %s already", l.value, taken[l.value])
 		taken[l.value] = l.key
 		ip := net.ParseIP(host)
@@ -213,8 +215,13 @@ func (c Config) faults() []fault {
 	bad(err != nil || u.Scheme != "http" || u.Host == "" || u.Path != "", "status.url", "%q is not of the form http://host or http://host:port", c.Status.URL)
 	bad(len(c.Portal.Hosts) == 0, "portal.hosts", "is empty")
 	bad(len(c.API.Hosts) == 0, "api.hosts", "is empty")
+	// Browsers share a connection between names of one certificate, so zones share no
+	// name (threat RS4); an address is told apart by its port.
 	for _, h := range c.API.Hosts {
-		bad(slices.Contains(c.Portal.Hosts, h), "api.hosts", "%q is a host of the portal already", h)
+		for _, other := range c.Portal.Hosts {
+			same := h == other || net.ParseIP(hostOnly(h)) == nil && hostOnly(h) == hostOnly(other)
+			bad(same, "api.hosts", "%q is a host of the portal already", h)
+		}
 	}
 	bad(!slices.Contains(pki.KeyTypes(), pki.KeyType(c.Policy.HolderKey)), "policy.holder_key", "%q is none of %v", c.Policy.HolderKey, pki.KeyTypes())
 	bad(!slices.Contains(pki.KeyTypes(), pki.KeyType(c.Policy.CAKey)), "policy.ca_key", "%q is none of %v", c.Policy.CAKey, pki.KeyTypes())

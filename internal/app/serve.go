@@ -95,8 +95,8 @@ const drainTime = 10 * time.Second
 // stops in the reverse order, so that nothing calls what is gone.
 func (s *server) run(ctx context.Context, ready func()) error {
 	s.wrong = map[string]string{}
-	if s.config.sqlite() {
-		unlock, err := lockServe(s.dir)
+	if path := s.config.sqliteFile(s.dir); path != "" {
+		unlock, err := lockServe(path)
 		if err != nil {
 			return err
 		}
@@ -157,9 +157,10 @@ func (s *server) prepare(ctx context.Context) error {
 	s.answers = ca.NewAnswers(s.view, s.issuers[issuance.G1], now)
 	s.leaves = []*leaf{{zone: "portal", hosts: s.config.Portal.Hosts}, {zone: "api", hosts: s.config.API.Hosts}}
 	err := s.renewOwn(ctx)
-	if err != nil {
+	if !s.serves() {
 		return err
 	}
+	s.note("certificates", err)
 	err = s.view.Load(ctx)
 	if err != nil {
 		return err
@@ -167,21 +168,31 @@ func (s *server) prepare(ctx context.Context) error {
 	return s.renewCRLs(ctx)
 }
 
-// renewOwn renews the site's TLS certificates and the OCSP responder.
+// renewOwn renews the site's TLS certificates and the OCSP responder. The error tells
+// what could not be renewed; what still serves is in use all the same.
 func (s *server) renewOwn(ctx context.Context) error {
+	var failures []error
 	for _, l := range s.leaves {
-		err := l.renew(ctx, s.instance)
-		if err != nil {
-			return err
-		}
+		failures = append(failures, l.renew(ctx, s.instance))
 	}
 	key, cert, err := s.keepOwn(ctx, "ocsp", issuance.ProfileOCSP, "OCSP Responder 1", nil, nil, func(c *x509.Certificate) bool {
 		return c.CheckSignatureFrom(s.cas[issuance.G1]) == nil
 	})
-	if err != nil {
-		return fmt.Errorf("OCSP responder: %w", err)
+	failures = append(failures, err)
+	if cert != nil {
+		failures = append(failures, s.answers.UseResponder(cert, key))
 	}
-	return s.answers.UseResponder(cert, key)
+	return errors.Join(failures...)
+}
+
+// serves says whether everything that the listeners need is there.
+func (s *server) serves() bool {
+	for _, l := range s.leaves {
+		if l.current.Load() == nil {
+			return false
+		}
+	}
+	return s.answers.Ready()
 }
 
 // renewCRLs publishes every CRL that is due.
@@ -323,6 +334,9 @@ func (s *server) internal() http.Handler {
 // horizonHealth is the age of the view's horizon beyond which a node is not ready.
 const horizonHealth = 10 * time.Second
 
+// rootCRLWarn is how long before its end the root's CRL is told to need a ceremony.
+const rootCRLWarn = 60 * 24 * time.Hour
+
 func (s *server) problems() map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -332,6 +346,10 @@ func (s *server) problems() map[string]string {
 	}
 	if age := now().Sub(s.view.Horizon()); age > horizonHealth {
 		out["status"] = fmt.Sprintf("nothing heard from the database for %s", age.Truncate(time.Second))
+	}
+	root, _ := s.view.CRL(issuance.Root)
+	if left := root.NextUpdate.Sub(now()); left < rootCRLWarn {
+		out["root"] = fmt.Sprintf("the root's CRL ends in %d days; the next is a ceremony", int(left.Hours()/24))
 	}
 	return out
 }

@@ -60,7 +60,7 @@ func runSigner(ctx context.Context, dir string, lifeline io.Reader, log *slog.Lo
 		issuers[id] = i.issuers[id]
 	}
 	server, err := signer.New(signer.Config{Dir: inside(dir, config.Signer.Dir), Socket: inside(dir, config.Signer.Socket),
-		Passphrase: passphrase, Issuers: issuers, Profiles: i.profiles, EdgeUID: edge,
+		Passphrase: passphrase, Issuers: issuers, Keys: config.Signer.Keys, Profiles: i.profiles, EdgeUID: edge,
 		RatePerMinute: config.Signer.RatePerMinute, Now: now, Log: log})
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -14,7 +15,6 @@ import (
 	"time"
 
 	"inkan/internal/issuance"
-	"inkan/internal/pki"
 )
 
 // renewLeaf is how long before its end one of our own short certificates is
@@ -55,34 +55,36 @@ func (l *leaf) renew(ctx context.Context, i *instance) error {
 		}
 		return true
 	})
+	if cert != nil {
+		l.current.Store(&tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert})
+	}
 	if err != nil {
 		return fmt.Errorf("certificate of zone %s: %w", l.zone, err)
 	}
-	l.current.Store(&tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert})
 	return nil
 }
 
 // keepOwn gives a key and certificate of ours from edge/<name>.pem, made anew when
-// they do not serve any more.
+// they do not serve any more. Where a new one cannot be had while the old one still
+// serves, it gives the old pair and the error: use the one, tell the other.
 func (i *instance) keepOwn(ctx context.Context, name, profile, commonName string, dns []string, ips []net.IP, serves func(*x509.Certificate) bool) (crypto.Signer, *x509.Certificate, error) {
 	path := filepath.Join(i.dir, "edge", name+".pem")
 	key, cert, err := readPair(path)
-	if err == nil && !renewLeaf(cert, now()) && serves(cert) {
+	if err != nil && !os.IsNotExist(err) {
+		i.log.Warn("certificate of ours is unreadable; a new one is made", "file", path, "err", err)
+	}
+	usable := err == nil && serves(cert) && now().Before(cert.NotAfter)
+	if usable && !renewLeaf(cert, now()) {
 		return key, cert, nil
 	}
-	if err != nil && !os.IsNotExist(err) {
-		return nil, nil, pki.E(pki.Invalid, "file.unreadable").With("File", path).Because(err)
+	newKey, fresh, err := i.ownCertificate(ctx, profile, commonName, dns, ips)
+	if err != nil && usable {
+		return key, cert, fmt.Errorf("renew certificate %s, which ends %s: %w", name, stamp(cert.NotAfter), err)
 	}
-	key, fresh, err := i.ownCertificate(ctx, profile, commonName, dns, ips)
 	if err != nil {
-		if cert != nil && now().Before(cert.NotAfter) {
-			i.log.Warn("certificate could not be renewed; the old one still serves", "name", name, "err", err)
-			key, cert, err = readPair(path)
-			return key, cert, err
-		}
 		return nil, nil, err
 	}
-	return key, fresh, writePair(path, key, fresh)
+	return newKey, fresh, writePair(path, newKey, fresh)
 }
 
 func readPair(path string) (crypto.Signer, *x509.Certificate, error) {
@@ -110,7 +112,12 @@ func writePair(path string, key crypto.Signer, cert *x509.Certificate) error {
 	}
 	out := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})...)
 	clear(der)
-	err = os.WriteFile(path+".new", out, 0o600)
+	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	_, err = f.Write(out)
+	err = errors.Join(err, f.Sync(), f.Close())
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}

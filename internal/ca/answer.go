@@ -67,6 +67,9 @@ func (a *Answers) UseResponder(cert *x509.Certificate, key crypto.Signer) error 
 	return nil
 }
 
+// Ready says whether there is a key to sign answers with.
+func (a *Answers) Ready() bool { return a.responder.Load() != nil }
+
 // Answer answers one request. No answer has a thisUpdate at or after a revocation's
 // commit and says good: thisUpdate is the horizon of this node's knowledge. A node
 // that has heard nothing for an hour says tryLater.
