@@ -283,3 +283,14 @@ func (o *Office) KeyOf(id string) store.SealedKey {
 	})
 	return k
 }
+
+// Refused runs a statement that the database itself must refuse, whoever sends it.
+func (o *Office) Refused(query string, args ...any) {
+	o.T.Helper()
+	db := o.Raw()
+	defer func() { _ = db.Close() }()
+	_, err := db.ExecContext(o.T.Context(), query, args...)
+	if err == nil {
+		o.T.Errorf("the database lets it pass: %s", query)
+	}
+}
