@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -26,7 +25,6 @@ import (
 	"inkan/internal/mail/sink"
 	"inkan/internal/pki"
 	"inkan/internal/ra"
-	"inkan/internal/store"
 )
 
 // demoJSON is demo.json of the contract.
@@ -281,15 +279,12 @@ func (i *instance) fetch(ctx context.Context, requestID string, ref pki.Secret) 
 // seedClient makes the API client and its grant of 1,000,000, made and approved by
 // two.
 func (d *demo) seedClient(ctx context.Context, i *instance) error {
-	key, cert, err := i.ownCertificate(ctx, issuance.ProfileAPIClient, "demo vendor", nil, nil)
+	const id = "demo-vendor"
+	certFile, keyFile, err := i.addClient(ctx, pki.System("demo"), id, "demo vendor")
 	if err != nil {
 		return err
 	}
-	client := store.APIClient{ID: "demo-vendor", Name: "demo vendor", CertSHA256: hashHex(cert.Raw), Role: pki.RoleRA}
-	err = i.ops.AddAPIClient(ctx, pki.System("demo"), client)
-	if err != nil {
-		return err
-	}
+	d.out.APIClient = map[string]string{"cert": certFile, "key": keyFile}
 	admin, err := i.ops.Assert(ctx, "admin")
 	if err != nil {
 		return err
@@ -298,24 +293,11 @@ func (d *demo) seedClient(ctx context.Context, i *instance) error {
 	if err != nil {
 		return err
 	}
-	g, err := i.ra.MakeGrant(ctx, admin, pki.Grant{ClientID: client.ID, PerDay: 1_000_000, Total: 1_000_000, EndsAt: now().AddDate(0, 0, pki.MaxGrantDays-1)})
+	g, err := i.ra.MakeGrant(ctx, admin, pki.Grant{ClientID: id, PerDay: 1_000_000, Total: 1_000_000, EndsAt: now().AddDate(0, 0, pki.MaxGrantDays-1)})
 	if err != nil {
 		return err
 	}
-	err = i.ra.ApproveGrant(ctx, approver, g.ID)
-	if err != nil {
-		return err
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return fmt.Errorf("encode key: %w", err)
-	}
-	d.out.APIClient = map[string]string{"cert": filepath.Join(i.dir, "api-client.pem"), "key": filepath.Join(i.dir, "api-client.key.pem")}
-	err = writeCert(d.out.APIClient["cert"], cert)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(d.out.APIClient["key"], pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
+	return i.ra.ApproveGrant(ctx, approver, g.ID)
 }
 
 // announce writes demo.json and prints what to try.

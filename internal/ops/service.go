@@ -70,8 +70,9 @@ func (s *Service) AddOperator(ctx context.Context, by pki.Actor, o pki.Operator)
 // CheckOperator checks the form of an ID and that the roles exist and do not
 // conflict.
 func CheckOperator(o pki.Operator) error {
-	if o.ID == "" || len(o.ID) > 40 || strings.Trim(o.ID, "abcdefghijklmnopqrstuvwxyz0123456789-.") != "" {
-		return pki.E(pki.Invalid, "operator.id")
+	err := CheckID(o.ID)
+	if err != nil {
+		return err
 	}
 	if len(o.Roles) == 0 {
 		return pki.E(pki.Invalid, "operator.roles")
@@ -85,6 +86,14 @@ func CheckOperator(o pki.Operator) error {
 		if slices.Contains(o.Roles, pair[0]) && slices.Contains(o.Roles, pair[1]) {
 			return pki.E(pki.Forbidden, "operator.role_conflict").With("Role", string(pair[0])).With("Other", string(pair[1]))
 		}
+	}
+	return nil
+}
+
+// CheckID checks the form of an ID of an operator or an API client: it names files.
+func CheckID(id string) error {
+	if id == "" || len(id) > 40 || strings.Trim(id, "abcdefghijklmnopqrstuvwxyz0123456789-.") != "" {
+		return pki.E(pki.Invalid, "operator.id")
 	}
 	return nil
 }

@@ -352,6 +352,20 @@ func (s *Service) open(tx *store.Tx, ticket pki.Secret, cookieHash [32]byte) (st
 	return t, aead, err
 }
 
+// inForce reads what a ticket is for. A certificate that was revoked meanwhile is
+// neither shown nor handed out.
+func inForce(tx *store.Tx, t store.Ticket) (pki.Request, pki.Certificate, error) {
+	r, err := tx.Request(t.Request)
+	if err != nil {
+		return r, pki.Certificate{}, err
+	}
+	c, err := tx.Certificate(r.Serial)
+	if err == nil && !c.RevokedAt.IsZero() {
+		err = pki.E(pki.Gone, "pickup.revoked")
+	}
+	return r, c, err
+}
+
 // PickupPage gives what the page of a ticket shows. It may be asked for any number of
 // times while the ticket lives.
 func (s *Service) PickupPage(ctx context.Context, ticket pki.Secret, cookieHash [32]byte) (PickupView, error) {
@@ -360,11 +374,7 @@ func (s *Service) PickupPage(ctx context.Context, ticket pki.Secret, cookieHash 
 		if err != nil {
 			return PickupView{}, err
 		}
-		r, err := tx.Request(t.Request)
-		if err != nil {
-			return PickupView{}, err
-		}
-		c, err := tx.Certificate(r.Serial)
+		r, c, err := inForce(tx, t)
 		if err != nil {
 			return PickupView{}, err
 		}
@@ -383,16 +393,9 @@ func (s *Service) PickupFile(ctx context.Context, ticket pki.Secret, cookieHash 
 		if err != nil {
 			return nil, err
 		}
-		r, err := tx.Request(t.Request)
+		r, _, err := inForce(tx, t)
 		if err != nil {
 			return nil, err
-		}
-		c, err := tx.Certificate(r.Serial)
-		if err != nil {
-			return nil, err
-		}
-		if !c.RevokedAt.IsZero() {
-			return nil, pki.E(pki.Gone, "pickup.revoked")
 		}
 		err = tx.UseTicket(t.ID, TicketUses)
 		if errors.Is(err, pki.ErrConflict) {

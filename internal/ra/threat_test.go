@@ -294,6 +294,8 @@ func TestThreatDL7(t *testing.T) {
 	_, err = o.RA.Revoke(t.Context(), catest.Officer, r.Serial, pki.KeyCompromise, "")
 	catest.Must(t, err)
 	catest.WantCode(t, fetch(ticket, in.CookieHash), "pickup.revoked")
+	_, err = o.RA.PickupPage(t.Context(), ticket, in.CookieHash)
+	catest.WantCode(t, err, "pickup.revoked")
 }
 
 // TestThreatDL10: keys or blobs swapped in the database open nothing.
