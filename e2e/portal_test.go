@@ -115,6 +115,7 @@ func oneAnswer(t *testing.T, w *world) {
 func swapCase(s string) string {
 	return strings.Map(func(c rune) rune {
 		switch {
+		case c == 'i' || c == 'L': // I and l are no letters of a reference ID: a misspelt ID is told so
 		case c >= 'a' && c <= 'z':
 			return c - 'a' + 'A'
 		case c >= 'A' && c <= 'Z':
