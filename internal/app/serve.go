@@ -293,7 +293,7 @@ func (s *server) portal() (http.Handler, error) {
 func (s *server) api() (http.Handler, error) {
 	report := webkit.NewReporter(s.log, relay.Problem{Now: now}.Draw)
 	mux := http.NewServeMux()
-	relay.New(relay.Config{Office: s.ra, Clients: s.ops, DB: s.db, Chain: [][]byte{s.cas[issuance.G1].Raw, s.cas[issuance.Root].Raw}, Report: report}).Mount(mux)
+	relay.New(relay.Config{Office: s.ra, Clients: s.ops, Chain: [][]byte{s.cas[issuance.G1].Raw, s.cas[issuance.Root].Raw}, Report: report}).Mount(mux)
 	mux.Handle("/", report.Handle(webkit.NotFound))
 	return webkit.Stack{Zone: webkit.Zone{Name: "api", Hosts: s.config.API.Hosts}, Report: report}.Wrap(mux), nil
 }

@@ -46,7 +46,7 @@ func (s *Service) Issue(ctx context.Context, id string) (pki.Request, error) {
 			}
 		}
 	} else {
-		intent, err = s.intend(ctx, r, key)
+		intent, err = s.intend(ctx, &r, key)
 	}
 	switch {
 	case errors.Is(err, errTaken):
@@ -56,7 +56,7 @@ func (s *Service) Issue(ctx context.Context, id string) (pki.Request, error) {
 	case err != nil:
 		return r, err
 	}
-	err = s.finish(ctx, intent)
+	_, err = s.Finish(ctx, r, intent)
 	if err != nil {
 		return r, err
 	}
@@ -138,66 +138,38 @@ func (s *Service) move(tx *store.Tx, r *pki.Request, event pki.RequestEvent, cha
 }
 
 // intend is lines 2 to 4: the key bound to the request and its letter, the
-// certificate built and linted under a throw-away key, and what we will sign stored
-// with its audit record.
-func (s *Service) intend(ctx context.Context, r pki.Request, key store.SealedKey) (store.Intent, error) {
+// certificate built and linted, and what we will sign stored with its audit record.
+func (s *Service) intend(ctx context.Context, r *pki.Request, key store.SealedKey) (store.Intent, error) {
 	if r.Application.Hash() != r.ContentHash {
 		return store.Intent{}, pki.E(pki.Forbidden, "request.changed").With("RequestID", r.ID) // after the approval
 	}
 	var public crypto.PublicKey
-	var spkiHash string
 	var err error
 	if r.NeedsKey() {
 		public, err = x509.ParsePKIXPublicKey(key.SPKI)
-		spkiHash = key.SPKISHA256
 	} else {
 		public, err = issuance.ParseCSR(r.Application.CSR)
 	}
 	if err != nil {
 		return store.Intent{}, fmt.Errorf("read public key: %w", err)
 	}
-	if spkiHash == "" {
-		der, err := x509.MarshalPKIXPublicKey(public)
-		if err != nil {
-			return store.Intent{}, pki.E(pki.Invalid, "csr.key").Because(err)
-		}
-		spkiHash = hashHex(der)
-	}
-
-	held, reference, err := s.bind(ctx, r, key)
+	held, reference, err := s.bind(ctx, *r, key)
 	if err != nil {
 		return store.Intent{}, err
 	}
-
-	notBefore := r.NotBefore
-	if notBefore.IsZero() {
-		notBefore = s.Now()
-	}
-	profile := s.Profiles[r.Profile]
-	linted, err := s.prepare(issuance.Params{ // line 3
-		Profile: profile, NotBefore: notBefore, PublicKey: public, Holder: r.Application.Holder,
-	})
+	linted, err := s.Prepare(*r, public) // line 3
 	if err != nil {
 		return store.Intent{}, err
 	}
-
 	var intent store.Intent
+	var now pki.Request
 	err = s.DB.Update(ctx, func(tx *store.Tx) error { // line 4
-		now, err := tx.Request(r.ID)
+		now, err = tx.Request(r.ID)
 		if err != nil {
 			return err
 		}
 		if now.State != pki.Generating || now.ContentHash != r.ContentHash {
 			return errTaken
-		}
-		if !r.NeedsKey() {
-			err = tx.ClaimPublicKey(spkiHash, "request/"+r.ID)
-			if errors.Is(err, pki.ErrConflict) {
-				return pki.E(pki.Invalid, "csr.key_reused")
-			}
-			if err != nil {
-				return err
-			}
 		}
 		err = s.move(tx, &now, pki.EventIntend, store.RequestChange{}, nil)
 		if err != nil {
@@ -215,13 +187,42 @@ func (s *Service) intend(ctx context.Context, r pki.Request, key store.SealedKey
 				return err
 			}
 		}
-		intent, err = s.addIntent(tx, linted, profile, r.ID)
+		intent, err = s.IntendIn(tx, now, linted)
 		return err
 	})
 	if errors.Is(err, pki.ErrConflict) {
 		return intent, errTaken
 	}
+	if err == nil {
+		*r = now
+	}
 	return intent, err
+}
+
+// Prepare is line 3 for a request, which need not be stored yet: its certificate with
+// a fresh serial, built and linted. Refusals are of class Invalid or Forbidden.
+func (s *Service) Prepare(r pki.Request, public crypto.PublicKey) (*issuance.Linted, error) {
+	notBefore := r.NotBefore
+	if notBefore.IsZero() {
+		notBefore = s.Now()
+	}
+	return s.prepare(issuance.Params{Profile: s.Profiles[r.Profile], NotBefore: notBefore, PublicKey: public, Holder: r.Application.Holder})
+}
+
+// IntendIn is line 4 within the caller's transaction, which stores the request as
+// issuing: the public key of a CSR claimed for it, what we will sign, and the audit
+// record. A key that was another's is csr.key_reused.
+func (s *Service) IntendIn(tx *store.Tx, r pki.Request, l *issuance.Linted) (store.Intent, error) {
+	if !r.NeedsKey() {
+		err := tx.ClaimPublicKey(hashHex(l.SPKI()), "request/"+r.ID)
+		if errors.Is(err, pki.ErrConflict) {
+			return store.Intent{}, pki.E(pki.Invalid, "csr.key_reused")
+		}
+		if err != nil {
+			return store.Intent{}, err
+		}
+	}
+	return s.addIntent(tx, l, s.Profiles[r.Profile], r.ID)
 }
 
 // bind seals the pool's key anew for this request. A letter's reference ID is drawn
@@ -251,7 +252,7 @@ func (s *Service) bind(ctx context.Context, r pki.Request, key store.SealedKey) 
 	return held, reference, err
 }
 
-// prepare is line 3: a fresh serial, a throw-away signature, lint.
+// prepare is line 3 for whatever we certify.
 func (s *Service) prepare(p issuance.Params) (*issuance.Linted, error) {
 	issuer := s.Issuers[p.Profile.Issuer]
 	if issuer == nil {
@@ -286,51 +287,58 @@ func (s *Service) intentOf(ctx context.Context, request string) (store.Intent, e
 	return intent, err
 }
 
-// finish is lines 5 to 7: the CA key signs the very bytes that were linted, the
-// result is verified, and the certificate is stored.
-func (s *Service) finish(ctx context.Context, intent store.Intent) error {
+// Finish is lines 5 to 7: the CA key signs the very bytes that were linted, the
+// result is verified, and the certificate is stored. The request is as it was when it
+// was stored as issuing; zero for one of our own certificates. Class Busy: the intent
+// stays open, and Recover or the next Issue takes it up again.
+func (s *Service) Finish(ctx context.Context, r pki.Request, intent store.Intent) (pki.Certificate, error) {
 	results, err := s.Signer.SignIntents(ctx, []keystore.SignRequest{{ // line 5
 		Issuer: intent.Issuer, Profile: intent.Profile, TBS: intent.TBS, AuditIndex: intent.AuditIndex, AuditLeaf: intent.AuditLeaf,
 	}})
 	if err != nil {
-		return pki.E(pki.Busy, "signer.away").Because(err)
+		return pki.Certificate{}, pki.E(pki.Busy, "signer.away").Because(err)
 	}
 	switch results[0].Code {
 	case "":
 	case "signer.rate", "signer.internal", "signer.journal", "signer.journal_full":
-		return pki.E(pki.Busy, results[0].Code) // the intent stays open and is signed later
+		return pki.Certificate{}, pki.E(pki.Busy, results[0].Code) // the intent stays open and is signed later
 	default:
-		return s.abandon(ctx, intent, results[0].Code)
+		return pki.Certificate{}, s.abandon(ctx, intent, results[0].Code)
 	}
 	cert, err := s.Issuers[intent.Issuer].Assemble(intent.TBS, results[0].Signature) // line 6
 	if err != nil {
-		return fmt.Errorf("assemble certificate %s: %w", intent.Serial, err)
+		return pki.Certificate{}, fmt.Errorf("assemble certificate %s: %w", intent.Serial, err)
 	}
-	err = s.DB.Update(ctx, func(tx *store.Tx) error { return s.keep(tx, intent, cert) }) // line 7
-	if errors.Is(err, pki.ErrConflict) {
-		return nil // another worker stored its signature of the same bytes
+	c := pki.Certificate{
+		Serial: intent.Serial, Issuer: intent.Issuer, Profile: intent.Profile, RequestID: r.ID,
+		Holder: r.Application.Holder, Terminal: r.Application.TerminalName, Predecessor: r.Predecessor,
+		DER: cert.Raw, SHA256: hashHex(cert.Raw), SPKISHA256: hashHex(cert.RawSubjectPublicKeyInfo),
+		NotBefore: cert.NotBefore, NotAfter: cert.NotAfter,
 	}
-	return err
+	err = s.DB.Update(ctx, func(tx *store.Tx) error { return s.keep(tx, r, &c) }) // line 7
+	if !errors.Is(err, pki.ErrConflict) {
+		return c, err
+	}
+	// Another worker stored its signature of the same bytes, or gave the intent up.
+	err = s.DB.View(ctx, func(tx *store.Tx) error {
+		var err error
+		c, err = tx.Certificate(intent.Serial)
+		return err
+	})
+	if errors.Is(err, pki.ErrNotFound) {
+		return c, stale
+	}
+	return c, err
 }
 
 // keep is line 7.
-func (s *Service) keep(tx *store.Tx, intent store.Intent, cert *x509.Certificate) error {
-	err := tx.CloseIntent(intent.Serial, "done")
+func (s *Service) keep(tx *store.Tx, r pki.Request, c *pki.Certificate) error {
+	c.IssuedAt = tx.Now
+	err := tx.CloseIntent(c.Serial, "done")
 	if err != nil {
 		return err
 	}
-	c := pki.Certificate{
-		Serial: intent.Serial, Issuer: intent.Issuer, Profile: intent.Profile, RequestID: intent.Request,
-		DER: cert.Raw, SHA256: hashHex(cert.Raw), SPKISHA256: hashHex(cert.RawSubjectPublicKeyInfo),
-		NotBefore: cert.NotBefore, NotAfter: cert.NotAfter, IssuedAt: tx.Now,
-	}
-	var r pki.Request
-	if intent.Request != "" {
-		r, err = tx.Request(intent.Request)
-		if err != nil {
-			return err
-		}
-		c.Holder, c.Terminal, c.Predecessor = r.Application.Holder, r.Application.TerminalName, r.Predecessor
+	if r.ID != "" {
 		err = s.move(tx, &r, pki.EventIssue, store.RequestChange{Serial: c.Serial, IssuedAt: tx.Now, Downloads: pki.DownloadDeadline(tx.Now)}, nil)
 		if err != nil {
 			return err
@@ -342,7 +350,7 @@ func (s *Service) keep(tx *store.Tx, intent store.Intent, cert *x509.Certificate
 	if err != nil {
 		return err
 	}
-	return tx.AddCertificate(c)
+	return tx.AddCertificate(*c)
 }
 
 // abandon gives up an intent that the signer refuses; nothing was signed.
@@ -416,16 +424,7 @@ func (s *Service) IssueOwn(ctx context.Context, profile, commonName string, publ
 	if err != nil {
 		return nil, err
 	}
-	err = s.finish(ctx, intent)
-	if err != nil {
-		return nil, err
-	}
-	var c pki.Certificate
-	err = s.DB.View(ctx, func(tx *store.Tx) error {
-		var err error
-		c, err = tx.Certificate(intent.Serial)
-		return err
-	})
+	c, err := s.Finish(ctx, pki.Request{}, intent)
 	if err != nil {
 		return nil, err
 	}

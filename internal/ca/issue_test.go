@@ -300,22 +300,31 @@ func TestThreatAP11KeyOfACSRIsUsedOnce(t *testing.T) {
 	client := o.Client("vendor")
 	o.Grant(pki.Grant{ClientID: client.ID})
 	call := o.Call("one", catest.Holder(1))
-	r, err := o.RA.IssueByGrant(t.Context(), client, call)
+	first, err := o.RA.IssueByGrant(t.Context(), client, call)
 	must(t, err)
-	if r.State != pki.Issued {
-		t.Fatalf("request is %s", r.State)
+	if got := o.Request(first.RequestID); got.State != pki.Issued || got.Serial != first.Serial {
+		t.Fatalf("request is %s with %q", got.State, got.Serial)
 	}
 	call.IdempotencyKey = "two"
 	call.Application.Holder = catest.Holder(2)
-	again, err := o.RA.IssueByGrant(t.Context(), client, call)
-	wantCode(t, err, "csr.key_reused")
-	if got := o.Request(again.ID); got.State != pki.Failed || got.Failure != "csr.key_reused" {
-		t.Errorf("request is %s, failure %q", got.State, got.Failure)
+	for range 2 {
+		_, err = o.RA.IssueByGrant(t.Context(), client, call)
+		wantCode(t, err, "csr.key_reused")
 	}
-	_, err = o.CA.Issue(t.Context(), again.ID)
+	for _, table := range []string{"certificate", "request", "intent", "issue_grant WHERE used = 1"} {
+		if n := o.Count(table); n != 1 {
+			t.Errorf("%d of %s: a refusal left something behind", n, table)
+		}
+	}
+
+	// By another way than the API, the request tells the operators why it failed.
+	a := catest.Application(3)
+	a.CSR = call.Application.CSR
+	r := o.Approved(a)
+	_, err = o.CA.Issue(t.Context(), r.ID)
 	wantCode(t, err, "csr.key_reused")
-	if n := o.Count("certificate"); n != 1 {
-		t.Errorf("%d certificates", n)
+	if got := o.Request(r.ID); got.State != pki.Failed || got.Failure != "csr.key_reused" {
+		t.Errorf("request is %s, failure %q", got.State, got.Failure)
 	}
 }
 

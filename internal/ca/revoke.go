@@ -178,11 +178,7 @@ func (s *Service) Recover(ctx context.Context, grace time.Duration) error {
 	}
 	var failures []error
 	for _, intent := range intents {
-		if s.tooOld(intent) {
-			err = s.dropStale(ctx, intent)
-		} else {
-			err = s.finish(ctx, intent)
-		}
+		err = s.resume(ctx, intent)
 		if err != nil {
 			failures = append(failures, err)
 		}
@@ -194,6 +190,22 @@ func (s *Service) Recover(ctx context.Context, grace time.Duration) error {
 		}
 	}
 	return errors.Join(failures...)
+}
+
+// resume finishes an intent, or gives it up when it is too old.
+func (s *Service) resume(ctx context.Context, intent store.Intent) error {
+	if s.tooOld(intent) {
+		return s.dropStale(ctx, intent)
+	}
+	var r pki.Request
+	var err error
+	if intent.Request != "" {
+		r, err = s.request(ctx, intent.Request)
+	}
+	if err == nil {
+		_, err = s.Finish(ctx, r, intent)
+	}
+	return err
 }
 
 // waiting lists the requests that are to be issued. What failed for another cause than

@@ -3,13 +3,11 @@ package issuance
 import (
 	"bytes"
 	"crypto"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/asn1"
+	"errors"
 	"fmt"
 	"math/big"
-	"net"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -25,15 +23,13 @@ type Issuer struct {
 	cfg    Config
 	alg    algorithm
 	policy []byte // content octets of the policy's object identifier
-	oids   []x509.OID
 	hashes map[crypto.Hash]issuerHashes
 
-	throwAway crypto.Signer
-	standIn   *x509.Certificate // the issuer's certificate with the throw-away public key
+	standIn []byte // a signature in the form of the issuer's that nobody made
+	shapes  shapes
 }
 
-// NewIssuer takes a CA's certificate, checks that it is what its ID says, and makes
-// the throw-away key.
+// NewIssuer takes a CA's certificate and checks that it is what its ID says.
 func NewIssuer(id string, cert *x509.Certificate, cfg Config) (*Issuer, error) {
 	err := cfg.validate()
 	if err != nil {
@@ -47,31 +43,18 @@ func NewIssuer(id string, cert *x509.Certificate, cfg Config) (*Issuer, error) {
 	if !ok {
 		return nil, fmt.Errorf("check certificate of issuer %s: key of an unknown type", id)
 	}
-	i := &Issuer{id: id, cert: cert, cfg: cfg, alg: algorithmOf(keyType)}
-	// The TBS names the algorithm but not the size of the issuer's key, and nothing
-	// verifies under the throw-away key, so RSA need not be larger than this.
-	throwAwayType := keyType
-	if i.alg.x509 == x509.SHA256WithRSA {
-		throwAwayType = pki.RSA2048
-	}
-	i.throwAway, err = GenerateKey(throwAwayType)
-	if err != nil {
-		return nil, fmt.Errorf("make throw-away key: %w", err)
-	}
-	i.oids, err = cfg.policies()
+	i := &Issuer{id: id, cert: cert, cfg: cfg, alg: algorithmOf(keyType), standIn: standIn(keyType)}
+	policies, err := cfg.policies()
 	if err != nil {
 		return nil, err
 	}
-	if len(i.oids) > 0 {
-		i.policy, err = i.oids[0].MarshalBinary()
+	if len(policies) > 0 {
+		i.policy, err = policies[0].MarshalBinary()
 		if err != nil {
 			return nil, fmt.Errorf("encode policy: %w", err)
 		}
 	}
 	i.hashes = hashIssuer(i)
-	standIn := *cert
-	standIn.PublicKey = i.throwAway.Public()
-	i.standIn = &standIn
 	return i, nil
 }
 
@@ -101,6 +84,9 @@ func (l *Linted) NotBefore() time.Time { return l.cert.NotBefore }
 // NotAfter gives the last second of validity.
 func (l *Linted) NotAfter() time.Time { return l.cert.NotAfter }
 
+// SPKI gives the DER of the public key. It is not to be changed.
+func (l *Linted) SPKI() []byte { return l.cert.RawSubjectPublicKeyInfo }
+
 // Profile gives the ID of the profile.
 func (l *Linted) Profile() string { return l.profile }
 
@@ -114,19 +100,32 @@ func (l *Linted) Sign(key crypto.Signer) ([]byte, error) {
 	return sign(key, l.issuer.cert.PublicKey, l.issuer.alg, l.cert.RawTBSCertificate)
 }
 
-// Prepare builds and lints a certificate (line 3 of issuance). The standard library
-// encodes it, the throw-away key signs it, then it must be byte for byte what
-// encodeTBS writes.
+// Prepare builds and lints a certificate (line 3 of issuance): our encoder writes it,
+// the standard library reads it back, and what was read must be what was meant. It
+// is read with a stand-in for the signature, so that no key is used before the lint,
+// and what was linted can never be taken for a certificate (ADR 50).
 func (i *Issuer) Prepare(p Params) (*Linted, error) {
 	f, err := i.check(p)
 	if err != nil {
 		return nil, err
 	}
-	der, err := x509.CreateCertificate(rand.Reader, i.template(f), i.standIn, f.PublicKey, i.throwAway)
+	tbs, err := i.encodeTBS(f)
 	if err != nil {
 		return nil, pki.E(pki.Internal, "profile.build").Because(err)
 	}
-	return i.lint(f.Profile, der, f)
+	der := wrap(tbs, i.alg, i.standIn)
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, pki.E(pki.Internal, "profile.build").Because(err)
+	}
+	if !f.reads(c) {
+		return nil, pki.E(pki.Internal, "profile.build").Because(errors.New("what was read is not what was meant"))
+	}
+	findings := lint.Certificate(f.Profile.ID, c)
+	if len(findings) == 0 {
+		findings = i.shapes.general(f, der)
+	}
+	return i.linted(f.Profile, c, findings)
 }
 
 // clock skew between two nodes, and how far back a live certificate may begin.
@@ -138,14 +137,15 @@ const (
 // Relint is the signer's own check of bytes that another process prepared: it
 // reads the facts from them, checks these against the profile and the clock, writes
 // the certificate anew from the facts alone, and accepts only equal bytes. Whatever
-// an attacker adds, drops or changes is therefore refused without a rule for it.
+// an attacker adds, drops or changes is therefore refused without a rule for it, and
+// no parser but the standard library's is near the keys. Then our own rules look at
+// it once more.
 func (i *Issuer) Relint(p Profile, tbs []byte, now time.Time) (*Linted, error) {
 	refused := pki.E(pki.Forbidden, "profile.tbs")
 	if len(tbs) > maxTBS {
 		return nil, refused.With("Part", "size")
 	}
-	der := wrap(tbs, i.alg, make([]byte, 64))
-	c, err := x509.ParseCertificate(der)
+	c, err := x509.ParseCertificate(wrap(tbs, i.alg, i.standIn))
 	if err != nil {
 		return nil, refused.With("Part", "form").Because(err)
 	}
@@ -167,7 +167,14 @@ func (i *Issuer) Relint(p Profile, tbs []byte, now time.Time) (*Linted, error) {
 	if err != nil {
 		return nil, err
 	}
-	return i.lint(p, der, f)
+	want, err := i.encodeTBS(f)
+	if err != nil {
+		return nil, pki.E(pki.Internal, "profile.build").Because(err)
+	}
+	if !bytes.Equal(want, tbs) {
+		return nil, refused.With("Part", difference(want, c))
+	}
+	return i.linted(p, c, lint.Certificate(p.ID, c))
 }
 
 // maxTBS is generous: a holder's TBS with RSA-4096 has about 1,300 bytes.
@@ -185,20 +192,8 @@ func (i *Issuer) holderOf(c *x509.Certificate) pki.Holder {
 	return pki.Holder{}
 }
 
-// lint compares with our own encoding and asks both linters.
-func (i *Issuer) lint(p Profile, der []byte, f facts) (*Linted, error) {
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, pki.E(pki.Internal, "profile.build").Because(err)
-	}
-	want, err := i.encodeTBS(f)
-	if err != nil {
-		return nil, pki.E(pki.Internal, "profile.build").Because(err)
-	}
-	if !bytes.Equal(want, c.RawTBSCertificate) {
-		return nil, pki.E(pki.Forbidden, "profile.tbs").With("Part", difference(want, c))
-	}
-	findings := append(lint.Certificate(p.ID, c), general(der)...)
+// linted makes the token, unless a rule was broken.
+func (i *Issuer) linted(p Profile, c *x509.Certificate, findings []lint.Finding) (*Linted, error) {
 	if len(findings) > 0 {
 		return nil, pki.E(pki.Forbidden, "profile.lint").With("Rule", findings[0].Rule).Because(fmt.Errorf("%s", lint.Text(findings)))
 	}
@@ -251,32 +246,4 @@ func (i *Issuer) Assemble(tbs, signature []byte) (*x509.Certificate, error) {
 		return nil, refused.Because(err)
 	}
 	return c, nil
-}
-
-// template is the certificate in the standard library's words.
-func (i *Issuer) template(f facts) *x509.Certificate {
-	p := f.Profile
-	t := &x509.Certificate{
-		SerialNumber: f.Serial, RawSubject: f.subject, NotBefore: f.NotBefore, NotAfter: f.notAfter,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{p.Usage},
-		BasicConstraintsValid: true, SubjectKeyId: keyID(f.spki), SignatureAlgorithm: i.alg.x509,
-	}
-	if p.Status {
-		t.OCSPServer = []string{i.cfg.ocspURL()}
-		t.IssuingCertificateURL = []string{i.cfg.caURL(i.id)}
-	}
-	if p.Revoked {
-		t.CRLDistributionPoints = []string{i.cfg.crlURL(i.id)}
-	}
-	if p.Policy {
-		t.Policies = i.oids
-	}
-	if p.Names {
-		t.DNSNames = f.DNSNames
-		t.IPAddresses = append([]net.IP(nil), f.IPAddresses...)
-	}
-	if p.NoCheck {
-		t.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5}, Value: asn1.NullBytes}}
-	}
-	return t
 }

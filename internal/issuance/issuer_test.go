@@ -1,11 +1,29 @@
 package issuance_test
 
 import (
+	"bytes"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"testing"
+	"time"
+
+	"pgregory.net/rapid"
 
 	"inkan/internal/issuance"
+	"inkan/internal/lint"
 	"inkan/internal/pki"
 )
+
+// standardTBS writes a certificate anew with the standard library's encoder.
+func standardTBS(t testing.TB, h hierarchy, issuer string, c *x509.Certificate) []byte {
+	return rebuild(t, h, issuer, c, func(template *x509.Certificate) {
+		for _, e := range c.Extensions {
+			if e.Id.String() == "1.3.6.1.5.5.7.48.1.5" { // OCSP nocheck, which it does not know
+				template.ExtraExtensions = []pkix.Extension{e}
+			}
+		}
+	})
+}
 
 // TestEveryProfile: the standard library's encoding and ours agree for every
 // profile, key of the CA and key of the subject, and both linters are content.
@@ -19,9 +37,57 @@ func TestEveryProfile(t *testing.T) {
 		for id, p := range issuance.Profiles(config) {
 			for _, keyType := range p.KeyTypes {
 				t.Run(string(caType)+"/"+id+"/"+string(keyType), func(t *testing.T) {
-					h.issue(t, config, params(t, id, keys[keyType]))
+					cert := h.issue(t, config, params(t, id, keys[keyType]))
+					if !bytes.Equal(standardTBS(t, h, p.Issuer, cert), cert.RawTBSCertificate) {
+						t.Error("the standard library encodes it in another way")
+					}
 				})
 			}
 		}
 	}
+}
+
+// TestEveryHolder: whoever the holder and whenever the issue, our encoding is the
+// standard library's, and zlint is content though it was asked about the shape only.
+func TestEveryHolder(t *testing.T) {
+	h := newHierarchy(t, pki.P256, config)
+	key := newKey(t, pki.P256).Public()
+	rapid.Check(t, func(r *rapid.T) {
+		p := params(t, issuance.ProfileHolder, key)
+		kind := rapid.SampledFrom(pki.Kinds()).Draw(r, "kind")
+		digits := rapid.StringMatching(`(0[1-9]|[1-3][0-9]|4[0-7])[0-9]{7}`).Draw(r, "digits")
+		if kind.Table != 0 {
+			digits = digits[:2] + string(kind.Table) + digits[3:]
+		}
+		var err error
+		for _, body := range []string{digits, digits[:7]} { // of ten digits, or of eight
+			p.Holder, err = pki.ParseHolder(kind.Kind, body+string(pki.CheckDigit(body)))
+			if err == nil {
+				break
+			}
+		}
+		if err != nil {
+			r.Skip("no holder of this kind has such a code")
+		}
+		p.NotBefore = now.Add(time.Duration(rapid.Int64Range(0, 10*365*86400).Draw(r, "seconds")) * time.Second)
+		linted, err := h.issuers[issuance.G1].Prepare(p)
+		if err != nil {
+			r.Fatal(err)
+		}
+		signature, err := linted.Sign(h.keys[issuance.G1])
+		if err != nil {
+			r.Fatal(err)
+		}
+		cert, err := h.issuers[issuance.G1].Assemble(linted.TBS(), signature)
+		if err != nil {
+			r.Fatal(err)
+		}
+		if !bytes.Equal(standardTBS(t, h, issuance.G1, cert), cert.RawTBSCertificate) {
+			r.Error("the standard library encodes it in another way")
+		}
+		found := issuance.General(cert.Raw)
+		if len(found) > 0 {
+			r.Error(lint.Text(found))
+		}
+	})
 }

@@ -22,64 +22,88 @@ type APIRequest struct {
 
 // IssueByGrant issues for an API client under a standing approval of two persons
 // (一括承認枠, threats AP12 and AP13). The same client with the same key gets the same
-// certificate; with another body it is refused.
-func (s *Service) IssueByGrant(ctx context.Context, client store.APIClient, in APIRequest) (pki.Request, error) {
+// certificate; with another body it is refused. What the profile or the register of
+// keys refuses leaves nothing behind. One transaction stores the request together with
+// what will be signed, a second one the certificate.
+func (s *Service) IssueByGrant(ctx context.Context, client store.APIClient, in APIRequest) (pki.Certificate, error) {
 	by := pki.Actor{ID: "api/" + client.ID, Auth: pki.AuthTLS, Roles: []pki.Role{client.Role}}
 	err := by.Need(pki.MayIssueByGrant)
 	if err != nil {
-		return pki.Request{}, err
+		return pki.Certificate{}, err
 	}
 	if in.IdempotencyKey == "" || len(in.IdempotencyKey) > 100 {
-		return pki.Request{}, pki.E(pki.Invalid, "idempotency.form")
+		return pki.Certificate{}, pki.E(pki.Invalid, "idempotency.form")
 	}
-	_, err = issuance.ParseCSR(in.Application.CSR)
+	public, err := issuance.ParseCSR(in.Application.CSR)
 	if err != nil {
-		return pki.Request{}, err
+		return pki.Certificate{}, err
 	}
-	var r pki.Request
+	r := pki.Request{Kind: pki.NewIssue, Source: pki.FromAPI, State: pki.Issuing, Application: in.Application,
+		Profile: "holder", KeyType: s.KeyType, ClientID: client.ID, Idempotency: in.IdempotencyKey, BodyHash: in.BodyHash}
+	linted, err := s.Issuer.Prepare(r, public)
+	if err != nil {
+		return pki.Certificate{}, err
+	}
+	var entered entry
 	for {
-		r, err = change(ctx, s, func(tx *store.Tx) (pki.Request, error) { return s.enterByGrant(tx, by, client, in) })
+		entered, err = change(ctx, s, func(tx *store.Tx) (entry, error) { return s.enterByGrant(tx, by, r, linted) })
 		if !errors.Is(err, pki.ErrConflict) {
 			break
 		}
 	}
 	if err != nil {
-		return r, err
+		return pki.Certificate{}, err
 	}
-	return s.Issuer.Issue(ctx, r.ID)
+	if entered.intent.Serial != "" {
+		return s.Issuer.Finish(ctx, entered.request, entered.intent)
+	}
+	earlier, err := s.Issuer.Issue(ctx, entered.request.ID)
+	if err != nil {
+		return pki.Certificate{}, err
+	}
+	return read(ctx, s, func(tx *store.Tx) (pki.Certificate, error) { return tx.Certificate(earlier.Serial) })
 }
 
-func (s *Service) enterByGrant(tx *store.Tx, by pki.Actor, client store.APIClient, in APIRequest) (pki.Request, error) {
-	earlier, err := tx.RequestByIdempotency(client.ID, in.IdempotencyKey)
+// entry is a request that an API client made now, with what will be signed, or earlier.
+type entry struct {
+	request pki.Request
+	intent  store.Intent // zero: the request is an earlier one
+}
+
+func (s *Service) enterByGrant(tx *store.Tx, by pki.Actor, r pki.Request, linted *issuance.Linted) (entry, error) {
+	earlier, err := tx.RequestByIdempotency(r.ClientID, r.Idempotency)
 	if err == nil {
-		if earlier.BodyHash != in.BodyHash {
-			return earlier, pki.E(pki.Conflict, "idempotency.body")
+		if earlier.BodyHash != r.BodyHash {
+			return entry{}, pki.E(pki.Conflict, "idempotency.body")
 		}
-		return earlier, nil
+		return entry{request: earlier}, nil
 	}
 	if !errors.Is(err, pki.ErrNotFound) {
-		return pki.Request{}, err
+		return entry{}, err
 	}
-	grants, err := tx.GrantsOf(client.ID)
+	grants, err := tx.GrantsOf(r.ClientID)
 	if err != nil {
-		return pki.Request{}, err
+		return entry{}, err
 	}
 	refusal := error(pki.E(pki.Forbidden, "grant.none"))
 	for _, g := range grants {
-		refusal = g.Allows(in.Application.Holder, tx.Now)
+		refusal = g.Allows(r.Application.Holder, tx.Now)
 		if refusal != nil {
 			continue
 		}
-		r := pki.Request{Kind: pki.NewIssue, Source: pki.FromAPI, State: pki.Approved, Application: in.Application,
-			Profile: "holder", KeyType: s.KeyType, GrantID: g.ID, ClientID: client.ID,
-			Idempotency: in.IdempotencyKey, BodyHash: in.BodyHash, ApprovedAt: tx.Now}
+		r.GrantID, r.ApprovedAt = g.ID, tx.Now
 		err = enter(tx, by, &r)
 		if err != nil {
-			return r, err
+			return entry{}, err
 		}
-		return r, tx.UseGrant(g)
+		err = tx.UseGrant(g)
+		if err != nil {
+			return entry{}, err
+		}
+		intent, err := s.Issuer.IntendIn(tx, r, linted)
+		return entry{r, intent}, err
 	}
-	return pki.Request{}, refusal
+	return entry{}, refusal
 }
 
 // MakeGrant drafts a standing approval; it allows nothing until ApproveGrant by

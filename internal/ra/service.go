@@ -9,9 +9,11 @@ package ra
 
 import (
 	"context"
+	"crypto"
 	"log/slog"
 	"time"
 
+	"inkan/internal/issuance"
 	"inkan/internal/keystore"
 	"inkan/internal/pki"
 	"inkan/internal/store"
@@ -21,6 +23,12 @@ import (
 type Issuer interface {
 	// Issue carries an approved request to its certificate; repeatable.
 	Issue(ctx context.Context, requestID string) (pki.Request, error)
+	// Prepare builds and lints the certificate of a request that may not be stored yet,
+	// IntendIn stores what will be signed within the transaction that stores the
+	// request as issuing, Finish signs it.
+	Prepare(r pki.Request, public crypto.PublicKey) (*issuance.Linted, error)
+	IntendIn(tx *store.Tx, r pki.Request, l *issuance.Linted) (store.Intent, error)
+	Finish(ctx context.Context, r pki.Request, intent store.Intent) (pki.Certificate, error)
 	// RevokeIn revokes within the caller's transaction.
 	RevokeIn(tx *store.Tx, by pki.Actor, c pki.Certificate, reason pki.Reason, why string) error
 }

@@ -97,7 +97,7 @@ func newZone(t *testing.T, db *store.DB) *zone {
 	people := ops.New(ops.Config{DB: db, Now: time.Now, Log: quiet})
 	draw := relay.Problem{Now: time.Now}.Draw
 	mux := http.NewServeMux()
-	relay.New(relay.Config{Office: z.office, Clients: people, DB: db, Chain: [][]byte{issuing.Raw, z.root.Raw},
+	relay.New(relay.Config{Office: z.office, Clients: people, Chain: [][]byte{issuing.Raw, z.root.Raw},
 		Report: webkit.NewReporter(quiet, draw)}).Mount(mux)
 
 	z.server = httptest.NewUnstartedServer(mux)
