@@ -267,7 +267,7 @@ var portOffsets = []int{443, 444, 445, 446, 80, 25, 90}
 
 // freePorts finds a base whose ports nobody holds, below the range from which
 // systems take ports for outgoing connections.
-func freePorts(t *testing.T) int {
+func freePorts(t testing.TB) int {
 	t.Helper()
 	start := 10 + os.Getpid()%20
 	for i := range 20 {

@@ -89,6 +89,7 @@ func writeJSON(w http.ResponseWriter, status int, contentType string, value any)
 		return fmt.Errorf("encode answer: %w", err)
 	}
 	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(out.Len()))
 	w.WriteHeader(status)
 	_, _ = w.Write(out.Bytes()) // the other end went away: nothing to do
 	return nil

@@ -1,0 +1,159 @@
+package e2e
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"inkan/internal/issuance"
+	"inkan/internal/pki"
+	"inkan/internal/store"
+	"inkan/internal/store/storetest"
+)
+
+// TestBench is `make bench`: the product under load beside its limits, measured in the
+// same run on the same machine with the load generator on it. It prints; it asserts
+// only that nothing was refused.
+//
+//	INKAN_BENCH=api,ocsp,…  which parts; "all"
+//	INKAN_BENCH_FOR=10s     how long each load lasts
+func TestBench(t *testing.T) {
+	parts := os.Getenv("INKAN_BENCH")
+	if parts == "" {
+		t.Skip("make bench runs it")
+	}
+	b := &bench{T: t, lasts: 10 * time.Second}
+	if v := os.Getenv("INKAN_BENCH_FOR"); v != "" {
+		var err error
+		b.lasts, err = time.ParseDuration(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var err error
+	b.bin, err = buildOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []struct {
+		name string
+		run  func()
+	}{
+		{"api", b.api},
+	} {
+		if parts == "all" || strings.Contains(","+parts+",", ","+part.name+",") {
+			part.run()
+		}
+	}
+}
+
+type bench struct {
+	*testing.T
+	bin   string
+	lasts time.Duration
+}
+
+// row prints one line of the table.
+func (b *bench) row(what, figure, limit, share, note string) {
+	fmt.Printf("| %-44s | %14s | %14s | %6s | %s |\n", what, figure, limit, share, note)
+}
+
+func (b *bench) rates(what string, got rate, limit float64, note string) {
+	b.row(what, fmt.Sprintf("%.0f/s", got.perSecond), fmt.Sprintf("%.0f/s", limit), fmt.Sprintf("%.2f", got.perSecond/limit),
+		fmt.Sprintf("median %v, p99 %v; %s", got.median.Round(10*time.Microsecond), got.p99.Round(10*time.Microsecond), note))
+}
+
+// clients is how many connections load the API: enough that commits are shared.
+const clients = 64
+
+// api measures POST /api/v1/certificates.
+func (b *bench) api() {
+	for _, caKey := range []pki.KeyType{pki.P256, pki.RSA2048} {
+		raw := b.rawSigning(caKey)
+		for _, engine := range storetest.Engines {
+			b.Run("api", func(t *testing.T) {
+				o := LiveOptions{CAKey: string(caKey)}
+				if engine == store.PostgreSQL {
+					o.DSN = storetest.Empty(t, engine)
+				}
+				l := NewLive(t, b.bin, o)
+				l.Serve(t)
+				got := b.issueLoad(t, l, b.lasts)
+				b.rates(fmt.Sprintf("certificates, %s CA, %s", caKey, engine), got, raw.perSecond, "limit: raw signatures on all cores")
+				l.Stop(t)
+			})
+		}
+	}
+}
+
+// rawSigning is how fast all cores sign with a key of a type and do nothing else.
+func (b *bench) rawSigning(keyType pki.KeyType) rate {
+	key, err := issuance.GenerateKey(keyType)
+	if err != nil {
+		b.Fatal(err)
+	}
+	digest := sha256.Sum256([]byte("limit"))
+	return load(b, runtime.NumCPU(), b.lasts/4, func(int) (func(int64) error, error) {
+		return func(int64) error {
+			_, err := key.Sign(rand.Reader, digest[:], crypto.SHA256)
+			return err
+		}, nil
+	})
+}
+
+// issueLoad asks for certificates as fast as they come, each for a key of its own.
+func (b *bench) issueLoad(t *testing.T, l *Live, lasts time.Duration) rate {
+	orders := b.orders(t, l, int(lasts.Seconds()*6000))
+	config := l.clientTLS(t)
+	return load(t, clients, lasts, func(int) (func(int64) error, error) {
+		c, err := dialLine(fmt.Sprintf("127.0.0.1:%d", l.PortBase+446), config)
+		if err != nil {
+			return nil, err
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return func(n int64) error {
+			if n >= int64(len(orders)) {
+				return errEnough
+			}
+			status, body, err := c.roundTrip(orders[n], true)
+			if err == nil && status != http.StatusCreated {
+				err = fmt.Errorf("%d %s", status, body)
+			}
+			return err
+		}, nil
+	})
+}
+
+// orders writes n calls ahead.
+func (b *bench) orders(t *testing.T, l *Live, n int) [][]byte {
+	t.Helper()
+	host := fmt.Sprintf("127.0.0.1:%d", l.PortBase+446)
+	run := time.Now().UnixNano()
+	out := make([][]byte, n)
+	_ = load(t, runtime.NumCPU(), time.Hour, func(int) (func(int64) error, error) {
+		return func(i int64) error {
+			if i >= int64(n) {
+				return errEnough
+			}
+			key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+			if err != nil {
+				return err
+			}
+			body, err := json.Marshal(map[string]string{"holderKind": "medical", "holderCode": "0110119153",
+				"terminalName": fmt.Sprint("端末", i), "csr": csr(t, key), "idempotencyKey": fmt.Sprint(run, "-", i)})
+			out[i] = request("POST", host, "/api/v1/certificates", "application/json", body)
+			return err
+		}, nil
+	})
+	return out
+}

@@ -1,0 +1,197 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Live is a live instance as an administrator makes it: init, a second person, an API
+// client and its grant.
+type Live struct {
+	Dir      string
+	PortBase int
+	Bin      string
+
+	admin, adminPassword, approver, approverPassword string
+	client                                           string // API client
+
+	serve *exec.Cmd
+	ended chan error
+	log   string
+}
+
+// LiveOptions vary a live instance.
+type LiveOptions struct {
+	DSN    string // "" for SQLite
+	CAKey  string // "" for the default
+	Config string // more of inkan.toml
+}
+
+// NewLive makes an instance; Serve starts it.
+func NewLive(t testing.TB, bin string, o LiveOptions) *Live {
+	t.Helper()
+	home, err := os.MkdirTemp("", "live-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(home) })
+	l := &Live{Dir: filepath.Join(home, "i"), Bin: bin, PortBase: freePorts(t), log: filepath.Join(home, "log")}
+	at := func(offset int) string { return fmt.Sprintf("127.0.0.1:%d", l.PortBase+offset) }
+	config := fmt.Sprintf(`
+[database]
+dsn = %q
+[status]
+listen = %q
+url = %q
+[portal]
+listen = %q
+hosts = [%q]
+[api]
+listen = %q
+hosts = [%q]
+[internal]
+listen = %q
+[signer]
+rate_per_minute = 10000000
+[policy]
+pool_size = 4
+`, o.DSN, at(80), "http://"+at(80), at(443), at(443), at(446), at(446), at(90))
+	if o.CAKey != "" {
+		config += fmt.Sprintf("ca_key = %q\n", o.CAKey)
+	}
+	file := filepath.Join(home, "init.toml")
+	err = os.WriteFile(file, []byte(config+o.Config), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := l.run(t, "init", "--config", file)
+	l.admin = filepath.Join(l.Dir, "operator-admin.p12")
+	l.adminPassword = l.secretFile(t, home, "admin", said, `(?m)^  password of operator-admin.p12:  (\S+)`)
+	said = l.run(t, l.asAdmin("operator", "add", "shonin", "--role", "approver")...)
+	l.approver = filepath.Join(l.Dir, "operator-shonin.p12")
+	l.approverPassword = l.secretFile(t, home, "shonin", said, `(?m)^password, shown once: (\S+)`)
+	l.run(t, l.asAdmin("client", "add", "vendor")...)
+	l.client = "vendor"
+	said = l.run(t, l.asAdmin("grant", "make", "--client", "vendor", "--per-day", "100000000", "--total", "100000000",
+		"--until", time.Now().AddDate(0, 0, 30).Format(time.DateOnly))...)
+	grant := strings.Fields(said)[0]
+	l.run(t, "grant", "approve", grant, "--as", "shonin", "--key", l.approver, "--key-password-file", l.approverPassword)
+	return l
+}
+
+func (l *Live) asAdmin(args ...string) []string {
+	return append(args, "--as", "admin", "--key", l.admin, "--key-password-file", l.adminPassword)
+}
+
+// secretFile keeps a secret that a command showed once where --key-password-file finds it.
+func (l *Live) secretFile(t testing.TB, home, name, said, pattern string) string {
+	t.Helper()
+	m := regexp.MustCompile(pattern).FindStringSubmatch(said)
+	if m == nil {
+		t.Fatalf("no password of %s in %q", name, said)
+	}
+	file := filepath.Join(home, name+".password")
+	err := os.WriteFile(file, []byte(m[1]+"\n"), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// run runs a command that has to work.
+func (l *Live) run(t testing.TB, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, l.Bin, append(args, "--dir", l.Dir)...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	if err != nil {
+		t.Fatalf("inkan %s: %v\n%s%s", strings.Join(args, " "), err, out.String(), errs.String())
+	}
+	return out.String()
+}
+
+// Serve starts the instance and gives the time until it was ready.
+func (l *Live) Serve(t testing.TB) time.Duration {
+	t.Helper()
+	log, err := os.OpenFile(l.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	l.serve = exec.Command(l.Bin, "serve", "--dir", l.Dir)
+	l.serve.Stdout, l.serve.Stderr = log, log
+	l.serve.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	began := time.Now()
+	err = l.serve.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve, ended := l.serve, make(chan error, 1)
+	l.ended = ended
+	go func() { ended <- serve.Wait() }()
+	t.Cleanup(func() { _ = syscall.Kill(-serve.Process.Pid, syscall.SIGKILL) })
+	for time.Since(began) < 2*time.Minute {
+		answer, err := http.Get(l.URL(90) + "/ready")
+		if err == nil {
+			_ = answer.Body.Close()
+			if answer.StatusCode == http.StatusOK {
+				return time.Since(began)
+			}
+		}
+		select {
+		case err = <-ended:
+			t.Fatalf("serve ended: %v\n%s", err, tail(l.log, 4000))
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	t.Fatalf("not ready after two minutes\n%s", tail(l.log, 4000))
+	return 0
+}
+
+// Stop ends the instance as an administrator does.
+func (l *Live) Stop(t testing.TB) {
+	t.Helper()
+	err := l.serve.Process.Signal(syscall.SIGTERM)
+	if err == nil {
+		err = <-l.ended
+	}
+	if err != nil {
+		t.Errorf("serve ended with %v\n%s", err, tail(l.log, 4000))
+	}
+}
+
+// URL gives the plain http address at an offset from the port base.
+func (l *Live) URL(offset int) string {
+	return fmt.Sprintf("http://127.0.0.1:%d", l.PortBase+offset)
+}
+
+// clientTLS is how the API client connects.
+func (l *Live) clientTLS(t testing.TB) *tls.Config {
+	t.Helper()
+	pair, err := tls.LoadX509KeyPair(filepath.Join(l.Dir, "client-"+l.client+".pem"), filepath.Join(l.Dir, "client-"+l.client+".key.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.ReadFile(filepath.Join(l.Dir, "ca", "tls.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(root)
+	return &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: pool, MinVersion: tls.VersionTLS13}
+}
