@@ -57,7 +57,7 @@ func scanIntent(row interface{ Scan(...any) error }) (Intent, error) {
 // pki.ErrNotFound where there is none.
 func (tx *Tx) IntentOfRequest(request string) (Intent, error) {
 	i, err := scanIntent(tx.queryRow(`SELECT serial, issuer, profile, request, tbs, audit_index, audit_leaf, state, made_at FROM intent
-		WHERE request = $1 AND state <> 'abandoned'`, request))
+		WHERE request = $1 AND request <> '' AND state <> 'abandoned'`, request))
 	return i, dbError("read intent of request", err)
 }
 

@@ -73,7 +73,7 @@ func (tx *Tx) KeyOfRequest(request string) (SealedKey, error) {
 	var k SealedKey
 	var made int64
 	err := tx.queryRow(`SELECT id, key_type, spki, spki_sha256, stage, blob, epoch, request, made_at
-		FROM sealed_key WHERE request = $1 AND stage <> 'destroyed'`, request).
+		FROM sealed_key WHERE request = $1 AND request <> '' AND stage <> 'destroyed'`, request).
 		Scan(&k.ID, &k.KeyType, &k.SPKI, &k.SPKISHA256, &k.Stage, &k.Blob, &k.Epoch, &k.Request, &made)
 	k.MadeAt = fromMicros(made)
 	return k, dbError("read key of request", err)
@@ -97,7 +97,7 @@ func (tx *Tx) DestroyKey(request string) (bool, error) {
 	if err != nil {
 		return false, dbError("drop sealed reference", err)
 	}
-	n, err := tx.exec(`UPDATE sealed_key SET stage = 'destroyed', blob = NULL, destroyed_at = $1 WHERE request = $2 AND stage <> 'destroyed'`,
+	n, err := tx.exec(`UPDATE sealed_key SET stage = 'destroyed', blob = NULL, destroyed_at = $1 WHERE request = $2 AND request <> '' AND stage <> 'destroyed'`,
 		micros(tx.Now), request)
 	return n > 0, dbError("destroy key", err)
 }
@@ -105,8 +105,8 @@ func (tx *Tx) DestroyKey(request string) (bool, error) {
 // DropOverdueReferences deletes the sealed reference IDs of letters that were not
 // dispatched by the download deadline: nobody will send them now.
 func (tx *Tx) DropOverdueReferences() error {
-	_, err := tx.exec(`UPDATE reference SET sealed = NULL WHERE sealed IS NOT NULL AND request IN
-		(SELECT id FROM request WHERE downloads_until <> 0 AND downloads_until < $1)`, micros(tx.Now))
+	_, err := tx.exec(`UPDATE reference SET sealed = NULL WHERE sealed IS NOT NULL AND EXISTS
+		(SELECT 1 FROM request r WHERE r.id = reference.request AND r.downloads_until <> 0 AND r.downloads_until < $1)`, micros(tx.Now))
 	return dbError("drop overdue references", err)
 }
 
@@ -131,9 +131,10 @@ func (tx *Tx) OldestEpoch() (string, error) {
 // KeysDue lists issued requests whose held key is to be destroyed: the download
 // deadline has passed, or the certificate was first seen in use before usedBefore.
 func (tx *Tx) KeysDue(usedBefore time.Time, limit int) ([]pki.Request, error) {
-	rows, err := tx.query(`SELECT `+requestColumns+` FROM request WHERE state = 'issued'
-		AND (downloads_until < $1 OR (installed_at <> 0 AND installed_at < $2))
-		AND id IN (SELECT request FROM sealed_key WHERE stage = 'held') ORDER BY id LIMIT $3`,
+	rows, err := tx.query(`SELECT `+requestColumns+` FROM request WHERE id IN
+		(SELECT k.request FROM sealed_key k JOIN request r ON r.id = k.request WHERE k.stage = 'held' AND r.state = 'issued'
+			AND (r.downloads_until < $1 OR (r.installed_at <> 0 AND r.installed_at < $2)))
+		ORDER BY id LIMIT $3`,
 		micros(tx.Now), micros(usedBefore), limit)
 	if err != nil {
 		return nil, dbError("list keys due", err)

@@ -71,7 +71,8 @@ func (tx *Tx) Request(id string) (pki.Request, error) {
 // RequestByIdempotency finds what a client asked for earlier under the same key;
 // pki.ErrNotFound where it did not.
 func (tx *Tx) RequestByIdempotency(client, key string) (pki.Request, error) {
-	r, err := scanRequest(tx.queryRow(`SELECT `+requestColumns+` FROM request WHERE client_id = $1 AND idempotency = $2`, client, key))
+	r, err := scanRequest(tx.queryRow(`SELECT `+requestColumns+` FROM request
+		WHERE client_id = $1 AND idempotency = $2 AND idempotency <> ''`, client, key))
 	return r, dbError("read request by idempotency key", err)
 }
 
