@@ -139,7 +139,7 @@ func (a *Answers) keep(key string, answer Answer) {
 // from its commit counts here from when it is known, though our clock is behind.
 func (a *Answers) about(id issuance.CertID, now time.Time) issuance.OCSPAnswer {
 	out := issuance.OCSPAnswer{ID: id, Status: issuance.OCSPUnknown}
-	row, ok, _ := a.view.Status(a.issuer.ID(), pki.SerialHex(id.Serial))
+	row, ok := a.view.Status(a.issuer.ID(), id.Serial)
 	switch {
 	case !ok:
 	case row.Revoked.IsZero():

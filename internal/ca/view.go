@@ -2,8 +2,12 @@ package ca
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
+	"math/big"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,12 +27,49 @@ type View struct {
 
 	feed sync.Mutex // one reader of the feed: an older snapshot must not come in after a newer one
 
-	mu      sync.RWMutex               // never held while the database is asked
-	rows    map[string]store.StatusRow // by serial
-	crls    map[string]store.CRL       // by issuer
-	newest  map[string]time.Time       // newest revocation by issuer
-	cursor  int64                      // records below it are known
-	horizon time.Time                  // everything that bears a time up to it is known
+	mu      sync.RWMutex // never held while the database is asked
+	known   known
+	crls    map[string]store.CRL // by issuer
+	cursor  int64                // records below it are known
+	horizon time.Time            // everything that bears a time up to it is known
+}
+
+// known is the status of certificates in as few octets as it takes: there may be a
+// million of them.
+type known struct {
+	good    map[serial]uint8 // the place of its issuer in the view's list
+	revoked map[serial]store.StatusRow
+	newest  map[string]time.Time // newest revocation by issuer
+}
+
+func newKnown() known {
+	return known{map[serial]uint8{}, map[serial]store.StatusRow{}, map[string]time.Time{}}
+}
+
+// serial is a serial number, right-aligned. Ours have exactly these octets.
+type serial [20]byte
+
+// serialOf gives false for a number that cannot be one of ours.
+func serialOf(n *big.Int) (serial, bool) {
+	var s serial
+	if n.Sign() < 0 || n.BitLen() > 8*len(s) {
+		return s, false
+	}
+	n.FillBytes(s[:])
+	return s, true
+}
+
+// readSerial reads the hexadecimal form of the database.
+func readSerial(text string) (serial, error) {
+	var s serial
+	if len(text) > 2*len(s) {
+		return s, fmt.Errorf("serial of %d digits", len(text))
+	}
+	if len(text)%2 == 1 {
+		text = "0" + text
+	}
+	_, err := hex.Decode(s[len(s)-len(text)/2:], []byte(text))
+	return s, err
 }
 
 // Poll is how often a view asks the change feed. A revocation is in the answers of
@@ -43,8 +84,7 @@ const beat = time.Second
 
 // NewView makes an empty view; Run fills it.
 func NewView(db *store.DB, issuers []string, now func() time.Time, log *slog.Logger) *View {
-	return &View{db: db, issuers: issuers, now: now, log: log,
-		rows: map[string]store.StatusRow{}, crls: map[string]store.CRL{}, newest: map[string]time.Time{}}
+	return &View{db: db, issuers: issuers, now: now, log: log, known: newKnown(), crls: map[string]store.CRL{}}
 }
 
 // Load reads everything once.
@@ -60,20 +100,39 @@ func (v *View) Load(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		all := &View{rows: map[string]store.StatusRow{}, newest: map[string]time.Time{}}
-		err = tx.EachStatus(all.put)
+		all, err := v.readKnown(tx)
 		if err != nil {
 			return err
 		}
-		all.crls, err = v.readCRLs(tx)
+		crls, err := v.readCRLs(tx)
 		if err != nil {
 			return err
 		}
 		v.mu.Lock()
 		defer v.mu.Unlock()
-		v.rows, v.newest, v.crls, v.cursor, v.horizon = all.rows, all.newest, all.crls, size, tx.Committed()
+		v.known, v.crls, v.cursor, v.horizon = all, crls, size, tx.Committed()
 		return nil
 	})
+}
+
+func (v *View) readKnown(tx *store.Tx) (known, error) {
+	all := newKnown()
+	for place, issuer := range v.issuers {
+		err := tx.EachSerials(issuer, func(serials string) error {
+			for text := range strings.SplitSeq(serials, ",") {
+				key, err := readSerial(text)
+				if err != nil {
+					return err
+				}
+				all.good[key] = uint8(place)
+			}
+			return nil
+		})
+		if err != nil {
+			return all, err
+		}
+	}
+	return all, tx.EachRevoked(func(row store.StatusRow) error { return v.put(all, row) })
 }
 
 // touch makes an empty commit.
@@ -104,8 +163,8 @@ func (v *View) Run(ctx context.Context) {
 	}
 }
 
-// feedPage bounds one read of the feed.
-const feedPage = 1000
+// feedPage bounds how many records one read of the feed looks at.
+const feedPage = 4000
 
 // Catch reads the feed up to its end. When the horizon is old because nothing was
 // committed, an empty commit moves it; that may fail (another process holds the lock)
@@ -128,12 +187,13 @@ func (v *View) read(ctx context.Context) error {
 	for {
 		more := false
 		err := v.db.View(ctx, func(tx *store.Tx) error {
-			records, err := tx.AuditAfter(v.cursor-1, feedPage)
+			size, _, err := tx.AuditTree()
 			if err != nil {
 				return err
 			}
-			more = len(records) == feedPage
-			return v.apply(tx, records, more)
+			to := min(size, v.cursor+feedPage)
+			more = to < size
+			return v.apply(tx, to, more)
 		})
 		if err != nil || !more {
 			return err
@@ -141,61 +201,59 @@ func (v *View) read(ctx context.Context) error {
 	}
 }
 
-func (v *View) apply(tx *store.Tx, records []store.AuditRecord, more bool) error {
-	var changed []store.StatusRow
-	var crls map[string]store.CRL
-	cursor, horizon, published := v.cursor, time.Time{}, false
-	for _, r := range records {
-		cursor = r.Index + 1
-		switch r.Kind {
-		case "crl.published":
-			published = true
-		case "certificate.issued", "certificate.revoked", "certificate.lifted":
-			row, err := tx.Status(r.Subject)
-			if err != nil && !errors.Is(err, pki.ErrNotFound) {
-				return err
-			}
-			if err == nil {
-				changed = append(changed, row)
-			}
-		}
+// apply takes over what the records up to an index tell.
+func (v *View) apply(tx *store.Tx, to int64, more bool) error {
+	rows, published, err := tx.StatusFeed(v.cursor, to)
+	if err != nil {
+		return err
 	}
+	var crls map[string]store.CRL
 	if published {
-		var err error
 		crls, err = v.readCRLs(tx)
 		if err != nil {
 			return err
 		}
 	}
-	if !more {
-		horizon = tx.Committed()
-	}
-	v.learn(changed, crls, cursor, horizon)
-	return nil
-}
-
-// learn takes over what one snapshot says. A zero horizon: there is more to read.
-func (v *View) learn(rows []store.StatusRow, crls map[string]store.CRL, cursor int64, horizon time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, row := range rows {
-		v.put(row)
+		err = v.put(v.known, row)
+		if err != nil {
+			return err
+		}
 	}
 	for issuer, crl := range crls {
 		v.crls[issuer] = crl
 	}
-	v.cursor = cursor
-	if !horizon.IsZero() {
-		v.horizon = horizon
+	v.cursor = to
+	if !more {
+		v.horizon = tx.Committed()
 	}
+	return nil
 }
 
-// put stores a row; the caller holds the lock.
-func (v *View) put(row store.StatusRow) {
-	v.rows[row.Serial] = row
-	if row.Revoked.After(v.newest[row.Issuer]) {
-		v.newest[row.Issuer] = row.Revoked
+// put takes over the status of one certificate. Of an issuer that the view does not
+// serve it keeps nothing.
+func (v *View) put(k known, row store.StatusRow) error {
+	key, err := readSerial(row.Serial)
+	if err != nil {
+		return fmt.Errorf("status of %s: %w", row.Serial, err)
 	}
+	place := slices.Index(v.issuers, row.Issuer)
+	if place < 0 {
+		return nil
+	}
+	if row.Revoked.IsZero() {
+		k.good[key] = uint8(place)
+		delete(k.revoked, key)
+		return nil
+	}
+	delete(k.good, key)
+	k.revoked[key] = row
+	if row.Revoked.After(k.newest[row.Issuer]) {
+		k.newest[row.Issuer] = row.Revoked
+	}
+	return nil
 }
 
 func (v *View) readCRLs(tx *store.Tx) (map[string]store.CRL, error) {
@@ -213,12 +271,20 @@ func (v *View) readCRLs(tx *store.Tx) (map[string]store.CRL, error) {
 	return crls, nil
 }
 
-// Status gives the facts of a serial under an issuer, and the horizon of the answer.
-func (v *View) Status(issuer, serial string) (store.StatusRow, bool, time.Time) {
+// Status gives the facts of a serial under an issuer; false where there is none.
+func (v *View) Status(issuer string, number *big.Int) (store.StatusRow, bool) {
+	key, ok := serialOf(number)
+	if !ok {
+		return store.StatusRow{}, false
+	}
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	row, ok := v.rows[strings.ToLower(serial)]
-	return row, ok && row.Issuer == issuer, v.horizon
+	row, ok := v.known.revoked[key]
+	if ok {
+		return row, row.Issuer == issuer
+	}
+	place, ok := v.known.good[key]
+	return store.StatusRow{Issuer: issuer}, ok && v.issuers[place] == issuer
 }
 
 // Horizon is the time up to which this node knows everything; zero until loaded.
@@ -232,5 +298,5 @@ func (v *View) Horizon() time.Time {
 func (v *View) CRL(issuer string) (store.CRL, time.Time) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	return v.crls[issuer], v.newest[issuer]
+	return v.crls[issuer], v.known.newest[issuer]
 }

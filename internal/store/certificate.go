@@ -140,52 +140,6 @@ func (tx *Tx) RevokeCertificate(serial string, reason pki.Reason, effective time
 		micros(tx.Now), int(reason), micros(effective), entry, serial, int(reason))
 }
 
-// StatusRow is what a status answer needs of a certificate.
-type StatusRow struct {
-	Serial    string
-	Issuer    string
-	Revoked   time.Time // zero: good
-	Effective time.Time
-	Reason    pki.Reason
-	NotAfter  time.Time
-}
-
-func scanStatus(row interface{ Scan(...any) error }) (StatusRow, error) {
-	var s StatusRow
-	var revoked, effective, notAfter int64
-	err := row.Scan(&s.Serial, &s.Issuer, &revoked, &effective, &s.Reason, &notAfter)
-	s.Revoked, s.Effective, s.NotAfter = fromMicros(revoked), fromMicros(effective), fromMicros(notAfter)
-	return s, err
-}
-
-// EachStatus calls fn for the status facts of every certificate.
-func (tx *Tx) EachStatus(fn func(StatusRow)) error {
-	rows, err := tx.query(`SELECT serial, issuer, revoked_at, effective_at, reason, not_after FROM certificate`)
-	if err != nil {
-		return dbError("read status rows", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		s, err := scanStatus(rows)
-		if err != nil {
-			return dbError("scan status row", err)
-		}
-		fn(s)
-	}
-	return dbError("read status rows", rows.Err())
-}
-
-// Committed is the time of the last transaction that this one's snapshot holds. What
-// is committed later has a later Now, whatever the clock of its node says, so that
-// everything that bears a time up to it is known (threat ST6).
-func (tx *Tx) Committed() time.Time { return fromMicros(tx.last) }
-
-// Status reads the status facts of one certificate.
-func (tx *Tx) Status(serial string) (StatusRow, error) {
-	s, err := scanStatus(tx.queryRow(`SELECT serial, issuer, revoked_at, effective_at, reason, not_after FROM certificate WHERE serial = $1`, serial))
-	return s, dbError("read status", err)
-}
-
 // CRLEntries gives the encoded entries of an issuer's revoked certificates that were
 // still valid at notBefore.
 func (tx *Tx) CRLEntries(issuer string, notBefore time.Time) ([][]byte, error) {
