@@ -50,6 +50,7 @@ func TestBench(t *testing.T) {
 		run  func()
 	}{
 		{"api", b.api},
+		{"status", b.status},
 	} {
 		if parts == "all" || strings.Contains(","+parts+",", ","+part.name+",") {
 			part.run()
@@ -156,4 +157,13 @@ func (b *bench) orders(t *testing.T, l *Live, n int) [][]byte {
 		}, nil
 	})
 	return out
+}
+
+// status measures what everybody asks.
+func (b *bench) status() {
+	l := NewLive(b, b.bin, LiveOptions{CAKey: string(pki.P256)})
+	l.Serve(b)
+	b.issueLoad(b.T, l, b.lasts/4)
+	b.ocsp(l)
+	l.Stop(b)
 }

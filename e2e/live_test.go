@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -194,4 +195,19 @@ func (l *Live) clientTLS(t testing.TB) *tls.Config {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(root)
 	return &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: pool, MinVersion: tls.VersionTLS13}
+}
+
+// serials lists certificates.
+func (l *Live) serials(t testing.TB, n int) []string {
+	t.Helper()
+	var out []struct{ Serial string }
+	err := json.Unmarshal([]byte(l.run(t, "cert", "list", "--json", "--limit", fmt.Sprint(n), "--as", "shonin", "--key", l.approver, "--key-password-file", l.approverPassword)), &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serials := make([]string, len(out))
+	for i, c := range out {
+		serials[i] = c.Serial
+	}
+	return serials
 }

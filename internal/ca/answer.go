@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,7 +36,7 @@ type Answers struct {
 	now       func() time.Time
 
 	mu   sync.RWMutex
-	kept map[string]Answer
+	kept map[string]kept // by question
 }
 
 // Answer is one OCSP response.
@@ -45,13 +44,27 @@ type Answer struct {
 	Body       []byte
 	ThisUpdate time.Time // zero: an error response, not to be cached
 	NextUpdate time.Time
-	facts      string // what the answer was made of
-	signed     time.Time
+}
+
+// kept is an answer that serves again while it is young and what it says is still so.
+type kept struct {
+	Answer
+	ids      []issuance.CertID
+	verdicts []verdict
+	signed   time.Time
+}
+
+// verdict is what an answer says of one certificate.
+type verdict struct {
+	status    issuance.OCSPStatus
+	revokedAt int64 // seconds
+	reason    pki.Reason
+	until     int64 // seconds; a revocation dated forward bounds how long "good" may be believed (threat RV6)
 }
 
 // NewAnswers makes the office's answers for one issuer; UseResponder gives it a key.
 func NewAnswers(view *View, issuer *issuance.Issuer, now func() time.Time) *Answers {
-	return &Answers{view: view, issuer: issuer, now: now, kept: map[string]Answer{}}
+	return &Answers{view: view, issuer: issuer, now: now, kept: map[string]kept{}}
 }
 
 // UseResponder takes a new responder key and certificate into use.
@@ -74,80 +87,100 @@ func (a *Answers) Ready() bool { return a.responder.Load() != nil }
 // commit and says good: thisUpdate is the horizon of this node's knowledge. A node
 // that has heard nothing for an hour says tryLater.
 func (a *Answers) Answer(_ context.Context, der []byte) (Answer, error) {
+	horizon, now, r := a.view.Horizon(), a.now(), a.responder.Load()
+	if r == nil || now.Sub(horizon) > OCSPLife || now.After(r.Certificate().NotAfter) {
+		_, err := issuance.ParseOCSPRequest(der)
+		if err != nil {
+			return Answer{Body: issuance.OCSPMalformed}, nil
+		}
+		return Answer{Body: issuance.OCSPTryLater}, nil
+	}
+	answer, ok := a.again(der, now)
+	if ok {
+		return answer, nil
+	}
 	request, err := issuance.ParseOCSPRequest(der)
 	if err != nil {
 		return Answer{Body: issuance.OCSPMalformed}, nil
 	}
-	horizon := a.view.Horizon()
-	now := a.now()
-	r := a.responder.Load()
-	if r == nil || now.Sub(horizon) > OCSPLife || now.After(r.Certificate().NotAfter) {
-		return Answer{Body: issuance.OCSPTryLater}, nil
-	}
-	this := horizon
-	if now.Before(this) { // another node's clock is ahead of ours
-		this = now
-	}
-	this = this.UTC().Truncate(time.Second)
-	next := this.Add(OCSPLife)
-	list := make([]issuance.OCSPAnswer, len(request.IDs))
-	facts := ""
-	for n, id := range request.IDs {
+	for _, id := range request.IDs {
 		if !a.issuer.Asks(id) {
 			return Answer{Body: issuance.OCSPUnauthorized}, nil
 		}
-		list[n] = a.about(id, now)
-		facts += fmt.Sprintf("%d %d %d %d;", list[n].Status, list[n].RevokedAt.Unix(), list[n].Reason, list[n].NextUpdate.Unix())
-		if until := list[n].NextUpdate; !until.IsZero() && until.Before(next) {
-			next = until
+	}
+	k := kept{ids: request.IDs, verdicts: a.verdicts(request.IDs, now), signed: now}
+	k.ThisUpdate = horizon
+	if now.Before(horizon) { // another node's clock is ahead of ours
+		k.ThisUpdate = now
+	}
+	k.ThisUpdate = k.ThisUpdate.UTC().Truncate(time.Second)
+	k.NextUpdate = k.ThisUpdate.Add(OCSPLife)
+	for _, v := range k.verdicts {
+		until := time.Unix(v.until, 0).UTC()
+		if v.until != 0 && until.Before(k.NextUpdate) {
+			k.NextUpdate = until
 		}
 	}
-	for n := range list {
-		list[n].ThisUpdate, list[n].NextUpdate = this, next
+	list := make([]issuance.OCSPAnswer, len(k.ids))
+	for n, v := range k.verdicts {
+		list[n] = issuance.OCSPAnswer{ID: k.ids[n], Status: v.status, RevokedAt: time.Unix(v.revokedAt, 0), Reason: v.reason,
+			ThisUpdate: k.ThisUpdate, NextUpdate: k.NextUpdate}
 	}
-	key, keep := string(der), request.Nonce == nil && len(der) <= maxKept
-	if keep {
-		a.mu.RLock()
-		kept, ok := a.kept[key]
-		a.mu.RUnlock()
-		if ok && kept.facts == facts && now.Sub(kept.signed) < answerAge && !now.Before(kept.signed) {
-			return kept, nil
-		}
-	}
-	body, err := r.Answer(list, request.Nonce, now)
+	k.Body, err = r.Answer(list, request.Nonce, now)
 	if err != nil {
 		return Answer{}, pki.E(pki.Internal, "ocsp.sign").Because(err)
 	}
-	answer := Answer{Body: body, ThisUpdate: this, NextUpdate: next, facts: facts, signed: now}
-	if keep {
-		a.keep(key, answer)
+	if request.Nonce == nil && len(der) <= maxKept {
+		a.keep(string(der), k)
 	}
-	return answer, nil
+	return k.Answer, nil
 }
 
-func (a *Answers) keep(key string, answer Answer) {
+// again gives the answer that was signed for the same question a short while ago,
+// unless what is known has changed since.
+func (a *Answers) again(question []byte, now time.Time) (Answer, bool) {
+	a.mu.RLock()
+	k, ok := a.kept[string(question)]
+	a.mu.RUnlock()
+	if !ok || now.Sub(k.signed) >= answerAge || now.Before(k.signed) {
+		return Answer{}, false
+	}
+	for n, id := range k.ids {
+		if a.about(id, now) != k.verdicts[n] {
+			return Answer{}, false
+		}
+	}
+	return k.Answer, true
+}
+
+func (a *Answers) keep(question string, k kept) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.kept) >= maxAnswers {
 		clear(a.kept) // simple and rare; what is asked often is back at once
 	}
-	a.kept[key] = answer
+	a.kept[question] = k
 }
 
-// about gives the status of one certificate. NextUpdate is set where a revocation
-// dated forward bounds how long "good" may be believed (threat RV6). One that counts
-// from its commit counts here from when it is known, though our clock is behind.
-func (a *Answers) about(id issuance.CertID, now time.Time) issuance.OCSPAnswer {
-	out := issuance.OCSPAnswer{ID: id, Status: issuance.OCSPUnknown}
+func (a *Answers) verdicts(ids []issuance.CertID, now time.Time) []verdict {
+	out := make([]verdict, len(ids))
+	for n, id := range ids {
+		out[n] = a.about(id, now)
+	}
+	return out
+}
+
+// about gives the status of one certificate. A revocation that counts from its commit
+// counts here from when it is known, though our clock is behind.
+func (a *Answers) about(id issuance.CertID, now time.Time) verdict {
 	row, ok := a.view.Status(a.issuer.ID(), id.Serial)
 	switch {
 	case !ok:
+		return verdict{status: issuance.OCSPUnknown}
 	case row.Revoked.IsZero():
-		out.Status = issuance.OCSPGood
+		return verdict{status: issuance.OCSPGood}
 	case row.Effective.After(row.Revoked) && now.Before(row.Effective):
-		out.Status, out.NextUpdate = issuance.OCSPGood, row.Effective.Truncate(time.Second)
-	default:
-		out.Status, out.RevokedAt, out.Reason = issuance.OCSPRevoked, row.Effective, row.Reason
+		return verdict{status: issuance.OCSPGood, until: row.Effective.Unix()}
 	}
-	return out
+	return verdict{status: issuance.OCSPRevoked, revokedAt: row.Effective.Unix(), reason: row.Reason}
 }
