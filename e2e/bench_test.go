@@ -89,8 +89,12 @@ func (b *bench) api() {
 				}
 				l := NewLive(t, b.bin, o)
 				l.Serve(t)
+				edge, signer := l.cpu(t)
 				got := b.issueLoad(t, l, b.lasts)
-				b.rates(fmt.Sprintf("certificates, %s CA, %s", caKey, engine), got, raw.perSecond, "limit: raw signatures on all cores")
+				edgeAfter, signerAfter := l.cpu(t)
+				each := func(d time.Duration) time.Duration { return (d / time.Duration(got.count)).Round(time.Microsecond) }
+				b.rates(fmt.Sprintf("certificates, %s CA, %s", caKey, engine), got, raw.perSecond,
+					fmt.Sprintf("limit: raw signatures on all cores; CPU each: edge %v, signer %v", each(edgeAfter-edge), each(signerAfter-signer)))
 				l.Stop(t)
 			})
 		}
@@ -114,7 +118,7 @@ func (b *bench) rawSigning(keyType pki.KeyType) rate {
 
 // issueLoad asks for certificates as fast as they come, each for a key of its own.
 func (b *bench) issueLoad(t *testing.T, l *Live, lasts time.Duration) rate {
-	orders := b.orders(t, l, int(lasts.Seconds()*6000))
+	orders := b.orders(t, l, int(lasts.Seconds()*5000))
 	config := l.clientTLS(t)
 	return load(t, clients, lasts, func(int) (func(int64) error, error) {
 		c, err := dialLine(fmt.Sprintf("127.0.0.1:%d", l.PortBase+446), config)

@@ -211,3 +211,39 @@ func (l *Live) serials(t testing.TB, n int) []string {
 	}
 	return serials
 }
+
+// cpu gives the processor time that serve and its signer have used.
+func (l *Live) cpu(t testing.TB) (edge, signer time.Duration) {
+	t.Helper()
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", l.serve.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, thread := range threads { // the one that started the signer
+		children, err := os.ReadFile(thread)
+		if err != nil {
+			continue // it ended
+		}
+		for _, child := range strings.Fields(string(children)) {
+			signer += cpuTime(t, child)
+		}
+	}
+	return cpuTime(t, fmt.Sprint(l.serve.Process.Pid)), signer
+}
+
+// cpuTime reads the processor time of a process; the kernel counts in hundredths of a
+// second.
+func cpuTime(t testing.TB, pid string) time.Duration {
+	t.Helper()
+	stat, err := os.ReadFile("/proc/" + pid + "/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')'):]))
+	var user, system int64
+	_, err = fmt.Sscan(fields[12]+" "+fields[13], &user, &system)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(user+system) * 10 * time.Millisecond
+}

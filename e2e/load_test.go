@@ -95,6 +95,7 @@ func request(method, host, path, contentType string, body []byte) []byte {
 
 // rate is what a load gave.
 type rate struct {
+	count     int
 	perSecond float64
 	median    time.Duration
 	p99       time.Duration
@@ -138,7 +139,7 @@ func load(t testing.TB, workers int, lasts time.Duration, prepare func(worker in
 		t.Fatal("nothing was done")
 	}
 	slices.Sort(all)
-	return rate{float64(len(all)) / time.Since(began).Seconds(), all[len(all)/2], all[len(all)*99/100]}
+	return rate{len(all), float64(len(all)) / time.Since(began).Seconds(), all[len(all)/2], all[len(all)*99/100]}
 }
 
 // errEnough ends a worker that has nothing left to do.
