@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"inkan/internal/pki"
@@ -36,10 +37,13 @@ type Config struct {
 }
 
 // Service is the office.
-type Service struct{ Config }
+type Service struct {
+	Config
+	clients sync.Map // store.APIClient by the SHA-256 of its certificate
+}
 
 // New makes the office.
-func New(c Config) *Service { return &Service{c} }
+func New(c Config) *Service { return &Service{Config: c} }
 
 // AddOperator makes an operator with a certificate of the Operations CA. by is the
 // administrator who adds, or the system at init.
@@ -147,27 +151,34 @@ func (s *Service) AddAPIClient(ctx context.Context, by pki.Actor, c store.APICli
 }
 
 // Client identifies an API client by the certificate of its TLS connection: by the
-// certificate's hash, its status read now (threats RS1, RS8, CO2).
+// certificate's hash, never by its name (threats RS8, CO2). Neither row changes, so
+// what was found is remembered; whether client and certificate are still in force is
+// asked anew in each transaction that acts (threats RS1, RS14; see GrantsOf).
 func (s *Service) Client(ctx context.Context, certDER []byte) (store.APIClient, error) {
+	hash := sha256.Sum256(certDER)
+	found, ok := s.clients.Load(hash)
+	if ok {
+		return found.(store.APIClient), nil
+	}
 	unknown := pki.E(pki.Forbidden, "client.unknown")
 	var c store.APIClient
 	err := s.DB.View(ctx, func(tx *store.Tx) error {
 		var err error
-		c, err = tx.APIClientByHash(hashHex(certDER))
+		c, err = tx.APIClientByHash(hex.EncodeToString(hash[:]))
 		if err != nil {
 			return err
 		}
-		cert, err := tx.CertificateByHash(c.CertSHA256)
-		if err != nil {
-			return err
+		inForce, err := tx.ClientInForce(c.ID)
+		if err == nil && !inForce {
+			err = unknown
 		}
-		if !c.Disabled.IsZero() || !cert.State(tx.Now).Usable() {
-			return unknown
-		}
-		return nil
+		return err
 	})
 	if errors.Is(err, pki.ErrNotFound) {
 		return c, unknown
+	}
+	if err == nil {
+		s.clients.Store(hash, c) // as many as there are clients
 	}
 	return c, err
 }

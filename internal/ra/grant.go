@@ -86,6 +86,15 @@ func (s *Service) enterByGrant(tx *store.Tx, by pki.Actor, r pki.Request, linted
 		return entry{}, err
 	}
 	refusal := error(pki.E(pki.Forbidden, "grant.none"))
+	if len(grants) == 0 {
+		inForce, err := tx.ClientInForce(r.ClientID)
+		if err != nil {
+			return entry{}, err
+		}
+		if !inForce {
+			refusal = pki.E(pki.Forbidden, "client.unknown")
+		}
+	}
 	for _, g := range grants {
 		refusal = g.Allows(r.Application.Holder, tx.Now)
 		if refusal != nil {

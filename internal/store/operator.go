@@ -2,7 +2,6 @@ package store
 
 import (
 	"strings"
-	"time"
 
 	"inkan/internal/pki"
 )
@@ -104,7 +103,6 @@ type APIClient struct {
 	Name       string
 	CertSHA256 string
 	Role       pki.Role
-	Disabled   time.Time
 }
 
 // AddAPIClient stores an API client.
@@ -117,10 +115,7 @@ func (tx *Tx) AddAPIClient(c APIClient) error {
 // APIClientByHash finds an API client by the SHA-256 of its certificate.
 func (tx *Tx) APIClientByHash(sha256 string) (APIClient, error) {
 	c := APIClient{CertSHA256: sha256}
-	var disabled int64
-	err := tx.queryRow(`SELECT id, name, role, disabled_at FROM api_client WHERE cert_sha256 = $1`, sha256).
-		Scan(&c.ID, &c.Name, &c.Role, &disabled)
-	c.Disabled = fromMicros(disabled)
+	err := tx.queryRow(`SELECT id, name, role FROM api_client WHERE cert_sha256 = $1`, sha256).Scan(&c.ID, &c.Name, &c.Role)
 	return c, dbError("read API client", err)
 }
 
@@ -149,7 +144,7 @@ func (tx *Tx) RevokeGrant(id string) error {
 
 // Grant reads one grant; pki.ErrNotFound where there is none.
 func (tx *Tx) Grant(id string) (pki.Grant, error) {
-	all, err := tx.grants(`WHERE id = $1`, id)
+	all, err := tx.grants(`WHERE g.id = $1`, id)
 	if err != nil {
 		return pki.Grant{}, err
 	}
@@ -159,14 +154,24 @@ func (tx *Tx) Grant(id string) (pki.Grant, error) {
 	return all[0], nil
 }
 
-// GrantsOf lists the grants of a client, the one that ends last first.
+// GrantsOf lists the grants of a client, the one that ends last first. A client that
+// is disabled, or whose certificate is no longer valid, has none.
 func (tx *Tx) GrantsOf(client string) ([]pki.Grant, error) {
-	return tx.grants(`WHERE client = $1`, client)
+	return tx.grants(`JOIN api_client c ON c.id = g.client JOIN certificate k ON k.sha256 = c.cert_sha256
+		WHERE g.client = $1 AND c.disabled_at = 0 AND k.revoked_at = 0 AND k.not_after >= $2`, client, micros(tx.Now))
+}
+
+// ClientInForce says whether a client may act at all.
+func (tx *Tx) ClientInForce(client string) (bool, error) {
+	var n int
+	err := tx.queryRow(`SELECT COUNT(*) FROM api_client c JOIN certificate k ON k.sha256 = c.cert_sha256
+		WHERE c.id = $1 AND c.disabled_at = 0 AND k.revoked_at = 0 AND k.not_after >= $2`, client, micros(tx.Now)).Scan(&n)
+	return n == 1, dbError("read API client", err)
 }
 
 func (tx *Tx) grants(where string, args ...any) ([]pki.Grant, error) {
-	rows, err := tx.query(`SELECT id, client, kinds, prefectures, per_day, total, used, used_today, today, ends_at, made_by, approved_by, revoked_at
-		FROM issue_grant `+where+` ORDER BY ends_at DESC, id`, args...)
+	rows, err := tx.query(`SELECT g.id, g.client, g.kinds, g.prefectures, g.per_day, g.total, g.used, g.used_today, g.today, g.ends_at, g.made_by,
+		g.approved_by, g.revoked_at FROM issue_grant g `+where+` ORDER BY g.ends_at DESC, g.id`, args...)
 	if err != nil {
 		return nil, dbError("list grants", err)
 	}

@@ -129,31 +129,14 @@ type RequestChange struct {
 // MoveRequest makes one conditional step from the state in which the caller saw the
 // request, with the content it saw. pki.ErrConflict when either is no longer so.
 func (tx *Tx) MoveRequest(r pki.Request, next pki.RequestState, c RequestChange) error {
-	b := sqlbuilder.PostgreSQL.NewUpdateBuilder()
-	b.Update("request")
-	set := []string{b.Assign("state", string(next)), b.Assign("changed_at", micros(tx.Now))}
-	for _, col := range []struct{ name, value string }{
-		{"checked_by", c.CheckedBy}, {"approved_by", c.ApprovedBy}, {"serial", c.Serial},
-	} {
-		if col.value != "" {
-			set = append(set, b.Assign(col.name, col.value))
-		}
-	}
-	if c.Failure != nil {
-		set = append(set, b.Assign("failure", *c.Failure))
-	}
-	for _, col := range []struct {
-		name  string
-		value time.Time
-	}{{"approved_at", c.ApprovedAt}, {"issued_at", c.IssuedAt}, {"downloads_until", c.Downloads}} {
-		if !col.value.IsZero() {
-			set = append(set, b.Assign(col.name, micros(col.value)))
-		}
-	}
-	b.Set(set...)
-	b.Where(b.Equal("id", r.ID), b.Equal("state", string(r.State)), b.Equal("content_hash", r.ContentHash))
-	query, args := b.Build()
-	return tx.one("move request", query, args...)
+	return tx.one("move request", `UPDATE request SET state = $1, changed_at = $2,
+		checked_by = COALESCE(NULLIF($3, ''), checked_by), approved_by = COALESCE(NULLIF($4, ''), approved_by),
+		serial = COALESCE(NULLIF($5, ''), serial), failure = COALESCE(CAST($6 AS TEXT), failure),
+		approved_at = COALESCE(NULLIF(CAST($7 AS BIGINT), 0), approved_at), issued_at = COALESCE(NULLIF(CAST($8 AS BIGINT), 0), issued_at),
+		downloads_until = COALESCE(NULLIF(CAST($9 AS BIGINT), 0), downloads_until)
+		WHERE id = $10 AND state = $11 AND content_hash = $12`,
+		string(next), micros(tx.Now), c.CheckedBy, c.ApprovedBy, c.Serial, c.Failure, micros(c.ApprovedAt), micros(c.IssuedAt), micros(c.Downloads),
+		r.ID, string(r.State), r.ContentHash)
 }
 
 // MarkDispatched records that the letter left (差出) and deletes the sealed
