@@ -1,10 +1,12 @@
 package ca
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"math/big"
 	"time"
 
 	"inkan/internal/issuance"
@@ -121,32 +123,36 @@ func (s *Service) revoked(ctx context.Context, issuerID string) (time.Time, [][]
 	return at, entries, err
 }
 
-// gone lists the serials of the last CRL that the next one does not hold. It parses
-// both as any reader would: that is also the self-check of what is published.
+// gone lists the serials of the last CRL that the next one does not hold. Entries are
+// in the order of their revocation, so both are read side by side; what is not found
+// so is looked for everywhere.
 func gone(last, next []byte) ([]string, error) {
-	after, err := x509.ParseRevocationList(next)
-	if err != nil {
-		return nil, fmt.Errorf("parse next CRL: %w", err)
+	before, after := issuance.NewCRLSerials(last), issuance.NewCRLSerials(next)
+	missing := map[string]bool{}
+	candidate, more := after.Next()
+	for {
+		serial, ok := before.Next()
+		if !ok {
+			break
+		}
+		if more && bytes.Equal(serial, candidate) {
+			candidate, more = after.Next()
+			continue
+		}
+		missing[string(serial)] = true
 	}
-	if len(last) == 0 {
-		return nil, nil
-	}
-	before, err := x509.ParseRevocationList(last)
-	if err != nil {
-		return nil, fmt.Errorf("parse last CRL: %w", err)
-	}
-	listed := make(map[string]bool, len(after.RevokedCertificateEntries))
-	for _, e := range after.RevokedCertificateEntries {
-		listed[pki.SerialHex(e.SerialNumber)] = true
+	for all := issuance.NewCRLSerials(next); len(missing) > 0; {
+		serial, ok := all.Next()
+		if !ok {
+			break
+		}
+		delete(missing, string(serial))
 	}
 	var out []string
-	for _, e := range before.RevokedCertificateEntries {
-		serial := pki.SerialHex(e.SerialNumber)
-		if !listed[serial] {
-			out = append(out, serial)
-		}
+	for octets := range missing {
+		out = append(out, pki.SerialHex(new(big.Int).SetBytes([]byte(octets))))
 	}
-	return out, nil
+	return out, errors.Join(before.Err(), after.Err())
 }
 
 // mayGo refuses a CRL from which an entry has vanished though its certificate has not
