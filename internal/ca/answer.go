@@ -20,9 +20,9 @@ const OCSPLife = 60 * time.Minute
 // answerAge is how long a signed answer serves again while nothing has changed.
 const answerAge = 20 * time.Second
 
-// maxAnswers and maxKept bound the answers kept: their number, and the size of a
-// question whose answer is kept. Usual questions have about 110 octets; strangers must
-// not fill the memory with long ones.
+// maxAnswers and maxKept bound the answers kept: their number, and the size of the IDs
+// whose answer is kept. A usual one has about 80 octets; strangers must not fill the
+// memory with long ones.
 const (
 	maxAnswers = 50_000
 	maxKept    = 256
@@ -73,7 +73,11 @@ func (a *Answers) Ready() bool { return a.responder.Load() != nil }
 // Answer answers one request. No answer has a thisUpdate at or after a revocation's
 // commit and says good: thisUpdate is the horizon of this node's knowledge. A node
 // that has heard nothing for an hour says tryLater.
-func (a *Answers) Answer(_ context.Context, der []byte) (Answer, error) {
+//
+// An answer with a nonce is signed for one asker alone. fresh says whether the asker
+// may still have one; where not, the nonce is left out, and the answer is the one that
+// serves everybody (threat ST2).
+func (a *Answers) Answer(_ context.Context, der []byte, fresh func() bool) (Answer, error) {
 	request, err := issuance.ParseOCSPRequest(der)
 	if err != nil {
 		return Answer{Body: issuance.OCSPMalformed}, nil
@@ -91,11 +95,12 @@ func (a *Answers) Answer(_ context.Context, der []byte) (Answer, error) {
 	this = this.UTC().Truncate(time.Second)
 	next := this.Add(OCSPLife)
 	list := make([]issuance.OCSPAnswer, len(request.IDs))
-	facts := ""
+	facts, key := "", ""
 	for n, id := range request.IDs {
 		if !a.issuer.Asks(id) {
 			return Answer{Body: issuance.OCSPUnauthorized}, nil
 		}
+		key += string(id.Raw)
 		list[n] = a.about(id, now)
 		facts += fmt.Sprintf("%d %d %d %d;", list[n].Status, list[n].RevokedAt.Unix(), list[n].Reason, list[n].NextUpdate.Unix())
 		if until := list[n].NextUpdate; !until.IsZero() && until.Before(next) {
@@ -105,7 +110,10 @@ func (a *Answers) Answer(_ context.Context, der []byte) (Answer, error) {
 	for n := range list {
 		list[n].ThisUpdate, list[n].NextUpdate = this, next
 	}
-	key, keep := string(der), request.Nonce == nil && len(der) <= maxKept
+	if request.Nonce != nil && !fresh() {
+		request.Nonce = nil
+	}
+	keep := request.Nonce == nil && len(key) <= maxKept
 	if keep {
 		a.mu.RLock()
 		kept, ok := a.kept[key]

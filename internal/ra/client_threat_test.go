@@ -65,24 +65,24 @@ func TestThreatAP13(t *testing.T) {
 			o.Grant(pki.Grant{ClientID: first.ID})
 			o.Grant(pki.Grant{ClientID: second.ID})
 			call := o.Call("key", catest.Holder(1))
-			r, err := o.RA.IssueByGrant(t.Context(), first, call)
+			c, err := o.RA.IssueByGrant(t.Context(), first, call)
 			catest.Must(t, err)
 			again, err := o.RA.IssueByGrant(t.Context(), first, call)
 			catest.Must(t, err)
-			if again.ID != r.ID || again.Serial != r.Serial {
-				t.Errorf("the same call made request %s and %s", r.ID, again.ID)
+			if again.RequestID != c.RequestID || again.Serial != c.Serial {
+				t.Errorf("the same call made request %s and %s", c.RequestID, again.RequestID)
 			}
 			_, err = o.RA.IssueByGrant(t.Context(), first, o.Call("key", catest.Holder(1))) // another CSR
 			catest.WantCode(t, err, "idempotency.body")
 			theirs, err := o.RA.IssueByGrant(t.Context(), second, o.Call("key", catest.Holder(2)))
 			catest.Must(t, err)
-			if theirs.ID == r.ID || theirs.ClientID != second.ID {
-				t.Errorf("the other client got request %s of %s", theirs.ID, theirs.ClientID)
+			if theirs.RequestID == c.RequestID || o.Request(theirs.RequestID).ClientID != second.ID {
+				t.Errorf("the other client got request %s", theirs.RequestID)
 			}
 			if n := o.Count("certificate WHERE request <> ''"); n != 2 {
 				t.Errorf("%d certificates", n)
 			}
-			o.Refused(`UPDATE request SET idempotency = 'taken' WHERE id = $1`, r.ID)
+			o.Refused(`UPDATE request SET idempotency = 'taken' WHERE id = $1`, c.RequestID)
 		})
 	}
 }
