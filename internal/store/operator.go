@@ -104,6 +104,7 @@ type APIClient struct {
 	Name       string
 	CertSHA256 string
 	Role       pki.Role
+	Created    time.Time // filled by APIClients
 	Disabled   time.Time
 }
 
