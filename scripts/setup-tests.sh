@@ -55,6 +55,7 @@ want npm npm
 want openssl openssl
 want postgresql '/usr/lib/postgresql/*/bin/initdb'
 want softhsm2 softhsm2-util
+want squid /usr/sbin/squid
 want util-linux unshare
 
 packages=$(printf '%s\n' $packages | sort -u | tr '\n' ' ')
@@ -89,6 +90,11 @@ if [ -n "$packages" ]; then
 	esac
 	# shellcheck disable=SC2086
 	$sudo env DEBIAN_FRONTEND=noninteractive $install $packages >/dev/null
+	case " $packages " in
+	*' squid '*) # as above: the tests start one of their own
+		[ ! -d /run/systemd/system ] || $sudo systemctl --quiet disable --now squid
+		;;
+	esac
 fi
 
 node_major=$(node -p 'process.versions.node.split(".")[0]')

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"inkan/internal/ops"
 	"inkan/internal/pki"
 	"inkan/internal/store"
 )
@@ -141,6 +142,14 @@ type auditJSON struct {
 	Root        string        `json:"root"`
 	Findings    []findingJSON `json:"findings"`
 	More        int           `json:"more,omitempty"`
+	Rows        int64         `json:"rows"` // compared with the records
+	Deviations  []rowJSON     `json:"deviations"`
+}
+
+type rowJSON struct {
+	Table string `json:"table"`
+	Key   string `json:"key"`
+	Field string `json:"field,omitempty"` // none: the whole row
 }
 
 type findingJSON struct {
@@ -149,9 +158,13 @@ type findingJSON struct {
 	What   string `json:"what"`
 }
 
-func auditToJSON(r store.Report) auditJSON {
+func auditToJSON(r store.Report, rows ops.RegisterReport) auditJSON {
 	out := auditJSON{Records: r.Size, Erased: r.Erased, Checkpoints: r.Checkpoints, Signed: r.Protected,
-		Root: r.Root.String(), Findings: make([]findingJSON, len(r.Findings)), More: r.More}
+		Root: r.Root.String(), Findings: make([]findingJSON, len(r.Findings)), More: r.More + rows.More,
+		Rows: rows.Rows, Deviations: make([]rowJSON, len(rows.Deviations))}
+	for n, d := range rows.Deviations {
+		out.Deviations[n] = rowJSON(d)
+	}
 	for n, f := range r.Findings {
 		out.Findings[n] = findingJSON{f.Index, f.Count, f.What}
 	}
@@ -173,9 +186,16 @@ var findingWords = map[string]string{
 	store.Unverifiable:     "a checkpoint cannot be verified: records before it are missing",
 }
 
+func deviationWords(d ops.Deviation) string {
+	if d.Field == "" {
+		return fmt.Sprintf("%s %s: the row and the records do not know each other", d.Table, d.Key)
+	}
+	return fmt.Sprintf("%s %s: %s is not what the records say", d.Table, d.Key, d.Field)
+}
+
 func (c *cli) auditCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "audit", Short: "the audit tree (監査記録)"}
-	verify := &cobra.Command{Use: "verify", Short: "check every record against the tree and its signed checkpoints", RunE: func(cmd *cobra.Command, _ []string) error {
+	verify := &cobra.Command{Use: "verify", Short: "check every record against the tree and its signed checkpoints, and every row against the records", RunE: func(cmd *cobra.Command, _ []string) error {
 		return c.with(cmd, true, func(ctx context.Context, i *instance) error {
 			info, err := i.signer.Info(ctx)
 			if err != nil {
@@ -190,16 +210,24 @@ func (c *cli) auditCommand() *cobra.Command {
 				// An older database, whole in itself: the signer remembers what it signed.
 				report.Findings = append(report.Findings, store.Finding{Index: report.Size, Count: lost, What: store.RecordMissing})
 			}
+			rows, err := i.ops.VerifyRegister(ctx)
+			if err != nil {
+				return errors.Join(unsigned, err)
+			}
 			if c.json {
-				err = c.print(auditToJSON(report))
+				err = c.print(auditToJSON(report, rows))
 			} else {
 				c.say("%d records, %d erased, %d signed checkpoints, the newest over %d records", report.Size, report.Erased, report.Checkpoints, report.Protected)
 				for _, f := range report.Findings {
 					c.say("record %d: %s", f.Index, findingWords[f.What])
 				}
+				c.say("%d rows compared with the records", rows.Rows)
+				for _, d := range rows.Deviations {
+					c.say("%s", deviationWords(d))
+				}
 			}
-			if err == nil && !report.OK() {
-				err = pki.E(pki.Conflict, "audit.broken").With("Findings", len(report.Findings)+report.More)
+			if err == nil && !(report.OK() && rows.OK()) {
+				err = pki.E(pki.Conflict, "audit.broken").With("Findings", len(report.Findings)+report.More+len(rows.Deviations)+rows.More)
 			}
 			return errors.Join(err, unsigned)
 		})

@@ -19,9 +19,9 @@ const OCSPLife = 60 * time.Minute
 // answerAge is how long a signed answer serves again while nothing has changed.
 const answerAge = 20 * time.Second
 
-// maxAnswers and maxKept bound the answers kept: their number, and the size of a
-// question whose answer is kept. Usual questions have about 110 octets; strangers must
-// not fill the memory with long ones.
+// maxAnswers and maxKept bound the answers kept: their number, and the size of the IDs
+// whose answer is kept. A usual one has about 80 octets; strangers must not fill the
+// memory with long ones.
 const (
 	maxAnswers = 50_000
 	maxKept    = 256
@@ -36,7 +36,7 @@ type Answers struct {
 	now       func() time.Time
 
 	mu   sync.RWMutex
-	kept map[string]kept // by question
+	kept map[string]kept // by the IDs asked about, and by questions as they came
 }
 
 // Answer is one OCSP response.
@@ -86,7 +86,11 @@ func (a *Answers) Ready() bool { return a.responder.Load() != nil }
 // Answer answers one request. No answer has a thisUpdate at or after a revocation's
 // commit and says good: thisUpdate is the horizon of this node's knowledge. A node
 // that has heard nothing for an hour says tryLater.
-func (a *Answers) Answer(_ context.Context, der []byte) (Answer, error) {
+//
+// An answer with a nonce is signed for one asker alone. fresh says whether the asker
+// may still have one; where not, the nonce is left out, and the answer is the one that
+// serves everybody (threat ST2).
+func (a *Answers) Answer(_ context.Context, der []byte, fresh func() bool) (Answer, error) {
 	horizon, now, r := a.view.Horizon(), a.now(), a.responder.Load()
 	if r == nil || now.Sub(horizon) > OCSPLife || now.After(r.Certificate().NotAfter) {
 		_, err := issuance.ParseOCSPRequest(der)
@@ -95,7 +99,7 @@ func (a *Answers) Answer(_ context.Context, der []byte) (Answer, error) {
 		}
 		return Answer{Body: issuance.OCSPTryLater}, nil
 	}
-	answer, ok := a.again(der, now)
+	answer, ok := a.again(der, now) // before it is even read
 	if ok {
 		return answer, nil
 	}
@@ -108,6 +112,40 @@ func (a *Answers) Answer(_ context.Context, der []byte) (Answer, error) {
 			return Answer{Body: issuance.OCSPUnauthorized}, nil
 		}
 	}
+	asked := request.Nonce == nil
+	if !asked && !fresh() {
+		request.Nonce = nil
+	}
+	ids := rawIDs(request.IDs)
+	if request.Nonce == nil {
+		answer, ok = a.again(ids, now)
+		if ok {
+			return answer, nil
+		}
+	}
+	k, err := a.sign(r, request, horizon, now)
+	if err != nil {
+		return Answer{}, pki.E(pki.Internal, "ocsp.sign").Because(err)
+	}
+	if request.Nonce == nil && len(ids) <= maxKept {
+		a.keep(string(ids), k)
+	}
+	if asked && len(der) <= maxKept {
+		a.keep(string(der), k)
+	}
+	return k.Answer, nil
+}
+
+// rawIDs is what an answer without a nonce is kept under, however it was asked for.
+func rawIDs(ids []issuance.CertID) []byte {
+	var out []byte
+	for _, id := range ids {
+		out = append(out, id.Raw...)
+	}
+	return out
+}
+
+func (a *Answers) sign(r *issuance.Responder, request issuance.OCSPRequest, horizon, now time.Time) (kept, error) {
 	k := kept{ids: request.IDs, verdicts: a.verdicts(request.IDs, now), signed: now}
 	k.ThisUpdate = horizon
 	if now.Before(horizon) { // another node's clock is ahead of ours
@@ -126,14 +164,9 @@ func (a *Answers) Answer(_ context.Context, der []byte) (Answer, error) {
 		list[n] = issuance.OCSPAnswer{ID: k.ids[n], Status: v.status, RevokedAt: time.Unix(v.revokedAt, 0), Reason: v.reason,
 			ThisUpdate: k.ThisUpdate, NextUpdate: k.NextUpdate}
 	}
+	var err error
 	k.Body, err = r.Answer(list, request.Nonce, now)
-	if err != nil {
-		return Answer{}, pki.E(pki.Internal, "ocsp.sign").Because(err)
-	}
-	if request.Nonce == nil && len(der) <= maxKept {
-		a.keep(string(der), k)
-	}
-	return k.Answer, nil
+	return k, err
 }
 
 // again gives the answer that was signed for the same question a short while ago,

@@ -36,10 +36,13 @@ func newAnswers(t *testing.T, o *catest.Office, v *ca.View) answers {
 	return a
 }
 
+func always() bool { return true }
+func never() bool  { return false }
+
 // ask gives an answer that verifies.
 func (a answers) ask(t *testing.T, question []byte) *ocsp.Response {
 	t.Helper()
-	answer, err := a.Answer(t.Context(), question)
+	answer, err := a.Answer(t.Context(), question, always)
 	must(t, err)
 	got, err := ocsp.ParseResponse(answer.Body, a.o.CAs[issuance.G1])
 	must(t, err)
@@ -128,29 +131,30 @@ func TestAnswers(t *testing.T) {
 		"nothing":      {nil, issuance.OCSPMalformed},
 		"far too long": {make([]byte, issuance.MaxOCSPRequest+1), issuance.OCSPMalformed},
 	} {
-		answer, err := a.Answer(t.Context(), row.question)
+		answer, err := a.Answer(t.Context(), row.question, always)
 		if err != nil || !bytes.Equal(answer.Body, row.want) || !answer.ThisUpdate.IsZero() {
 			t.Errorf("%s: %x, %v", name, answer.Body, err)
 		}
 	}
 }
 
-// A node without a responder key, or whose responder has expired, says tryLater.
-func TestAnswersWithoutAResponder(t *testing.T) {
+// ST10: a node without a responder key, or whose responder has outlived its seven days,
+// says tryLater.
+func TestThreatST10NoAnswerWithoutAResponder(t *testing.T) {
 	o := catest.New(t, catest.Options{})
 	r := o.Issued(catest.Application(1))
 	v := newView(t, o, o.Now)
 	issuer, err := issuance.NewIssuer(issuance.G1, o.CAs[issuance.G1], catest.Config)
 	must(t, err)
 	ask := question(t, o, r.Serial)
-	answer, err := ca.NewAnswers(v, issuer, o.Now).Answer(t.Context(), ask)
+	answer, err := ca.NewAnswers(v, issuer, o.Now).Answer(t.Context(), ask, always)
 	if err != nil || !bytes.Equal(answer.Body, issuance.OCSPTryLater) {
 		t.Errorf("without: %x, %v", answer.Body, err)
 	}
 	a := newAnswers(t, o, v)
 	o.Advance(8 * 24 * time.Hour)
 	must(t, v.Catch(t.Context()))
-	answer, err = a.Answer(t.Context(), ask)
+	answer, err = a.Answer(t.Context(), ask, always)
 	if err != nil || !bytes.Equal(answer.Body, issuance.OCSPTryLater) {
 		t.Errorf("expired: %x, %v", answer.Body, err)
 	}
@@ -165,9 +169,9 @@ func TestThreatST2NonceIsEchoed(t *testing.T) {
 	must(t, err)
 	nonce := bytes.Repeat([]byte{0xa5, 0x5a}, 16)
 	question := questionOf(t, o, n, issuance.G1, nonce)
-	first, err := a.Answer(t.Context(), question)
+	first, err := a.Answer(t.Context(), question, always)
 	must(t, err)
-	second, err := a.Answer(t.Context(), question)
+	second, err := a.Answer(t.Context(), question, always)
 	must(t, err)
 	if !bytes.Contains(first.Body, nonce) || !bytes.Contains(second.Body, nonce) {
 		t.Error("the nonce is missing")
@@ -188,7 +192,7 @@ func TestKeptAnswers(t *testing.T) {
 	body := func() string {
 		t.Helper()
 		must(t, v.Catch(t.Context()))
-		answer, err := a.Answer(t.Context(), ask)
+		answer, err := a.Answer(t.Context(), ask, always)
 		must(t, err)
 		return string(answer.Body)
 	}

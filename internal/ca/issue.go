@@ -282,7 +282,10 @@ func (s *Service) intentOf(ctx context.Context, request string) (store.Intent, e
 	err := s.DB.View(ctx, func(tx *store.Tx) error {
 		var err error
 		intent, err = tx.IntentOfRequest(request)
-		return err
+		if err != nil {
+			return err
+		}
+		return proveIntent(tx, intent)
 	})
 	return intent, err
 }

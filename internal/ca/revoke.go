@@ -198,13 +198,18 @@ func (s *Service) resume(ctx context.Context, intent store.Intent) error {
 		return s.dropStale(ctx, intent)
 	}
 	var r pki.Request
-	var err error
-	if intent.Request != "" {
-		r, err = s.request(ctx, intent.Request)
+	err := s.DB.View(ctx, func(tx *store.Tx) error {
+		err := proveIntent(tx, intent)
+		if err != nil || intent.Request == "" {
+			return err
+		}
+		r, err = tx.Request(intent.Request)
+		return err
+	})
+	if err != nil {
+		return err
 	}
-	if err == nil {
-		_, err = s.Finish(ctx, r, intent)
-	}
+	_, err = s.Finish(ctx, r, intent)
 	return err
 }
 

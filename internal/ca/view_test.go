@@ -122,7 +122,7 @@ func TestThreatST6CutOffNode(t *testing.T) {
 		}
 	}
 	o.Advance(2 * time.Minute)
-	body, err := a.Answer(t.Context(), ask)
+	body, err := a.Answer(t.Context(), ask, always)
 	must(t, err)
 	if string(body.Body) != string(issuance.OCSPTryLater) {
 		t.Error("no tryLater an hour after the cut")

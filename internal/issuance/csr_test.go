@@ -62,6 +62,29 @@ func unsignedCSR(t testing.TB, n *big.Int, e int64) []byte {
 	return der
 }
 
+// rocaModulus is a number of 2048 bits without small factors whose residues are powers of
+// 65537 modulo every prime that marks the keys of CVE-2017-15361.
+func rocaModulus(t testing.TB) *big.Int {
+	t.Helper()
+	product := big.NewInt(2) // and odd
+	for p := int64(3); p <= 167; p += 2 {
+		if big.NewInt(p).ProbablyPrime(0) {
+			product.Mul(product, big.NewInt(p))
+		}
+	}
+	power := new(big.Int).Exp(big.NewInt(65537), big.NewInt(5), product)
+	n := new(big.Int).Lsh(big.NewInt(3), 2046)
+	n.Sub(n, new(big.Int).Mod(n, product))
+	n.Add(n, power)
+	for !n.ProbablyPrime(20) { // no factor at all: nothing else is wrong with it
+		n.Add(n, product)
+	}
+	if n.BitLen() != 2048 {
+		t.Fatalf("%d bits", n.BitLen())
+	}
+	return n
+}
+
 // TestThreatAP11: one request per defect, one code.
 func TestThreatAP11(t *testing.T) {
 	ec := newKey(t, pki.P256)
@@ -106,6 +129,7 @@ func TestThreatAP11(t *testing.T) {
 		{"65536 bits", unsignedCSR(t, big64k, 65537), "csr.key"},
 		{"even modulus", unsignedCSR(t, even, 65537), "csr.key"},
 		{"small factor", unsignedCSR(t, smallFactor, 65537), "csr.key"},
+		{"ROCA", unsignedCSR(t, rocaModulus(t), 65537), "csr.key"},
 		{"close primes", unsignedCSR(t, new(big.Int).Mul(p, q), 65537), "csr.key"},
 		{"e = 3", unsignedCSR(t, rsaKey.N, 3), "csr.key"},
 		{"e even", unsignedCSR(t, rsaKey.N, 65538), "csr.key"},

@@ -161,8 +161,8 @@ func makeRequest(t testing.TB, raw []byte, ids int, extensions []extension, sign
 	return b.BytesOrPanic()
 }
 
-// TestThreatST2ST4: nonces and several IDs.
-func TestThreatST2ST4(t *testing.T) {
+// TestThreatST2ST4Requests: nonces and several IDs.
+func TestThreatST2ST4Requests(t *testing.T) {
 	h := newHierarchy(t, pki.P256, config)
 	cert := h.issue(t, config, params(t, issuance.ProfileHolder, newKey(t, pki.P256).Public()))
 	first, err := issuance.ParseOCSPRequest(askOCSP(t, cert, h.certs[issuance.G1], crypto.SHA1))

@@ -216,6 +216,26 @@ type Request struct {
 	Language    string    // of mails: "ja" or "en"
 }
 
+// Origin is the SHA-256 in hex of where a request came from and what it asks for: all
+// that is fixed when it is received and is not typed content. The audit record of its
+// arrival holds it (threat CO12).
+func (r Request) Origin() string {
+	canonical, err := json.Marshal([]any{r.Kind, r.Source, r.GrantID, r.ClientID, r.Idempotency, r.BodyHash, r.Profile, r.KeyType, r.Predecessor,
+		r.Language, unixMicro(r.NotBefore)})
+	if err != nil {
+		panic(err) // texts and a number always encode
+	}
+	sum := sha256.Sum256(canonical)
+	return hex.EncodeToString(sum[:])
+}
+
+func unixMicro(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
 // NeedsKey says whether the CA makes the holder's key.
 func (r Request) NeedsKey() bool { return len(r.Application.CSR) == 0 }
 

@@ -68,7 +68,7 @@ func newGuard(nets []netip.Prefix, now func() time.Time, log *slog.Logger) *guar
 // guesses at once cannot pass on one try. leave gives them back unless the answer was
 // wrong. The error is pickup.slow.
 func (g *guard) enter(source netip.Addr, request string) (leave func(wrong bool), err error) {
-	source = network(source)
+	source = webkit.Network(source)
 	perSource := g.sources
 	for _, n := range g.nets {
 		if n.Contains(source) {
@@ -107,18 +107,6 @@ func (g *guard) enter(source netip.Addr, request string) (leave func(wrong bool)
 		}
 		back()
 	}, nil
-}
-
-// network is what an address can change at will: one IPv6 customer owns a /64.
-func network(a netip.Addr) netip.Addr {
-	if !a.Is6() {
-		return a
-	}
-	p, err := a.Prefix(64)
-	if err != nil {
-		return a
-	}
-	return p.Addr()
 }
 
 func (g *guard) count(request string) {

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"sync"
 	"time"
 
 	"golang.org/x/crypto/chacha20poly1305"
@@ -102,26 +101,9 @@ func (f found) verifier() keystore.Verifier {
 	return keystore.Verifier{KID: f.reference.KID, Salt: f.reference.Salt, Gate: f.reference.Gate, Tag: f.reference.Tag}
 }
 
-// decoy is the verifier of an ID that nobody has, so that an unknown request costs
-// the same work as a wrong reference ID.
-type decoy struct {
-	mu       sync.Mutex
-	verifier *keystore.Verifier
-}
-
-func (d *decoy) get(ctx context.Context, c Custody) (keystore.Verifier, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.verifier == nil {
-		v, err := c.NewVerifier(ctx, "decoy", pki.NewReferenceID())
-		if err != nil {
-			return v, err
-		}
-		d.verifier = &v
-	}
-	return *d.verifier, nil
-}
-
+// identify checks both IDs by one look at the database and one question to the
+// signer, whatever the cause of a refusal: an unknown request has the empty verifier,
+// which is always wrong (threat DL4). Everything else is read once both were right.
 func (s *Service) identify(ctx context.Context, in PickupInput) (found, error) {
 	var f found
 	id, idOK := pki.ParseRequestID(in.RequestID)
@@ -129,53 +111,42 @@ func (s *Service) identify(ctx context.Context, in PickupInput) (found, error) {
 	if !idOK || !refOK {
 		return f, errWrongIDs
 	}
-	known := true
-	f, err := read(ctx, s, func(tx *store.Tx) (found, error) {
-		var f found
-		var err error
-		f.reference, err = tx.Reference(id)
-		if err != nil {
-			return f, err
-		}
-		f.request, err = tx.Request(id)
-		if err != nil {
-			return f, err
-		}
-		if f.request.Serial == "" {
-			return f, nil
-		}
-		f.certificate, err = tx.Certificate(f.request.Serial)
-		if err != nil {
-			return f, err
-		}
-		f.key, err = tx.KeyOfRequest(id)
-		if errors.Is(err, pki.ErrNotFound) {
-			return f, nil
-		}
-		return f, err
-	})
-	if errors.Is(err, pki.ErrNotFound) {
-		known, err = false, nil
+	busy := func(err error) error { return pki.E(pki.Busy, "pickup.busy").Because(err) }
+	reference, err := read(ctx, s, func(tx *store.Tx) (store.Reference, error) { return tx.Reference(id) })
+	if err != nil && !errors.Is(err, pki.ErrNotFound) {
+		return f, busy(err)
 	}
+	f.reference, f.ref = reference, ref
+	right, err := s.Custody.CheckReference(ctx, id, ref, f.verifier())
 	if err != nil {
-		return f, pki.E(pki.Busy, "pickup.busy").Because(err)
+		return f, busy(err)
 	}
-	verifier := f.verifier()
-	if !known {
-		verifier, err = s.decoy.get(ctx, s.Custody)
-	}
-	right := false
-	if err == nil {
-		right, err = s.Custody.CheckReference(ctx, id, ref, verifier)
-	}
-	if err != nil {
-		return f, pki.E(pki.Busy, "pickup.busy").Because(err)
-	}
-	if !right || !known || !f.reference.Voided.IsZero() {
+	if !right || !reference.Voided.IsZero() {
 		return f, errWrongIDs
 	}
-	f.ref = ref
+	f, err = read(ctx, s, func(tx *store.Tx) (found, error) { return f.load(tx, id) })
+	if err != nil {
+		return f, busy(err)
+	}
 	return f, nil
+}
+
+// load reads what belongs to a request whose IDs were right.
+func (f found) load(tx *store.Tx, id string) (found, error) {
+	var err error
+	f.request, err = tx.Request(id)
+	if err != nil || f.request.Serial == "" {
+		return f, err
+	}
+	f.certificate, err = tx.Certificate(f.request.Serial)
+	if err != nil {
+		return f, err
+	}
+	f.key, err = tx.KeyOfRequest(id)
+	if errors.Is(err, pki.ErrNotFound) {
+		return f, nil
+	}
+	return f, err
 }
 
 // mayFetch says why a holder with the right IDs gets no file now, each cause in its

@@ -36,7 +36,6 @@ type Issuer interface {
 // Custody is the part of the signer process that knows reference IDs and opens held
 // keys.
 type Custody interface {
-	NewVerifier(ctx context.Context, requestID string, ref pki.Secret) (keystore.Verifier, error)
 	CheckReference(ctx context.Context, requestID string, ref pki.Secret, v keystore.Verifier) (bool, error)
 	OpenReference(ctx context.Context, requestID string, sealed []byte) (pki.Secret, error)
 	OpenHeld(ctx context.Context, r keystore.OpenRequest) ([]byte, error)
@@ -61,13 +60,10 @@ type Config struct {
 }
 
 // Service is the office.
-type Service struct {
-	Config
-	decoy decoy
-}
+type Service struct{ Config }
 
 // New makes the office.
-func New(c Config) *Service { return &Service{Config: c} }
+func New(c Config) *Service { return &Service{c} }
 
 // read runs one use case that only reads.
 func read[T any](ctx context.Context, s *Service, fn func(tx *store.Tx) (T, error)) (T, error) {

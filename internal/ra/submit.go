@@ -57,6 +57,7 @@ func enter(tx *store.Tx, by pki.Actor, r *pki.Request) error {
 	_, _, err = tx.Audit(by, "request."+string(r.State), r.ID, map[string]any{
 		"holderKind": r.Application.Holder.Kind, "holderCode": r.Application.Holder.Code,
 		"terminal": r.Application.TerminalName, "source": r.Source, "content": r.ContentHash, "grant": r.GrantID,
+		"origin": r.Origin(),
 	})
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -23,11 +24,13 @@ import (
 	"inkan/internal/ca"
 	"inkan/internal/issuance"
 	"inkan/internal/store"
+	"inkan/internal/webkit"
 )
 
 // Answers answers OCSP requests.
 type Answers interface {
-	Answer(ctx context.Context, request []byte) (ca.Answer, error)
+	// Answer answers one request; fresh says whether its nonce may be echoed.
+	Answer(ctx context.Context, request []byte, fresh func() bool) (ca.Answer, error)
 }
 
 // Lists gives the newest CRL of an issuer.
@@ -51,25 +54,35 @@ const maxAge = time.Minute
 // caAge is how long a CA certificate may be kept: it never changes.
 const caAge = 24 * time.Hour
 
+// The budget of answers with a nonce, which are signed one by one: a relying system that
+// checks a certificate at each log-in keeps within it, a flood is answered from memory
+// (threat ST2).
+const (
+	nonceTries, nonceEvery = 200, 20 * time.Millisecond // per source
+	maxSources             = 50_000
+)
+
 // Handler serves the audience. The OCSP path goes before any mux: a base64 request
 // may hold "//", which a mux would redirect to another request (threat ST5).
 func Handler(c Config) http.Handler {
+	nonces := webkit.NewBudget[netip.Addr](nonceTries, nonceEvery, maxSources, c.Now)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /crl/{file}", c.crl)
 	mux.HandleFunc("GET /ca/{file}", c.certificate)
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusNotFound) })
 	mux.HandleFunc("GET /p/cert", func(w http.ResponseWriter, r *http.Request) { c.serveCA(w, r, issuance.TLS) })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		path := r.URL.EscapedPath()
 		if path == "/ocsp" || strings.HasPrefix(path, "/ocsp/") {
-			c.ocsp(w, r, strings.TrimPrefix(strings.TrimPrefix(path, "/ocsp"), "/"))
+			c.ocsp(w, r, strings.TrimPrefix(strings.TrimPrefix(path, "/ocsp"), "/"), nonces)
 			return
 		}
 		mux.ServeHTTP(w, r)
 	})
 }
 
-func (c Config) ocsp(w http.ResponseWriter, r *http.Request, encoded string) {
+func (c Config) ocsp(w http.ResponseWriter, r *http.Request, encoded string, nonces *webkit.Budget[netip.Addr]) {
 	var request []byte
 	var err error
 	switch {
@@ -84,7 +97,10 @@ func (c Config) ocsp(w http.ResponseWriter, r *http.Request, encoded string) {
 	}
 	answer := ca.Answer{Body: issuance.OCSPMalformed}
 	if err == nil {
-		answer, err = c.Answers.Answer(r.Context(), request)
+		answer, err = c.Answers.Answer(r.Context(), request, func() bool {
+			_, ok := nonces.Take(webkit.Network(webkit.Source(r)))
+			return ok
+		})
 		if err != nil {
 			c.Log.Error("OCSP answer failed", "err", err)
 			answer = ca.Answer{Body: issuance.OCSPInternal}

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -32,7 +33,7 @@ type echo struct {
 	err  error
 }
 
-func (e echo) Answer(_ context.Context, der []byte) (ca.Answer, error) {
+func (e echo) Answer(_ context.Context, der []byte, _ func() bool) (ca.Answer, error) {
 	sum := sha256.Sum256(der)
 	return ca.Answer{Body: sum[:], ThisUpdate: e.this, NextUpdate: noon.Add(30 * time.Second)}, e.err
 }
@@ -67,12 +68,16 @@ func do(h http.Handler, method, target, body string, headers ...string) *http.Re
 	return w.Result()
 }
 
-// TestThreatST5 asks the same question by POST and by GET in every encoding that
+// TestThreatST5 asks 100,000 times: it asks the same question by POST and by GET in every encoding that
 // clients use; a mux in between would redirect those with "//".
 func TestThreatST5(t *testing.T) {
 	h := handler(t, echo{this: noon})
 	random := rand.New(rand.NewPCG(1, 2))
-	for range 2000 {
+	questions := 100_000 / 7
+	if testing.Short() {
+		questions = 500
+	}
+	for range questions {
 		request := make([]byte, 1+random.IntN(120))
 		for i := range request {
 			request[i] = byte(random.IntN(256))
@@ -86,6 +91,7 @@ func TestThreatST5(t *testing.T) {
 			"plus":       strings.ReplaceAll(std, "+", "%2B"),
 			"no padding": strings.TrimRight(std, "="),
 			"url form":   base64.URLEncoding.EncodeToString(request),
+			"everything": everyByte(std),
 		} {
 			resp := do(h, "GET", "http://x/ocsp/"+path, "")
 			got, err := io.ReadAll(resp.Body)
@@ -98,6 +104,76 @@ func TestThreatST5(t *testing.T) {
 			t.Fatal("POST: another request arrived")
 		}
 	}
+}
+
+// everyByte escapes each byte, as a zealous client may.
+func everyByte(text string) string {
+	var b strings.Builder
+	for i := range len(text) {
+		fmt.Fprintf(&b, "%%%02x", text[i])
+	}
+	return b.String()
+}
+
+// TestThreatST11OnlyStatus: nothing of another zone is on the status listener, whatever
+// Host is asked for, and no cache keeps the refusal.
+func TestThreatST11OnlyStatus(t *testing.T) {
+	h := handler(t, echo{this: noon})
+	for _, path := range []string{"/", "/p/", "/p/rcd", "/p/rcr", "/p/ru", "/p/rx", "/p/status", "/p/check", "/p/s", "/p/rcd/t/x", "/p/cert/", "/p/cert/../rcd",
+		"/console", "/console/", "/api/v1/certificates", "/api/v1/changes", "/agent/v1/renew", "/live", "/ready", "/metrics", "/debug/pprof/",
+		"/crl/", "/crl/../../etc/passwd", "/ca/..%2f..%2fx.cer", "/static/site.css", "/ocspx"} {
+		for _, method := range []string{"GET", "POST", "HEAD", "PUT"} {
+			r := httptest.NewRequest(method, "http://x/", nil)
+			r.URL.Path, r.URL.RawPath, r.RequestURI = path, "", path
+			r.Host = "portal.example.jp"
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			moved := w.Code == http.StatusTemporaryRedirect || w.Code == http.StatusMovedPermanently // the mux cleans a path, no more
+			if w.Code != http.StatusNotFound && !(moved && strings.Contains(path, "..")) {
+				t.Errorf("%s %s: %d", method, path, w.Code)
+			}
+			if w.Code == http.StatusNotFound && w.Header().Get("Cache-Control") != "no-store" {
+				t.Errorf("%s %s: a cache may keep the refusal: %q", method, path, w.Header().Get("Cache-Control"))
+			}
+		}
+	}
+}
+
+// TestThreatST2Source: the quota of answers with a nonce is that of a source, which may
+// change its address within its network at will.
+func TestThreatST2Source(t *testing.T) {
+	a := &asking{}
+	h := handler(t, a)
+	echoed := func(from string) bool {
+		r := httptest.NewRequest("POST", "http://x/ocsp", strings.NewReader("question"))
+		r.RemoteAddr = from
+		h.ServeHTTP(httptest.NewRecorder(), r)
+		return a.echoed
+	}
+	n := 0
+	for n < 10_000 && echoed("192.0.2.7:1000") {
+		n++
+	}
+	if n != 200 {
+		t.Errorf("%d answers with a nonce at once", n)
+	}
+	if !echoed("192.0.2.8:1000") {
+		t.Error("another source pays for the first")
+	}
+	for i := range 200 {
+		echoed(fmt.Sprintf("[2001:db8::%x]:1000", i+1))
+	}
+	if echoed("[2001:db8::ffff]:1000") {
+		t.Error("another address of the same /64 has a quota of its own")
+	}
+}
+
+// asking wants to echo a nonce every time.
+type asking struct{ echoed bool }
+
+func (a *asking) Answer(_ context.Context, _ []byte, fresh func() bool) (ca.Answer, error) {
+	a.echoed = fresh()
+	return ca.Answer{Body: []byte("x"), ThisUpdate: noon, NextUpdate: noon}, nil
 }
 
 func TestHeaders(t *testing.T) {
@@ -121,7 +197,7 @@ func TestHeaders(t *testing.T) {
 		{"CA certificate", "GET", "http://x/ca/tls.cer", "", 200, "application/pkix-cert", "public, no-transform, must-revalidate, max-age=86400"},
 		{"no such CA", "GET", "http://x/ca/g1.cer", "", 404, "", "no-store"},
 		{"root of the site", "GET", "http://x/p/cert", "", 200, "application/x-x509-ca-cert", "public, no-transform, must-revalidate, max-age=86400"},
-		{"another zone's page", "GET", "http://x/p/rcd", "", 404, "", ""},
+		{"another zone's page", "GET", "http://x/p/rcd", "", 404, "", "no-store"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			resp := do(h, c.method, c.target, c.body)

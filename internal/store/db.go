@@ -63,8 +63,9 @@ type DB struct {
 	tree    tree                        // right edge after the last commit of this process
 	commit  func(do func() error) error // tests put failures here
 
-	commits  atomic.Int64
-	closures atomic.Int64
+	commits    atomic.Int64
+	closures   atomic.Int64
+	statements atomic.Int64
 }
 
 // Open connects. It neither creates a schema (see Migrate) nor checks it (see
@@ -82,10 +83,10 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db.writer.pool, db.writer.prepared = db.write, db.engine == SQLite
+	db.writer = session{pool: db.write, prepared: db.engine == SQLite, sent: &db.statements}
 	db.readers = make(chan *session, readers)
 	for range readers {
-		db.readers <- &session{pool: db.read, prepared: db.engine == SQLite}
+		db.readers <- &session{pool: db.read, prepared: db.engine == SQLite, sent: &db.statements}
 	}
 	go db.writeLoop()
 	return db, nil
@@ -94,15 +95,16 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 // Engine names the engine: SQLite or PostgreSQL.
 func (db *DB) Engine() string { return db.engine }
 
-// Stats counts what the writer did since Open.
+// Stats counts what was done since Open.
 type Stats struct {
-	Commits  int64 // transactions
-	Closures int64 // closures in them that took effect
+	Commits    int64 // transactions of the writer
+	Closures   int64 // closures in them that took effect
+	Statements int64 // sent to the database, by writer and readers
 }
 
 // Stats gives the counts; Closures ÷ Commits is the mean size of a group commit.
 func (db *DB) Stats() Stats {
-	return Stats{Commits: db.commits.Load(), Closures: db.closures.Load()}
+	return Stats{Commits: db.commits.Load(), Closures: db.closures.Load(), Statements: db.statements.Load()}
 }
 
 // Close lets the queued closures finish, then disconnects.

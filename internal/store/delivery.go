@@ -38,9 +38,11 @@ func (tx *Tx) Ticket(id string) (Ticket, error) {
 	return t, dbError("read ticket", err)
 }
 
-// UseTicket counts one fetch, at most max of them; pki.ErrConflict beyond.
+// UseTicket counts one fetch, at most limit of them; pki.ErrConflict beyond. With the
+// last one the file goes (threat DL8); the row stays to say so until its time is over.
 func (tx *Tx) UseTicket(id string, limit int) error {
-	return tx.one("use ticket", `UPDATE ticket SET uses = uses + 1 WHERE id = $1 AND uses < $2 AND until >= $3`, id, limit, micros(tx.Now))
+	return tx.one("use ticket", `UPDATE ticket SET uses = uses + 1, blob = CASE WHEN uses + 1 < $1 THEN blob ELSE $2 END
+		WHERE id = $3 AND uses < $4 AND until >= $5`, limit, []byte{}, id, limit, micros(tx.Now))
 }
 
 // DropTickets deletes tickets whose time is over, with the files they held.

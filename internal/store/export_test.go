@@ -20,4 +20,7 @@ func (db *DB) Raw() *sql.DB { return db.write }
 // FailCommit puts f around COMMIT; call it while nothing is being written.
 func (db *DB) FailCommit(f func(do func() error) error) { db.commit = f }
 
-const MaxBatch = maxBatch
+const (
+	MaxBatch      = maxBatch
+	LostRowsQuery = lostRows
+)

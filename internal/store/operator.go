@@ -2,6 +2,7 @@ package store
 
 import (
 	"strings"
+	"time"
 
 	"inkan/internal/pki"
 )
@@ -103,6 +104,8 @@ type APIClient struct {
 	Name       string
 	CertSHA256 string
 	Role       pki.Role
+	Created    time.Time // filled by APIClients
+	Disabled   time.Time
 }
 
 // AddAPIClient stores an API client.

@@ -20,6 +20,11 @@ import (
 // certificate, and by which index.
 var large = regexp.MustCompile(`SCAN (?:audit|audit_hash|request|reference|public_key|sealed_key|intent|certificate|outbox|holder|ticket)\b(?: USING (?:COVERING )?INDEX (\w+))?`)
 
+// mayScan are statements that read the whole of a table on purpose.
+var mayScan = map[string]string{
+	store.LostRowsQuery: "a verification reads every record anyway",
+}
+
 // Every statement finds its rows by an index: one that reads a whole table of a
 // million rows is not slow some day, it stops the one writer. SQLite's planner says
 // so even of empty tables; a partial index is used only where the statement repeats
@@ -44,7 +49,7 @@ func TestStatementsUseIndexes(t *testing.T) {
 			continue
 		}
 		for _, scan := range large.FindAllStringSubmatch(plan, -1) {
-			if !partial[scan[1]] {
+			if !partial[scan[1]] && mayScan[text] == "" {
 				t.Errorf("%s:\n%s\n%s", scan[0], text, plan)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"sync/atomic"
 )
 
 // session is one connection, made when first needed, with the statements prepared
@@ -13,6 +14,7 @@ import (
 type session struct {
 	pool     *sql.DB
 	prepared bool
+	sent     *atomic.Int64 // statements, over all sessions
 	conn     *sql.Conn
 	stmts    map[string]*sql.Stmt
 }
@@ -68,6 +70,7 @@ func (s *session) begin(ctx context.Context, statement string) error {
 }
 
 func (s *session) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	s.sent.Add(1)
 	if !s.prepared {
 		return s.conn.ExecContext(ctx, query, args...)
 	}
@@ -79,6 +82,7 @@ func (s *session) exec(ctx context.Context, query string, args ...any) (sql.Resu
 }
 
 func (s *session) query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	s.sent.Add(1)
 	if !s.prepared {
 		return s.conn.QueryContext(ctx, query, args...)
 	}

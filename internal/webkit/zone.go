@@ -85,5 +85,18 @@ func Source(r *http.Request) netip.Addr {
 	return peer.Addr().Unmap()
 }
 
+// Network is what a budget is for: an address, or of IPv6 the /64 within which one
+// customer changes addresses at will.
+func Network(a netip.Addr) netip.Addr {
+	if !a.Is6() {
+		return a
+	}
+	p, err := a.Prefix(64)
+	if err != nil {
+		return a
+	}
+	return p.Addr()
+}
+
 // NotFound is the handler for paths that do not exist.
 func NotFound(http.ResponseWriter, *http.Request) error { return pki.ErrNotFound }

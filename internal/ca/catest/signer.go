@@ -26,6 +26,9 @@ type hook struct {
 // what the office hears.
 type Signer struct {
 	*keystore.Client
+	// Spoil changes what the signer answers to SignIntents: a faulty key.
+	Spoil func([]keystore.SignResult)
+
 	mu    sync.Mutex
 	hooks map[string][]hook
 	calls []string
@@ -93,7 +96,11 @@ func around[T any](s *Signer, method string, call func() (T, error)) (T, error) 
 
 // SignIntents passes the call on.
 func (s *Signer) SignIntents(ctx context.Context, requests []keystore.SignRequest) ([]keystore.SignResult, error) {
-	return around(s, "SignIntents", func() ([]keystore.SignResult, error) { return s.Client.SignIntents(ctx, requests) })
+	results, err := around(s, "SignIntents", func() ([]keystore.SignResult, error) { return s.Client.SignIntents(ctx, requests) })
+	if err == nil && s.Spoil != nil {
+		s.Spoil(results)
+	}
+	return results, err
 }
 
 // SignCRL passes the call on.

@@ -130,8 +130,14 @@ func (o *Office) Client(id string) store.APIClient {
 	c := store.APIClient{ID: id, Name: id, CertSHA256: hex.EncodeToString(sum[:]), Role: pki.RoleRA}
 	Must(o.T, o.Ops.AddAPIClient(o.T.Context(), Admin, c))
 	Must(o.T, o.DB.Update(o.T.Context(), func(tx *store.Tx) error { // without going all the lines
-		return tx.AddCertificate(pki.Certificate{Serial: c.CertSHA256[:40], Issuer: issuance.Operations, Profile: issuance.ProfileAPIClient,
-			DER: sum[:], SHA256: c.CertSHA256, SPKISHA256: c.CertSHA256, NotBefore: tx.Now, NotAfter: tx.Now.AddDate(3, 0, 0), IssuedAt: tx.Now})
+		own := pki.Certificate{Serial: c.CertSHA256[:40], Issuer: issuance.Operations, Profile: issuance.ProfileAPIClient,
+			DER: []byte(id), SHA256: c.CertSHA256, SPKISHA256: c.CertSHA256, NotBefore: tx.Now, NotAfter: tx.Now.AddDate(3, 0, 0), IssuedAt: tx.Now}
+		_, _, err := tx.Audit(pki.System("ca"), "certificate.issued", own.Serial, map[string]any{
+			"request": "", "issuer": own.Issuer, "profile": own.Profile, "sha256": own.SHA256, "notAfter": own.NotAfter})
+		if err != nil {
+			return err
+		}
+		return tx.AddCertificate(own)
 	}))
 	return c
 }

@@ -1,0 +1,238 @@
+package ops
+
+import (
+	"bytes"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"inkan/internal/issuance"
+	"inkan/internal/pki"
+	"inkan/internal/store"
+)
+
+// certificates compares certificates, a page at a time.
+func (c *comparison) certificates() error {
+	after := ""
+	for {
+		rows, err := c.tx.Certificates(store.CertificateFilter{After: after, Limit: page})
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		serials := make([]string, len(rows))
+		for i, r := range rows {
+			serials[i] = r.Serial
+		}
+		history, err := c.history(serials)
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			err = c.certificate(r, history[r.Serial])
+			if err != nil {
+				return err
+			}
+			after = r.Serial
+		}
+	}
+}
+
+func (c *comparison) certificate(r pki.Certificate, history []event) error {
+	row := columns{"issuer": r.Issuer, "profile": r.Profile, "request": r.RequestID, "der": hashHex(r.DER), "sha256": r.SHA256,
+		"reason": r.Reason.String(), "spki_sha256": r.SPKISHA256, "holder_kind": string(r.Holder.Kind), "holder_code": r.Holder.Code,
+		"terminal": r.Terminal, "predecessor": r.Predecessor, "successor": r.Successor}
+	row.at("not_before", r.NotBefore)
+	row.at("not_after", r.NotAfter)
+	row.at("issued_at", r.IssuedAt)
+	row.at("revoked_at", r.RevokedAt)
+	row.at("effective_at", r.EffectiveAt)
+	told := toldOfCertificate(history)
+	if told != nil {
+		err := c.derived(r, told)
+		if err != nil {
+			return err
+		}
+	}
+	entry, err := c.tx.CRLEntry(r.Serial)
+	if err != nil {
+		return err
+	}
+	serial, err := pki.ParseSerial(r.Serial)
+	if err != nil {
+		return err
+	}
+	var want []byte
+	if told["revoked_at"] != micros(time.Time{}) {
+		want = issuance.EncodeEntry(serial, r.RevokedAt, r.Reason)
+	}
+	if told != nil && !bytes.Equal(entry, want) {
+		c.deviate("certificate", r.Serial, "crl_entry")
+	}
+	c.compare("certificate", r.Serial, row, told)
+	return nil
+}
+
+// derived adds what follows from the certificate itself and from its request.
+func (c *comparison) derived(r pki.Certificate, told columns) error {
+	cert, err := x509.ParseCertificate(r.DER)
+	if err == nil && pki.SerialHex(cert.SerialNumber) == r.Serial {
+		told["spki_sha256"] = hashHex(cert.RawSubjectPublicKeyInfo)
+		told.at("not_before", cert.NotBefore)
+		told.at("not_after", cert.NotAfter)
+	} else {
+		c.deviate("certificate", r.Serial, "der")
+		delete(told, "der")
+	}
+	told["successor"] = "" // no flow writes it yet
+	request, err := c.tx.Request(told["request"])
+	if errors.Is(err, pki.ErrNotFound) {
+		return nil // one of our own, or told by lost
+	}
+	if err != nil {
+		return err
+	}
+	told["holder_kind"], told["holder_code"] = string(request.Application.Holder.Kind), request.Application.Holder.Code
+	told["terminal"], told["predecessor"] = request.Application.TerminalName, request.Predecessor
+	if request.Serial != r.Serial {
+		c.deviate("request", request.ID, "serial")
+	}
+	return nil
+}
+
+func toldOfCertificate(history []event) columns {
+	var told columns
+	for _, e := range history {
+		switch {
+		case told == nil && e.Kind == "certificate.issued":
+			told = columns{"issuer": e.facts.Issuer, "profile": e.facts.Profile, "request": e.facts.Request,
+				"sha256": e.facts.SHA256, "der": e.facts.SHA256, "reason": pki.Unspecified.String()}
+			if e.Erased {
+				told = columns{"reason": pki.Unspecified.String()}
+			}
+			told.at("issued_at", e.At)
+			told.at("revoked_at", time.Time{})
+			told.at("effective_at", time.Time{})
+		case told != nil && e.Kind == "certificate.revoked":
+			told["reason"] = e.facts.Reason
+			if e.Erased {
+				delete(told, "reason")
+			}
+			told.at("revoked_at", e.At)
+			told.at("effective_at", e.At)
+		}
+	}
+	return told
+}
+
+func (c *comparison) grants() error {
+	rows, err := c.tx.Grants()
+	if err != nil {
+		return err
+	}
+	for _, g := range rows {
+		history, err := c.history([]string{g.ID})
+		if err != nil {
+			return err
+		}
+		row := columns{"client": g.ClientID, "kinds": joined(g.Kinds), "prefectures": joined(g.Prefectures), "per_day": fmt.Sprint(g.PerDay),
+			"total": fmt.Sprint(g.Total), "used": fmt.Sprint(g.Used), "made_by": g.MadeBy, "approved_by": g.ApprovedBy}
+		row.at("ends_at", g.EndsAt.Truncate(time.Second))
+		row.at("revoked_at", g.RevokedAt)
+		var told columns
+		for _, e := range history[g.ID] {
+			switch {
+			case told == nil && e.Kind == "grant.made":
+				told = columns{}
+				if !e.Erased {
+					told = columns{"client": e.facts.Client, "kinds": joined(e.facts.Kinds), "prefectures": joined(e.facts.Prefectures),
+						"per_day": fmt.Sprint(e.facts.PerDay), "total": fmt.Sprint(e.facts.Total)}
+					told.at("ends_at", e.facts.Ends)
+				}
+				told["made_by"], told["approved_by"], told["used"] = e.Actor, "", fmt.Sprint(c.used[g.ID])
+				told.at("revoked_at", time.Time{})
+			case told != nil && e.Kind == "grant.approved":
+				told["approved_by"] = e.Actor
+			case told != nil && e.Kind == "grant.revoked":
+				told.at("revoked_at", e.At)
+			}
+		}
+		c.compare("issue_grant", g.ID, row, told)
+	}
+	return nil
+}
+
+func joined[T ~string](list []T) string {
+	out := make([]string, len(list))
+	for i, v := range list {
+		out[i] = string(v)
+	}
+	slices.Sort(out)
+	return strings.Join(out, ",")
+}
+
+func (c *comparison) operators() error {
+	rows, err := c.tx.Operators()
+	if err != nil {
+		return err
+	}
+	for _, o := range rows {
+		row := columns{"name": o.Name, "cert_sha256": o.CertSHA256, "role": joined(o.Roles)}
+		row.at("created_at", o.CreatedAt)
+		row.at("disabled_at", o.DisabledAt)
+		err = c.person("operator", o.ID, row, func(e event) columns {
+			return columns{"name": e.facts.Name, "cert_sha256": e.facts.Certificate, "role": joined(e.facts.Roles)}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *comparison) clients() error {
+	rows, err := c.tx.APIClients()
+	if err != nil {
+		return err
+	}
+	for _, o := range rows {
+		row := columns{"name": o.Name, "cert_sha256": o.CertSHA256, "role": string(o.Role)}
+		row.at("created_at", o.Created)
+		row.at("disabled_at", o.Disabled)
+		err = c.person("api_client", o.ID, row, func(e event) columns {
+			return columns{"name": e.facts.Name, "cert_sha256": e.facts.Certificate, "role": e.facts.Role}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// person compares somebody who may act. Operators and clients may have one ID, so the
+// kinds of the records tell them apart.
+func (c *comparison) person(table, id string, row columns, added func(event) columns) error {
+	history, err := c.history([]string{id})
+	if err != nil {
+		return err
+	}
+	kind := map[string]string{"operator": "operator.", "api_client": "client."}[table]
+	var told columns
+	for _, e := range history[id] {
+		switch {
+		case told == nil && e.Kind == kind+"added":
+			told = columns{}
+			if !e.Erased {
+				told = added(e)
+			}
+			told.at("created_at", e.At)
+			told.at("disabled_at", time.Time{})
+		case told != nil && e.Kind == kind+"disabled":
+			told.at("disabled_at", e.At)
+		}
+	}
+	c.compare(table, id, row, told)
+	return nil
+}

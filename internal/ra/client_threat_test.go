@@ -1,0 +1,88 @@
+package ra_test
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"testing"
+
+	"inkan/internal/ca/catest"
+	"inkan/internal/issuance"
+	"inkan/internal/pki"
+	"inkan/internal/store"
+)
+
+// TestThreatAP11Register: a key that the register knows is never certified again: of
+// another holder, of another client, after a compromise; nor is a CA's own.
+func TestThreatAP11Register(t *testing.T) {
+	for _, engine := range engines {
+		t.Run(engine, func(t *testing.T) {
+			o := catest.New(t, catest.Options{Engine: engine})
+			first, second := o.Client("vendor"), o.Client("other")
+			o.Grant(pki.Grant{ClientID: first.ID})
+			o.Grant(pki.Grant{ClientID: second.ID})
+			call := o.Call("one", catest.Holder(1))
+			r, err := o.RA.IssueByGrant(t.Context(), first, call)
+			catest.Must(t, err)
+			_, err = o.RA.IssueByGrant(t.Context(), second, call)
+			catest.WantCode(t, err, "csr.key_reused")
+			_, err = o.RA.Revoke(t.Context(), catest.Officer, r.Serial, pki.KeyCompromise, "stolen")
+			catest.Must(t, err)
+			call.IdempotencyKey = "two"
+			for _, client := range []store.APIClient{first, second} {
+				_, err = o.RA.IssueByGrant(t.Context(), client, call)
+				catest.WantCode(t, err, "csr.key_reused")
+			}
+
+			made := o.Issued(catest.Application(9)) // a key that the CA made itself
+			certificate, err := x509.ParseCertificate(o.Certificate(made.Serial).DER)
+			catest.Must(t, err)
+			spki := sha256.Sum256(certificate.RawSubjectPublicKeyInfo)
+			if n := o.Count("public_key WHERE spki_sha256 = '" + hex.EncodeToString(spki[:]) + "'"); n != 1 {
+				t.Errorf("the key of the pool is %d times in the register", n)
+			}
+
+			csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, o.Keys[issuance.G1])
+			catest.Must(t, err)
+			own := o.Call("own", catest.Holder(2))
+			own.Application.CSR = csr
+			_, err = o.RA.IssueByGrant(t.Context(), first, own)
+			catest.WantCode(t, err, "profile.key")
+			if n := o.Count("certificate WHERE revoked_at = 0 AND request <> ''"); n != 1 {
+				t.Errorf("%d certificates in force, want that of the pool alone", n)
+			}
+		})
+	}
+}
+
+// TestThreatAP13: an idempotency key belongs to one client and to one body.
+func TestThreatAP13(t *testing.T) {
+	for _, engine := range engines {
+		t.Run(engine, func(t *testing.T) {
+			o := catest.New(t, catest.Options{Engine: engine})
+			first, second := o.Client("vendor"), o.Client("other")
+			o.Grant(pki.Grant{ClientID: first.ID})
+			o.Grant(pki.Grant{ClientID: second.ID})
+			call := o.Call("key", catest.Holder(1))
+			c, err := o.RA.IssueByGrant(t.Context(), first, call)
+			catest.Must(t, err)
+			again, err := o.RA.IssueByGrant(t.Context(), first, call)
+			catest.Must(t, err)
+			if again.RequestID != c.RequestID || again.Serial != c.Serial {
+				t.Errorf("the same call made request %s and %s", c.RequestID, again.RequestID)
+			}
+			_, err = o.RA.IssueByGrant(t.Context(), first, o.Call("key", catest.Holder(1))) // another CSR
+			catest.WantCode(t, err, "idempotency.body")
+			theirs, err := o.RA.IssueByGrant(t.Context(), second, o.Call("key", catest.Holder(2)))
+			catest.Must(t, err)
+			if theirs.RequestID == c.RequestID || o.Request(theirs.RequestID).ClientID != second.ID {
+				t.Errorf("the other client got request %s", theirs.RequestID)
+			}
+			if n := o.Count("certificate WHERE request <> ''"); n != 2 {
+				t.Errorf("%d certificates", n)
+			}
+			o.Refused(`UPDATE request SET idempotency = 'taken' WHERE id = $1`, c.RequestID)
+		})
+	}
+}
