@@ -311,7 +311,7 @@ func TestThreatAP11KeyOfACSRIsUsedOnce(t *testing.T) {
 		_, err = o.RA.IssueByGrant(t.Context(), client, call)
 		wantCode(t, err, "csr.key_reused")
 	}
-	for _, table := range []string{"certificate WHERE issuer = 'g1'", "request", "intent", "issue_grant WHERE used = 1"} {
+	for _, table := range []string{"certificate WHERE issuer = 'g1'", "request", "intent WHERE issuer = 'g1'", "issue_grant WHERE used = 1"} {
 		if n := o.Count(table); n != 1 {
 			t.Errorf("%d of %s: a refusal left something behind", n, table)
 		}

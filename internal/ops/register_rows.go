@@ -87,6 +87,9 @@ func (c *comparison) derived(r pki.Certificate, told columns) error {
 		delete(told, "der")
 	}
 	told["successor"] = "" // no flow writes it yet
+	for _, column := range []string{"holder_kind", "holder_code", "terminal", "predecessor"} {
+		told[column] = "" // of one of our own
+	}
 	request, err := c.tx.Request(told["request"])
 	if errors.Is(err, pki.ErrNotFound) {
 		return nil // one of our own, or told by lost
