@@ -138,6 +138,12 @@ func (s *Service) endKey(tx *store.Tx, id string) error {
 	return err
 }
 
+// DestroyKeyIn destroys the key of a request within the caller's transaction, with its
+// audit record. Where there is none any more, nothing happens.
+func (s *Service) DestroyKeyIn(tx *store.Tx, by pki.Actor, request string, facts map[string]any) error {
+	return destroyKey(tx, by, request, facts)
+}
+
 // destroyKey destroys the key of a request that is still here, if any, with its audit
 // record.
 func destroyKey(tx *store.Tx, by pki.Actor, request string, facts map[string]any) error {

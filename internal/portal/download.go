@@ -190,6 +190,7 @@ func pad(body []byte) []byte {
 type doneData struct {
 	View    ra.PickupView
 	FileURL string
+	EndURL  string // "" before the first fetch
 	KB      int
 	Months  int
 	System  string
@@ -201,12 +202,35 @@ func (p *Portal) getDone(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	here := "/p/rcd/t/" + url.PathEscape(ticket.Reveal())
 	data := doneData{
 		View: view, KB: max((view.Size+1023)/1024, 1), Months: lifeMonths(view.NotBefore, view.NotAfter), System: system(r.UserAgent()),
-		FileURL: "/p/rcd/t/" + url.PathEscape(ticket.Reveal()) + "/" + url.PathEscape(view.FileName),
+		FileURL: here + "/" + url.PathEscape(view.FileName),
+	}
+	if view.FetchesLeft < ra.TicketUses {
+		data.EndURL = here + "/end"
 	}
 	title := i18n.Text(webkit.Lang(r), "done.title", nil)
 	return p.send(w, r, http.StatusOK, "done", p.page(title, "RCD-2", false, data))
+}
+
+// postEnd destroys the key that is kept for downloading anew, at the holder's wish.
+func (p *Portal) postEnd(w http.ResponseWriter, r *http.Request) error {
+	err := r.ParseForm()
+	if err != nil {
+		return formError(err)
+	}
+	ticket := pki.Secret(r.PathValue("ticket"))
+	if r.PostForm.Get("kept") != "yes" {
+		return pki.E(pki.Invalid, "pickup.not_kept")
+	}
+	err = p.pickups.EndPickup(r.Context(), ticket, known(r))
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Location", "/p/rcd/t/"+url.PathEscape(ticket.Reveal())+"#end")
+	w.WriteHeader(http.StatusSeeOther)
+	return nil
 }
 
 // known is the hash of the browser's cookie; a browser without one gets a hash that no

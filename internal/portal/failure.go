@@ -26,7 +26,7 @@ type drawn struct {
 // tones are the codes that are no mistake of the person.
 var tones = map[string]string{
 	"pickup.slow": "care", "pickup.not_issued": "tell", "pickup.not_dispatched": "care", "pickup.busy": "care",
-	"pickup.csr": "tell", "pickup.suspended": "care", "pickup.key_destroyed": "tell",
+	"pickup.csr": "tell", "pickup.suspended": "care", "pickup.key_destroyed": "tell", "pickup.not_saved": "tell", "pickup.not_kept": "tell",
 	"ticket.over": "tell", "ticket.foreign": "care", "internal": "care",
 }
 
@@ -84,6 +84,7 @@ var screens = map[string]string{
 	"pickup.busy": "RCD-1B", "pickup.not_issued": "RCD-3A", "pickup.not_dispatched": "RCD-3B", "pickup.deadline": "RCD-3C",
 	"pickup.cancelled": "RCD-3D", "pickup.rejected": "RCD-3E", "pickup.revoked": "RCD-3F", "pickup.suspended": "RCD-3G",
 	"pickup.expired": "RCD-3H", "pickup.key_destroyed": "RCD-3I", "pickup.csr": "RCD-3J",
+	"pickup.not_saved": "RCD-2E", "pickup.not_kept": "RCD-2F",
 	"ticket.unknown": "RCD-4A", "ticket.foreign": "RCD-4B", "ticket.over": "RCD-4C",
 	"not_found": "ERR-404", "http.foreign_site": "ERR-1", "http.too_large": "ERR-2", "http.form": "ERR-3",
 }

@@ -36,7 +36,19 @@ type pickups struct {
 	asked   []ra.PickupInput
 	cookie  [32]byte
 	left    int
+	ended   bool
 	err     error // of page and file
+}
+
+func (p *pickups) EndPickup(_ context.Context, ticket pki.Secret, cookie [32]byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	err := p.view(ticket, cookie)
+	if err == nil && p.left == ra.TicketUses {
+		err = pki.E(pki.Conflict, "pickup.not_saved")
+	}
+	p.ended = p.ended || err == nil
+	return err
 }
 
 func (p *pickups) PreparePickup(_ context.Context, in ra.PickupInput) (pki.Secret, error) {
@@ -69,7 +81,7 @@ func (p *pickups) PickupPage(_ context.Context, ticket pki.Secret, cookie [32]by
 		RequestID: goodRequest, Holder: pki.Holder{Kind: pki.Medical, Code: "0110119153"}, TerminalName: "受付1号機",
 		Issuer: "Test CA - G1", NotBefore: start, NotAfter: pki.AddMonths(start, pki.ValidityMonths).Add(-time.Second),
 		Deadline: pki.DownloadDeadline(start), TicketUntil: start.Add(10 * time.Minute), FileName: goodRequest + ".p12",
-		SHA256: strings.Repeat("ec864fe9", 8), Size: len(theFile), FetchesLeft: p.left,
+		SHA256: strings.Repeat("ec864fe9", 8), Size: len(theFile), FetchesLeft: p.left, KeyHere: !p.ended,
 	}, p.view(ticket, cookie)
 }
 

@@ -32,6 +32,7 @@ type Pickups interface {
 	PreparePickup(ctx context.Context, in ra.PickupInput) (ticket pki.Secret, err error)
 	PickupPage(ctx context.Context, ticket pki.Secret, cookieHash [32]byte) (ra.PickupView, error)
 	PickupFile(ctx context.Context, ticket pki.Secret, cookieHash [32]byte) (name string, file []byte, err error)
+	EndPickup(ctx context.Context, ticket pki.Secret, cookieHash [32]byte) error
 }
 
 // HelpDesk is whom to call. Without a phone number, pages point at the letter.
@@ -141,6 +142,7 @@ func (p *Portal) Mount(mux *http.ServeMux) {
 	route("POST /p/rcd", p.postForm)
 	route("GET /p/rcd/t/{ticket}", p.getDone)
 	route("GET /p/rcd/t/{ticket}/{file}", p.getFile)
+	route("POST /p/rcd/t/{ticket}/end", p.postEnd)
 	route("GET "+webkit.AssetPath, p.assets.Serve)
 	route("/", webkit.NotFound)
 }

@@ -49,6 +49,7 @@ type PickupView struct {
 	Size         int
 	FetchesLeft  int
 	Legacy       bool
+	KeyHere      bool // the file can be prepared anew until Deadline
 }
 
 // A ticket lives ten minutes and serves three fetches: virus scanners and download
@@ -349,9 +350,14 @@ func (s *Service) PickupPage(ctx context.Context, ticket pki.Secret, cookieHash 
 		if err != nil {
 			return PickupView{}, err
 		}
+		_, err = tx.KeyOfRequest(r.ID)
+		here := err == nil
+		if err != nil && !errors.Is(err, pki.ErrNotFound) {
+			return PickupView{}, err
+		}
 		return PickupView{RequestID: r.ID, Holder: r.Application.Holder, TerminalName: r.Application.TerminalName,
 			Issuer: s.IssuerName, NotBefore: c.NotBefore, NotAfter: c.NotAfter, Deadline: r.Downloads, TicketUntil: t.Until,
-			FileName: r.ID + ".p12", SHA256: t.FileSHA256, Size: t.FileSize, FetchesLeft: TicketUses - t.Uses, Legacy: t.Legacy}, nil
+			FileName: r.ID + ".p12", SHA256: t.FileSHA256, Size: t.FileSize, FetchesLeft: TicketUses - t.Uses, Legacy: t.Legacy, KeyHere: here}, nil
 	})
 }
 
@@ -383,4 +389,25 @@ func (s *Service) PickupFile(ctx context.Context, ticket pki.Secret, cookieHash 
 		return aead.Open(nil, ticketNonce, t.Blob, []byte(t.ID))
 	})
 	return name, file, err
+}
+
+// EndPickup destroys the key at the wish of its holder, who has saved the file and
+// keeps a copy of it (threat DL9): from now on nobody can make the file anew, not even
+// with the letter. The browser that holds the ticket asks; a file that was never
+// fetched from it is refused with pickup.not_saved. It may be asked again.
+func (s *Service) EndPickup(ctx context.Context, ticket pki.Secret, cookieHash [32]byte) error {
+	return s.DB.Update(ctx, func(tx *store.Tx) error {
+		t, _, err := s.open(tx, ticket, cookieHash)
+		if err != nil {
+			return err
+		}
+		r, _, err := inForce(tx, t)
+		if err != nil {
+			return err
+		}
+		if t.Uses == 0 {
+			return pki.E(pki.Conflict, "pickup.not_saved")
+		}
+		return s.Issuer.DestroyKeyIn(tx, pki.Actor{ID: "holder", Auth: pki.AuthHolder}, r.ID, map[string]any{"wish": "holder"})
+	})
 }

@@ -31,6 +31,8 @@ type Issuer interface {
 	Finish(ctx context.Context, r pki.Request, intent store.Intent) (pki.Certificate, error)
 	// RevokeIn revokes within the caller's transaction.
 	RevokeIn(tx *store.Tx, by pki.Actor, c pki.Certificate, reason pki.Reason, why string) error
+	// DestroyKeyIn destroys the key of a request within the caller's transaction.
+	DestroyKeyIn(tx *store.Tx, by pki.Actor, request string, facts map[string]any) error
 }
 
 // Custody is the part of the signer process that knows reference IDs and opens held
