@@ -27,15 +27,22 @@ import (
 //
 //	INKAN_BENCH=api,ocsp,…  which parts; "all"
 //	INKAN_BENCH_FOR=10s     how long each load lasts
+//	INKAN_BENCH_SIZE=1000000  certificates of the large database
 func TestBench(t *testing.T) {
 	parts := os.Getenv("INKAN_BENCH")
 	if parts == "" {
 		t.Skip("make bench runs it")
 	}
-	b := &bench{T: t, lasts: 10 * time.Second}
+	b := &bench{T: t, lasts: 10 * time.Second, size: 1_000_000}
 	if v := os.Getenv("INKAN_BENCH_FOR"); v != "" {
 		var err error
 		b.lasts, err = time.ParseDuration(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if v := os.Getenv("INKAN_BENCH_SIZE"); v != "" {
+		_, err := fmt.Sscan(v, &b.size)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -51,6 +58,7 @@ func TestBench(t *testing.T) {
 	}{
 		{"api", b.api},
 		{"status", b.status},
+		{"growth", b.growth},
 	} {
 		if parts == "all" || strings.Contains(","+parts+",", ","+part.name+",") {
 			part.run()
@@ -62,6 +70,7 @@ type bench struct {
 	*testing.T
 	bin   string
 	lasts time.Duration
+	size  int
 }
 
 // row prints one line of the table.

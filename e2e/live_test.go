@@ -215,20 +215,50 @@ func (l *Live) serials(t testing.TB, n int) []string {
 // cpu gives the processor time that serve and its signer have used.
 func (l *Live) cpu(t testing.TB) (edge, signer time.Duration) {
 	t.Helper()
+	for _, pid := range l.children(t) {
+		signer += cpuTime(t, pid)
+	}
+	return cpuTime(t, fmt.Sprint(l.serve.Process.Pid)), signer
+}
+
+// children are the processes that serve started: its signer.
+func (l *Live) children(t testing.TB) []string {
+	t.Helper()
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", l.serve.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, thread := range threads { // the one that started the signer
+	var pids []string
+	for _, thread := range threads {
 		children, err := os.ReadFile(thread)
-		if err != nil {
-			continue // it ended
-		}
-		for _, child := range strings.Fields(string(children)) {
-			signer += cpuTime(t, child)
+		if err == nil { // else the thread ended
+			pids = append(pids, strings.Fields(string(children))...)
 		}
 	}
-	return cpuTime(t, fmt.Sprint(l.serve.Process.Pid)), signer
+	return pids
+}
+
+// memory gives the resident octets of serve and its signer.
+func (l *Live) memory(t testing.TB) (edge, signer int64) {
+	t.Helper()
+	for _, pid := range l.children(t) {
+		signer += resident(t, pid)
+	}
+	return resident(t, fmt.Sprint(l.serve.Process.Pid)), signer
+}
+
+func resident(t testing.TB, pid string) int64 {
+	t.Helper()
+	statm, err := os.ReadFile("/proc/" + pid + "/statm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all, pages int64
+	_, err = fmt.Sscan(string(statm), &all, &pages)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pages * int64(os.Getpagesize())
 }
 
 // cpuTime reads the processor time of a process; the kernel counts in hundredths of a

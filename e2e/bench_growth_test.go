@@ -1,0 +1,174 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"inkan/internal/issuance"
+	"inkan/internal/pki"
+	"inkan/internal/store"
+	"inkan/internal/store/storetest"
+)
+
+// growth measures the same loads at a small and at a large number of certificates, and
+// what a start costs there.
+func (b *bench) growth() {
+	for _, engine := range storetest.Engines {
+		b.Run("growth", func(t *testing.T) {
+			o := LiveOptions{CAKey: string(pki.P256)}
+			if engine == store.PostgreSQL {
+				o.DSN = storetest.Empty(t, engine)
+			}
+			l := NewLive(t, b.bin, o)
+			dsn := o.DSN
+			if dsn == "" {
+				dsn = "sqlite://" + l.Dir + "/inkan.db"
+			}
+			l.Serve(t)
+			b.issueLoad(t, l, time.Second) // one to copy
+			l.Stop(t)
+			var small float64
+			for _, n := range []int{10_000, b.size} {
+				b.fill(t, dsn, n)
+				ready := l.Serve(t)
+				time.Sleep(3 * time.Second) // until it rests
+				edge, signer := l.memory(t)
+				b.row(fmt.Sprintf("start with %d certificates, %s", n, engine), ready.Round(time.Millisecond).String(), "500ms", "",
+					"from exec to ready; the signer opens its vault meanwhile")
+				b.row(fmt.Sprintf("idle memory, %d certificates, %s", n, engine), fmt.Sprintf("%d MB", edge>>20), "120 MB", "",
+					fmt.Sprintf("resident, edge; signer %d MB", signer>>20))
+				got := b.issueLoad(t, l, b.lasts)
+				if small == 0 {
+					small = got.perSecond
+				}
+				b.row(fmt.Sprintf("certificates, %d stored, %s", n, engine), fmt.Sprintf("%.0f/s", got.perSecond), fmt.Sprintf("%.0f/s", small),
+					fmt.Sprintf("%.2f", got.perSecond/small), "limit: the rate at 10000")
+				if engine == store.SQLite {
+					b.T.Logf("OCSP at %d", n)
+					b.ocsp(l)
+				}
+				l.Stop(t)
+			}
+		})
+	}
+}
+
+// fill brings a database to n certificates without going all the lines: the rows and
+// audit records are those of an issue under a grant, the certificates copies of one with
+// serials of their own.
+func (b *bench) fill(t *testing.T, dsn string, n int) {
+	t.Helper()
+	db, err := store.Open(context.Background(), store.Options{DSN: dsn, Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var model pki.Certificate
+	var request pki.Request
+	have := 0
+	err = db.View(context.Background(), func(tx *store.Tx) error {
+		all, err := tx.Certificates(store.CertificateFilter{Issuer: issuance.G1, Limit: 1})
+		if err != nil {
+			return err
+		}
+		for _, c := range all {
+			model = c
+		}
+		err = tx.EachSerials(issuance.G1, func(serials string) error {
+			have += strings.Count(serials, ",") + 1
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		request, err = tx.Request(model.RequestID)
+		if errors.Is(err, pki.ErrNotFound) {
+			err = errors.New("the first certificate has no request")
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	var wg sync.WaitGroup
+	rows := make(chan int)
+	for range 256 {
+		wg.Go(func() {
+			for i := range rows {
+				err := db.Update(context.Background(), func(tx *store.Tx) error { return copyOf(tx, model, request, i) })
+				if err != nil {
+					t.Errorf("fill: %v", err)
+				}
+			}
+		})
+	}
+	for i := have; i < n && !t.Failed(); i++ {
+		rows <- i
+	}
+	close(rows)
+	wg.Wait()
+	if n > have {
+		t.Logf("filled %d rows in %v", n-have, time.Since(began).Round(time.Second))
+	}
+}
+
+// copyOf stores one more certificate with all that belongs to it.
+func copyOf(tx *store.Tx, c pki.Certificate, r pki.Request, i int) error {
+	number := issuance.NewSerial()
+	was, err := hex.DecodeString(c.Serial)
+	if err != nil {
+		return err
+	}
+	c.DER = bytes.Replace(c.DER, was, number.Bytes(), 1)
+	sum := sha256.Sum256(c.DER)
+	c.Serial, c.SHA256 = pki.SerialHex(number), hex.EncodeToString(sum[:])
+	spki := sha256.Sum256(sum[:])
+	c.SPKISHA256, c.IssuedAt = hex.EncodeToString(spki[:]), tx.Now
+	r.ID, err = tx.NextRequestID()
+	if err != nil {
+		return err
+	}
+	r.Idempotency, r.ReceivedAt, c.RequestID, r.Serial = fmt.Sprint("fill-", os.Getpid(), "-", i), tx.Now, r.ID, c.Serial
+	by := pki.System("bench")
+	for _, kind := range []string{"request.issuing", "request.issued"} {
+		_, _, err = tx.Audit(by, kind, r.ID, map[string]any{"from": "issuing", "to": "issued"})
+		if err != nil {
+			return err
+		}
+	}
+	err = tx.AddRequest(r)
+	if err != nil {
+		return err
+	}
+	err = tx.ClaimPublicKey(c.SPKISHA256, "request/"+r.ID)
+	if err != nil {
+		return err
+	}
+	index, leaf, err := tx.Audit(by, "certificate.intent", c.Serial, map[string]any{"request": r.ID, "issuer": c.Issuer, "profile": c.Profile, "tbsSHA256": c.SHA256})
+	if err != nil {
+		return err
+	}
+	err = tx.AddIntent(store.Intent{Serial: c.Serial, Issuer: c.Issuer, Profile: c.Profile, Request: r.ID, TBS: c.DER, AuditIndex: index, AuditLeaf: leaf[:]})
+	if err != nil {
+		return err
+	}
+	err = tx.CloseIntent(c.Serial, "done")
+	if err != nil {
+		return err
+	}
+	_, _, err = tx.Audit(by, "certificate.issued", c.Serial, map[string]any{"request": r.ID, "issuer": c.Issuer, "profile": c.Profile, "sha256": c.SHA256, "notAfter": c.NotAfter})
+	if err != nil {
+		return err
+	}
+	return tx.AddCertificate(c)
+}
