@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -60,6 +62,81 @@ func (b *bench) growth() {
 			}
 		})
 	}
+}
+
+// crl measures a CRL of as many entries as the large database has certificates: made
+// from the rows, signed by the signer, compared with the last one, published.
+func (b *bench) crl() {
+	l := NewLive(b, b.bin, LiveOptions{})
+	l.Serve(b)
+	b.issueLoad(b.T, l, time.Second)
+	l.Stop(b)
+	dsn := "sqlite://" + l.Dir + "/inkan.db"
+	b.fill(b.T, dsn, b.size)
+	b.revokeAll(dsn)
+	l.Serve(b) // publishes the first by itself
+	for _, what := range []string{"CRL of %d entries, again", "CRL of %d entries, once more"} {
+		began := time.Now()
+		cmd := exec.Command(l.Bin, "crl", "--dir", l.Dir)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			b.Fatalf("inkan crl: %v\n%s", err, out)
+		}
+		took := time.Since(began)
+		peak := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10
+		_, signer := l.memory(b)
+		b.row(fmt.Sprintf(what, b.size), took.Round(time.Millisecond).String(), "500ms", "",
+			fmt.Sprintf("the whole command, rows to published; peak memory %d MB (limit 250 MB), signer %d MB", peak>>20, signer>>20))
+	}
+	l.Stop(b)
+}
+
+// revokeAll revokes every holder's certificate.
+func (b *bench) revokeAll(dsn string) {
+	db, err := store.Open(b.Context(), store.Options{DSN: dsn, Now: time.Now})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	filter := store.CertificateFilter{Issuer: issuance.G1, Limit: 2000}
+	for {
+		var page []pki.Certificate
+		err = db.View(b.Context(), func(tx *store.Tx) error {
+			page, err = tx.Certificates(filter)
+			return err
+		})
+		if err == nil {
+			err = db.Update(b.Context(), func(tx *store.Tx) error { return revokeEach(tx, page) })
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		if len(page) < filter.Limit {
+			return
+		}
+		filter.After = page[len(page)-1].Serial
+	}
+}
+
+func revokeEach(tx *store.Tx, page []pki.Certificate) error {
+	for _, c := range page {
+		if c.Profile != issuance.ProfileHolder {
+			continue
+		}
+		serial, err := pki.ParseSerial(c.Serial)
+		if err != nil {
+			return err
+		}
+		_, _, err = tx.Audit(pki.System("bench"), "certificate.revoked", c.Serial, nil)
+		if err != nil {
+			return err
+		}
+		err = tx.RevokeCertificate(c.Serial, pki.KeyCompromise, tx.Now, issuance.EncodeEntry(serial, tx.Now, pki.KeyCompromise))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // fill brings a database to n certificates without going all the lines: the rows and

@@ -59,6 +59,7 @@ func TestBench(t *testing.T) {
 		{"api", b.api},
 		{"status", b.status},
 		{"growth", b.growth},
+		{"crl", b.crl},
 	} {
 		if parts == "all" || strings.Contains(","+parts+",", ","+part.name+",") {
 			part.run()
