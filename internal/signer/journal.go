@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"inkan/internal/crash"
 	"inkan/internal/keystore"
 	"inkan/internal/pki"
 )
@@ -241,6 +242,7 @@ func (j *journal) write(records []record) error {
 		out.Write(chainSuffix(chain))
 	}
 	_, err := j.file.WriteAt(out.Bytes(), j.size)
+	crash.At("signer.journal before sync")
 	if err == nil {
 		err = j.file.Sync()
 	}
