@@ -83,6 +83,7 @@ func (s *process) kill() {
 func (p *plant) stop() {
 	p.serve.kill()
 	p.signer.kill()
+	p.serve, p.signer = nil, nil
 }
 
 // arm makes a point deadly; all: for the whole group.
