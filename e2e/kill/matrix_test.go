@@ -1,6 +1,7 @@
 package kill
 
 import (
+	"bytes"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -152,7 +153,8 @@ func isPoint(e ast.Expr) bool {
 	return ok && pkg.Name == "crash"
 }
 
-// Every point has a row, and every row a point.
+// Every point has a row, and every row a point; docs/ISSUANCE.md says what is true after
+// each.
 func TestPointsAndRows(t *testing.T) {
 	inCode := points(t)
 	if len(inCode) < 50 {
@@ -162,7 +164,12 @@ func TestPointsAndRows(t *testing.T) {
 	for _, row := range slices.Concat(first, rows) {
 		inMatrix[row.point] = true
 	}
+	page, err := os.ReadFile("../../docs/ISSUANCE.md")
+	must(t, err)
 	for point := range inCode {
+		if !bytes.Contains(page, []byte("`"+point+"`")) {
+			t.Errorf("docs/ISSUANCE.md does not name the point %q", point)
+		}
 		if !inMatrix[point] {
 			t.Errorf("the point %q has no row: nobody knows what is true after a death there", point)
 		}
