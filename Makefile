@@ -8,6 +8,7 @@
 #   make check    under two minutes: style, static checks, quick tests
 #   make screens  every page in both languages as pictures in screens/
 #   make bench    benchmarks of the parts
+#   make soak     kills the program at random moments for KILL_FOR (10m)
 #
 # `make test` is what CI runs (.ci/run). Two packages at a time is the machine the
 # project promises to build and test on: two cores.
@@ -16,7 +17,7 @@ GO    ?= go
 FLAGS := -p 2
 BUILD := CGO_ENABLED=0 $(GO) build $(FLAGS) -trimpath
 
-.PHONY: build demo check style test unit e2e screens bench clean
+.PHONY: build demo check style test unit e2e screens soak bench clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := build
 
@@ -43,16 +44,22 @@ test:
 	$(MAKE) style unit e2e
 
 unit:
-	$(GO) test $(FLAGS) -timeout 20m $$($(GO) list ./... | grep -v '/e2e$$')
+	$(GO) test $(FLAGS) -timeout 20m $$($(GO) list ./... | grep -v '/e2e')
 
 # Never from the cache: what it tests is a program, which go test cannot see change.
 e2e:
-	$(GO) test $(FLAGS) -count=1 -timeout 30m ./e2e
+	$(GO) test -p 1 -count=1 -timeout 30m ./e2e/...
 
 screens:
 	scripts/setup-tests.sh
 	INKAN_SCREENS=$(CURDIR)/screens $(GO) test -count=1 -timeout 20m -run '^TestScreens$$' ./e2e
 	@echo "pictures are in screens/"
+
+KILL_FOR ?= 10m
+
+# KILL_SEED repeats a run's luck, KILL_LOGS names a directory for the log of a failure.
+soak:
+	KILL_FOR=$(KILL_FOR) $(GO) test -v -count=1 -timeout 24h -run '^TestRandomKills$$' ./e2e/kill
 
 bench:
 	$(GO) test $(FLAGS) -run '^$$' -bench . -benchmem ./internal/...

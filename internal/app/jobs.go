@@ -20,11 +20,22 @@ const (
 	mailEvery       = 2 * time.Second
 )
 
+// retryAfter is the longest pause after a failure: what failed because the signer or
+// the database was away for a moment does not wait for its next turn in an hour.
+const retryAfter = 2 * time.Second
+
 // startJobs starts the background work of this node; running waits for it.
 func (s *server) startJobs(ctx context.Context, running *sync.WaitGroup) {
 	running.Go(func() { s.view.Run(ctx) })
 	s.every(ctx, running, "crl", crlCheck, s.renewCRLs)
-	s.every(ctx, running, "issue", recoverEvery, func(ctx context.Context) error { return s.ca.Recover(ctx, recoverGrace) })
+	// What is open at the start was left by a crash. Should another node be at it, both
+	// sign the same bytes.
+	grace := time.Duration(0)
+	s.every(ctx, running, "issue", recoverEvery, func(ctx context.Context) error {
+		err := s.ca.Recover(ctx, grace)
+		grace = recoverGrace
+		return err
+	})
 	s.every(ctx, running, "pool", poolCheck, s.ca.FillPool)
 	s.every(ctx, running, "checkpoint", checkpointEvery, s.ops.Checkpoint)
 	s.every(ctx, running, "sweep", sweepEvery, func(ctx context.Context) error {
@@ -41,7 +52,7 @@ func (s *server) startJobs(ctx context.Context, running *sync.WaitGroup) {
 }
 
 // every runs a job at once, then after each pause, and keeps what is
-// wrong with it for the health page. A job that fails is tried again at its next turn.
+// wrong with it for the health page. A job that fails is tried again soon.
 func (s *server) every(ctx context.Context, running *sync.WaitGroup, name string, pause time.Duration, do func(context.Context) error) {
 	running.Go(func() {
 		for {
@@ -50,10 +61,14 @@ func (s *server) every(ctx context.Context, running *sync.WaitGroup, name string
 				return
 			}
 			s.note(name, err)
+			rest := pause
+			if err != nil {
+				rest = min(pause, retryAfter)
+			}
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(pause):
+			case <-time.After(rest):
 			}
 		}
 	})

@@ -111,6 +111,10 @@ func (s *server) run(ctx context.Context, ready func()) error {
 		return err
 	}
 	err = s.prepare(ctx)
+	for began := now(); pki.ClassOf(err) == pki.Busy && ctx.Err() == nil && now().Sub(began) < signerStart; {
+		time.Sleep(100 * time.Millisecond) // the signer that answered was another's, and is gone
+		err = s.prepare(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -165,7 +169,8 @@ func (s *server) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.renewCRLs(ctx)
+	s.note("crl", s.renewCRLs(ctx)) // as it would be while serving: what was published is served
+	return nil
 }
 
 // renewOwn renews the site's TLS certificates and the OCSP responder. The error tells

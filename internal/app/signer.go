@@ -59,12 +59,6 @@ func runSigner(ctx context.Context, dir string, lifeline io.Reader, log *slog.Lo
 	for _, id := range online {
 		issuers[id] = i.issuers[id]
 	}
-	server, err := signer.New(signer.Config{Dir: inside(dir, config.Signer.Dir), Socket: inside(dir, config.Signer.Socket),
-		Passphrase: passphrase, Issuers: issuers, Keys: config.Signer.Keys, Profiles: i.profiles, EdgeUID: edge,
-		RatePerMinute: config.Signer.RatePerMinute, Now: now, Log: log})
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if lifeline != nil {
@@ -73,7 +67,29 @@ func runSigner(ctx context.Context, dir string, lifeline io.Reader, log *slog.Lo
 			cancel()
 		}()
 	}
+	server, err := takeOver(ctx, lifeline != nil, signer.Config{Dir: inside(dir, config.Signer.Dir), Socket: inside(dir, config.Signer.Socket),
+		Passphrase: passphrase, Issuers: issuers, Keys: config.Signer.Keys, Profiles: i.profiles, EdgeUID: edge,
+		RatePerMinute: config.Signer.RatePerMinute, Now: now, Log: log})
+	if err != nil {
+		return err
+	}
 	return server.Serve(ctx)
+}
+
+// takeOver opens the signer. A child waits while another one works: that of a serve
+// that was killed, which still finishes its calls, or of a command.
+func takeOver(ctx context.Context, wait bool, c signer.Config) (*signer.Server, error) {
+	for {
+		server, err := signer.New(c)
+		if !wait || pki.CodeOf(err) != "signer.running" {
+			return server, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // child is a signer that this process started.
@@ -164,8 +180,7 @@ func (i *instance) askSigner(ctx context.Context) error {
 	return err
 }
 
-// awaitSigner waits until a signer answers: the child, or another process's that was
-// faster.
+// awaitSigner waits until a signer answers: the child, or the one that it waits for.
 func (i *instance) awaitSigner(ctx context.Context, c *child) error {
 	ctx, cancel := context.WithTimeout(ctx, signerStart)
 	defer cancel()
@@ -182,7 +197,7 @@ func (i *instance) awaitSigner(ctx context.Context, c *child) error {
 		case <-ctx.Done():
 			return err
 		case <-c.done:
-			ended = !strings.Contains(c.stderr.String(), "signer.running")
+			ended = true
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"inkan/internal/crash"
 	"inkan/internal/issuance"
 )
 
@@ -78,6 +79,7 @@ func (i *instance) keepOwn(ctx context.Context, name, profile, commonName string
 		return key, cert, nil
 	}
 	newKey, fresh, err := i.ownCertificate(ctx, profile, commonName, dns, ips)
+	crash.At("own.8 before the file")
 	if err != nil && usable {
 		return key, cert, fmt.Errorf("renew certificate %s, which ends %s: %w", name, stamp(cert.NotAfter), err)
 	}
@@ -121,6 +123,7 @@ func writePair(path string, key crypto.Signer, cert *x509.Certificate) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
+	crash.At("own.8 before the file is in place")
 	return os.Rename(path+".new", path)
 }
 

@@ -12,6 +12,7 @@ import (
 var lines = map[string]int{
 	"internal/pki":        0,
 	"internal/lint":       0,
+	"internal/crash":      0,
 	"internal/agentproto": 0,
 
 	"internal/store":     1,
@@ -54,7 +55,7 @@ var client = map[string]int{
 }
 
 // testsOnly are packages that hold nothing but tests.
-var testsOnly = []string{"internal/archtest", "e2e"}
+var testsOnly = []string{"internal/archtest", "e2e", "e2e/kill"}
 
 // testkit says whether a package helps the tests of its parent directory's
 // package: internal/store/storetest. It may import what its parent may, and the

@@ -9,6 +9,7 @@ import (
 	"math/big"
 	"time"
 
+	"inkan/internal/crash"
 	"inkan/internal/issuance"
 	"inkan/internal/pki"
 	"inkan/internal/store"
@@ -79,7 +80,9 @@ func (s *Service) succeedCRL(ctx context.Context, issuer *issuance.Issuer, last 
 	if err != nil {
 		return store.CRL{}, fmt.Errorf("encode CRL of %s: %w", issuer.ID(), err)
 	}
+	crash.At("crl.1 before the signer")
 	signature, err := s.Signer.SignCRL(ctx, issuer.ID(), tbs)
+	crash.At("crl.1 after the signer")
 	if err != nil {
 		return store.CRL{}, fmt.Errorf("sign CRL of %s: %w", issuer.ID(), err)
 	}
@@ -91,7 +94,7 @@ func (s *Service) succeedCRL(ctx context.Context, issuer *issuance.Issuer, last 
 	if err != nil {
 		return store.CRL{}, err
 	}
-	return next, s.DB.Update(ctx, func(tx *store.Tx) error {
+	err = s.DB.Update(ctx, func(tx *store.Tx) error {
 		err := mayGo(tx, missing, next.ThisUpdate)
 		if err != nil {
 			return err
@@ -100,8 +103,12 @@ func (s *Service) succeedCRL(ctx context.Context, issuer *issuance.Issuer, last 
 		if err != nil {
 			return err
 		}
-		return tx.PublishCRL(next, last.Number)
+		err = tx.PublishCRL(next, last.Number)
+		crash.At("crl.2 before commit")
+		return err
 	})
+	crash.At("crl.2 after commit")
+	return next, err
 }
 
 // revoked gives the entries of an issuer and the second before which they are all. A

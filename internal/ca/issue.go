@@ -9,6 +9,7 @@ import (
 	"net"
 	"time"
 
+	"inkan/internal/crash"
 	"inkan/internal/issuance"
 	"inkan/internal/keystore"
 	"inkan/internal/pki"
@@ -102,8 +103,10 @@ func (s *Service) begin(ctx context.Context, id string) (pki.Request, store.Seal
 			if r.NeedsKey() {
 				key, err = tx.TakeKey(r.KeyType, r.ID)
 			}
+			crash.At("issue.1 before commit")
 			return err
 		})
+		crash.At("issue.1 after commit")
 		if r.ID == "" || !errors.Is(err, pki.ErrNotFound) {
 			return r, key, err
 		}
@@ -153,7 +156,9 @@ func (s *Service) intend(ctx context.Context, r *pki.Request, key store.SealedKe
 	if err != nil {
 		return store.Intent{}, fmt.Errorf("read public key: %w", err)
 	}
+	crash.At("issue.2 before the signer")
 	held, reference, err := s.bind(ctx, *r, key)
+	crash.At("issue.2 after the signer")
 	if err != nil {
 		return store.Intent{}, err
 	}
@@ -161,6 +166,7 @@ func (s *Service) intend(ctx context.Context, r *pki.Request, key store.SealedKe
 	if err != nil {
 		return store.Intent{}, err
 	}
+	crash.At("issue.3 linted")
 	var intent store.Intent
 	var now pki.Request
 	err = s.DB.Update(ctx, func(tx *store.Tx) error { // line 4
@@ -188,8 +194,10 @@ func (s *Service) intend(ctx context.Context, r *pki.Request, key store.SealedKe
 			}
 		}
 		intent, err = s.IntendIn(tx, now, linted)
+		crash.At("issue.4 before commit")
 		return err
 	})
+	crash.At("issue.4 after commit")
 	if errors.Is(err, pki.ErrConflict) {
 		return intent, errTaken
 	}
@@ -295,9 +303,11 @@ func (s *Service) intentOf(ctx context.Context, request string) (store.Intent, e
 // was stored as issuing; zero for one of our own certificates. Class Busy: the intent
 // stays open, and Recover or the next Issue takes it up again.
 func (s *Service) Finish(ctx context.Context, r pki.Request, intent store.Intent) (pki.Certificate, error) {
+	crash.At("issue.5 before the signer")
 	results, err := s.Signer.SignIntents(ctx, []keystore.SignRequest{{ // line 5
 		Issuer: intent.Issuer, Profile: intent.Profile, TBS: intent.TBS, AuditIndex: intent.AuditIndex, AuditLeaf: intent.AuditLeaf,
 	}})
+	crash.At("issue.5 after the signer")
 	if err != nil {
 		return pki.Certificate{}, pki.E(pki.Busy, "signer.away").Because(err)
 	}
@@ -318,7 +328,9 @@ func (s *Service) Finish(ctx context.Context, r pki.Request, intent store.Intent
 		DER: cert.Raw, SHA256: hashHex(cert.Raw), SPKISHA256: hashHex(cert.RawSubjectPublicKeyInfo),
 		NotBefore: cert.NotBefore, NotAfter: cert.NotAfter,
 	}
+	crash.At("issue.6 assembled")
 	err = s.DB.Update(ctx, func(tx *store.Tx) error { return s.keep(tx, r, &c) }) // line 7
+	crash.At("issue.7 after commit")
 	if !errors.Is(err, pki.ErrConflict) {
 		return c, err
 	}
@@ -353,7 +365,9 @@ func (s *Service) keep(tx *store.Tx, r pki.Request, c *pki.Certificate) error {
 	if err != nil {
 		return err
 	}
-	return tx.AddCertificate(*c)
+	err = tx.AddCertificate(*c)
+	crash.At("issue.7 before commit")
+	return err
 }
 
 // abandon gives up an intent that the signer refuses; nothing was signed.
@@ -422,8 +436,10 @@ func (s *Service) IssueOwn(ctx context.Context, profile, commonName string, publ
 	err = s.DB.Update(ctx, func(tx *store.Tx) error {
 		var err error
 		intent, err = s.addIntent(tx, linted, p, "")
+		crash.At("own.4 before commit")
 		return err
 	})
+	crash.At("own.4 after commit")
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"time"
 
+	"inkan/internal/crash"
 	"inkan/internal/issuance"
 	"inkan/internal/keystore"
 	"inkan/internal/pki"
@@ -81,12 +82,20 @@ func (s *Service) addPoolKeys(ctx context.Context, t pki.KeyType, n int) error {
 		rows[i] = store.SealedKey{ID: hex.EncodeToString(id), KeyType: t, SPKI: spki, SPKISHA256: hashHex(spki), Epoch: s.epoch()}
 		fresh = append(fresh, keystore.PoolKey{KeyID: rows[i].ID, PKCS8: pkcs8})
 	}
+	crash.At("pool.1 before the signer")
 	blobs, err := s.Signer.SealPool(ctx, fresh)
+	crash.At("pool.1 after the signer")
 	if err != nil {
 		return pki.E(pki.Busy, "signer.away").Because(err)
 	}
 	for i := range rows {
 		rows[i].Blob = blobs[i]
 	}
-	return s.DB.Update(ctx, func(tx *store.Tx) error { return tx.AddPoolKeys(rows) })
+	err = s.DB.Update(ctx, func(tx *store.Tx) error {
+		err := tx.AddPoolKeys(rows)
+		crash.At("pool.2 before commit")
+		return err
+	})
+	crash.At("pool.2 after commit")
+	return err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"inkan/internal/crash"
 	"inkan/internal/issuance"
 	"inkan/internal/pki"
 	"inkan/internal/store"
@@ -68,7 +69,12 @@ func (s *Service) Sweep(ctx context.Context) (int, error) {
 			break
 		}
 		for _, r := range due {
-			err = s.DB.Update(ctx, func(tx *store.Tx) error { return s.endKey(tx, r.ID) })
+			err = s.DB.Update(ctx, func(tx *store.Tx) error {
+				err := s.endKey(tx, r.ID)
+				crash.At("sweep.1 before commit")
+				return err
+			})
+			crash.At("sweep.1 after commit")
 			if err != nil {
 				return destroyed, err
 			}
@@ -107,7 +113,9 @@ func (s *Service) Sweep(ctx context.Context) (int, error) {
 	if oldest == "" || oldest > last {
 		oldest = last
 	}
+	crash.At("sweep.2 before the signer")
 	_, err = s.Signer.DestroyEpochs(ctx, oldest)
+	crash.At("sweep.2 after the signer")
 	return destroyed, err
 }
 

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"inkan/internal/crash"
 	"inkan/internal/pki"
 	"inkan/internal/store"
 )
@@ -214,6 +215,7 @@ func (v *View) apply(tx *store.Tx, to int64, more bool) error {
 			return err
 		}
 	}
+	crash.At("issue.9 before the view learns")
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, row := range rows {

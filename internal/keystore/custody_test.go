@@ -7,9 +7,12 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"inkan/internal/keystore"
 	"inkan/internal/pki"
@@ -275,6 +278,30 @@ func TestEpochFiles(t *testing.T) {
 	must(t, err)
 	_, err = again.OpenHeld(t.Context(), c.open())
 	wantCode(t, err, "vault.mode")
+}
+
+// An epoch's key that cannot be written whole is not there at all, seals nothing, and
+// is made when the disk has room again.
+func TestEpochFileOnAFullDisk(t *testing.T) {
+	v, dir, _ := newVault(t)
+	_, pkcs8 := newKey(t)
+	var old unix.Rlimit
+	must(t, unix.Getrlimit(unix.RLIMIT_FSIZE, &old))
+	must(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 10, Max: old.Max}))
+	_, err := v.SealPool(keystore.PoolKey{KeyID: "k1", PKCS8: pkcs8}, "2026-11")
+	must(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &old))
+	if !errors.Is(err, unix.EFBIG) {
+		t.Fatalf("got %v", err)
+	}
+	left, err := os.ReadDir(filepath.Join(dir, "epochs"))
+	must(t, err)
+	if len(left) != 0 {
+		t.Errorf("the failed write left %v", left)
+	}
+	blob, err := v.SealPool(keystore.PoolKey{KeyID: "k1", PKCS8: pkcs8}, "2026-11")
+	must(t, err)
+	_, err = v.Hold(t.Context(), keystore.HoldRequest{KeyID: "k1", RequestID: "r", PoolBlob: blob}, "2026-11")
+	must(t, err)
 }
 
 func TestLetterReference(t *testing.T) {

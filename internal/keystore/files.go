@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"inkan/internal/crash"
 	"inkan/internal/pki"
 )
 
@@ -72,6 +73,7 @@ func writeSecret(path string, data []byte, fresh bool) error {
 	if err != nil {
 		return fmt.Errorf("write secret: %w", err)
 	}
+	crash.At("secret.1 before it is in place")
 	if fresh {
 		err = os.Link(tmp.Name(), path) // fails where the name exists, unlike rename
 	} else {
@@ -80,6 +82,7 @@ func writeSecret(path string, data []byte, fresh bool) error {
 	if err != nil {
 		return fmt.Errorf("write secret: %w", err)
 	}
+	crash.At("secret.2 in place")
 	return syncDir(dir)
 }
 
@@ -97,6 +100,7 @@ func shred(path string) error {
 	if err == nil {
 		_, err = io.CopyN(f, rand.Reader, info.Size())
 	}
+	crash.At("shred.1 overwritten")
 	err = errors.Join(err, f.Sync(), f.Close(), os.Remove(path))
 	if err != nil {
 		return fmt.Errorf("shred secret: %w", err)

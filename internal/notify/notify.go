@@ -14,6 +14,7 @@ import (
 	"slices"
 	"time"
 
+	"inkan/internal/crash"
 	"inkan/internal/mail"
 	"inkan/internal/pki"
 	"inkan/internal/store"
@@ -95,7 +96,9 @@ func (s *Service) Drain(ctx context.Context) (int, error) {
 			if ctx.Err() != nil || s.Now().Sub(claimed) > working {
 				return sent, errors.Join(ctx.Err(), s.putBack(ctx, due[i:]))
 			}
+			crash.At("issue.8 before the mail")
 			failure := s.send(ctx, m)
+			crash.At("issue.8 after the mail")
 			err = s.record(ctx, m, failure)
 			if err != nil {
 				return sent, errors.Join(err, s.putBack(ctx, due[i+1:]))

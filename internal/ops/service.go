@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"inkan/internal/crash"
 	"inkan/internal/pki"
 	"inkan/internal/store"
 )
@@ -203,11 +204,19 @@ func (s *Service) Checkpoint(ctx context.Context) error {
 	if err != nil || size == last {
 		return err
 	}
+	crash.At("checkpoint.1 before the signer")
 	note, err := s.Signer.SignCheckpoint(ctx, size, root[:])
+	crash.At("checkpoint.1 after the signer")
 	if err != nil {
 		return err
 	}
-	return s.DB.Update(ctx, func(tx *store.Tx) error { return tx.SaveCheckpoint(note) })
+	err = s.DB.Update(ctx, func(tx *store.Tx) error {
+		err := tx.SaveCheckpoint(note)
+		crash.At("checkpoint.2 before commit")
+		return err
+	})
+	crash.At("checkpoint.2 after commit")
+	return err
 }
 
 func hashHex(b []byte) string {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"inkan/internal/crash"
 	"inkan/internal/keystore"
 	"inkan/internal/pki"
 	"inkan/internal/store"
@@ -17,6 +18,7 @@ import (
 // (invariant 8).
 func (s *Service) Approve(ctx context.Context, by pki.Actor, id, contentHash string) (pki.Request, error) {
 	r, err := change(ctx, s, func(tx *store.Tx) (pki.Request, error) { return s.approve(tx, by, id, contentHash) })
+	crash.At("approve after commit")
 	if err != nil || r.State != pki.Approved {
 		return r, err
 	}
@@ -64,6 +66,7 @@ func (s *Service) approve(tx *store.Tx, by pki.Actor, id, contentHash string) (p
 	}
 	err = step(tx, by, &r, pki.EventApprove, store.RequestChange{ApprovedBy: by.ID, ApprovedAt: tx.Now}, nil)
 	r.ApprovedBy, r.ApprovedAt = by.ID, tx.Now
+	crash.At("approve before commit")
 	return r, err
 }
 
@@ -256,7 +259,7 @@ func (s *Service) Revoke(ctx context.Context, by pki.Actor, serial string, reaso
 	if err != nil {
 		return pki.Certificate{}, err
 	}
-	return change(ctx, s, func(tx *store.Tx) (pki.Certificate, error) {
+	c, err := change(ctx, s, func(tx *store.Tx) (pki.Certificate, error) {
 		c, err := tx.Certificate(pki.SerialHex(n))
 		if pki.ClassOf(err) == pki.NotFound {
 			return c, pki.E(pki.NotFound, "certificate.unknown").With("Serial", serial)
@@ -268,8 +271,11 @@ func (s *Service) Revoke(ctx context.Context, by pki.Actor, serial string, reaso
 		if err != nil {
 			return c, err
 		}
+		crash.At("revoke before commit")
 		return tx.Certificate(c.Serial)
 	})
+	crash.At("revoke after commit")
+	return c, err
 }
 
 // Certificates lists certificates.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"inkan/internal/crash"
 	"inkan/internal/issuance"
 	"inkan/internal/pki"
 	"inkan/internal/store"
@@ -51,6 +52,7 @@ func (s *Service) IssueByGrant(ctx context.Context, client store.APIClient, in A
 			break
 		}
 	}
+	crash.At("api.4 after commit")
 	if err != nil {
 		return pki.Certificate{}, err
 	}
@@ -110,6 +112,7 @@ func (s *Service) enterByGrant(tx *store.Tx, by pki.Actor, r pki.Request, linted
 			return entry{}, err
 		}
 		intent, err := s.Issuer.IntendIn(tx, r, linted)
+		crash.At("api.4 before commit")
 		return entry{r, intent}, err
 	}
 	return entry{}, refusal

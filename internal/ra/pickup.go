@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/crypto/chacha20poly1305"
 
+	"inkan/internal/crash"
 	"inkan/internal/delivery"
 	"inkan/internal/keystore"
 	"inkan/internal/pki"
@@ -206,10 +207,12 @@ func (s *Service) readEarly(ctx context.Context, r pki.Request) error {
 // makeFile opens the held key and makes the PKCS#12 file. A key leaves only with its
 // own certificate (threat DL10); delivery refuses another.
 func (s *Service) makeFile(ctx context.Context, f found, in PickupInput) ([]byte, error) {
+	crash.At("download.1 before the signer")
 	pkcs8, err := s.Custody.OpenHeld(ctx, keystore.OpenRequest{
 		KeyID: f.key.ID, RequestID: f.request.ID, SPKISHA256: f.certificate.SPKISHA256, Blob: f.key.Blob,
 		Reference: f.ref, Verifier: f.verifier(),
 	})
+	crash.At("download.1 after the signer")
 	if err != nil {
 		return nil, fmt.Errorf("open held key of %s: %w", f.request.ID, err)
 	}
@@ -272,8 +275,11 @@ func (s *Service) layReady(ctx context.Context, f found, in PickupInput, file []
 		if err != nil {
 			return err
 		}
-		return tx.AddTicket(t)
+		err = tx.AddTicket(t)
+		crash.At("download.2 before commit")
+		return err
 	})
+	crash.At("download.2 after commit")
 	if err != nil {
 		return "", err
 	}
@@ -386,8 +392,10 @@ func (s *Service) PickupFile(ctx context.Context, ticket pki.Secret, cookieHash 
 			return nil, err
 		}
 		name = r.ID + ".p12"
+		crash.At("download.3 before commit")
 		return aead.Open(nil, ticketNonce, t.Blob, []byte(t.ID))
 	})
+	crash.At("download.3 after commit")
 	return name, file, err
 }
 

@@ -3,6 +3,7 @@ package signer
 import (
 	"context"
 
+	"inkan/internal/crash"
 	"inkan/internal/keystore"
 	"inkan/internal/pki"
 )
@@ -21,18 +22,21 @@ func (s *Server) SealPool(_ context.Context, keys []keystore.PoolKey) ([][]byte,
 		}
 		out[i] = blob
 	}
+	crash.At("signer.pool sealed")
 	return out, nil
 }
 
 // Hold takes a key from the pool for a request.
 func (s *Server) Hold(ctx context.Context, r keystore.HoldRequest) (keystore.Held, error) {
 	held, err := s.vault.Hold(ctx, r, s.month())
+	crash.At("signer.hold sealed")
 	return held, s.alarm(err)
 }
 
 // OpenHeld gives the PKCS#8 key of a request.
 func (s *Server) OpenHeld(ctx context.Context, r keystore.OpenRequest) ([]byte, error) {
 	key, err := s.vault.OpenHeld(ctx, r)
+	crash.At("signer.open opened")
 	return key, s.alarm(err)
 }
 
@@ -82,12 +86,16 @@ func (s *Server) DestroyEpochs(_ context.Context, before string) ([]string, erro
 	if err != nil || len(months) == 0 {
 		return nil, err
 	}
+	crash.At("signer.epochs before the journal")
 	err = s.journal.add(record{At: now.Unix(), Kind: kindDestroy, Epochs: months}).wait()
 	if err != nil {
 		return nil, err
 	}
 	s.log.Info("signer destroys epochs", "epochs", months)
-	return months, s.vault.DestroyEpochs(months)
+	crash.At("signer.epochs journaled")
+	err = s.vault.DestroyEpochs(months)
+	crash.At("signer.epochs destroyed")
+	return months, err
 }
 
 // Info tells about the signer.

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"inkan/internal/crash"
 	"inkan/internal/keystore"
 	"inkan/internal/pki"
 )
@@ -56,7 +57,7 @@ const (
 // the vault can lower a high-water by editing. Lines of calls that come together are
 // written and synced together; no caller goes on before its lines are on disk.
 type journal struct {
-	file *os.File
+	file file
 	key  []byte
 	log  *slog.Logger
 
@@ -69,6 +70,14 @@ type journal struct {
 	chain  []byte // after the last durable line
 	size   int64  // of the durable lines
 	broken error
+}
+
+// file is what a journal needs of an *os.File.
+type file interface {
+	io.ReadSeekCloser
+	io.WriterAt
+	Truncate(size int64) error
+	Sync() error
 }
 
 // flight is a group of lines that reach the disk together.
@@ -241,6 +250,7 @@ func (j *journal) write(records []record) error {
 		out.Write(chainSuffix(chain))
 	}
 	_, err := j.file.WriteAt(out.Bytes(), j.size)
+	crash.At("signer.journal before sync")
 	if err == nil {
 		err = j.file.Sync()
 	}

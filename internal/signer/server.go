@@ -68,13 +68,17 @@ func New(cfg Config) (*Server, error) {
 	if cfg.RatePerMinute == 0 {
 		cfg.RatePerMinute = defaultRate
 	}
-	vault, err := keystore.OpenVault(cfg.Dir, cfg.Passphrase)
+	err := keystore.CheckMode(cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
-	lock, err := takeLock(cfg.Dir)
+	lock, err := takeLock(cfg.Dir) // before the vault, which is slow on purpose: who waits asks often
 	if err != nil {
 		return nil, err
+	}
+	vault, err := keystore.OpenVault(cfg.Dir, cfg.Passphrase)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
 	}
 	s := &Server{cfg: cfg, log: cfg.Log, vault: vault, lock: lock, memory: newMemory(), keys: map[string]crypto.Signer{}}
 	s.cfg.Passphrase = "" // not needed any more

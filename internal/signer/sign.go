@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"inkan/internal/crash"
 	"inkan/internal/issuance"
 	"inkan/internal/keystore"
 	"inkan/internal/pki"
@@ -46,6 +47,7 @@ func (s *Server) SignIntents(ctx context.Context, requests []keystore.SignReques
 	if err != nil {
 		return nil, err
 	}
+	crash.At("signer.sign journaled")
 	err = parallel(len(requests), func(i int) {
 		if linted[i] == nil {
 			return
@@ -57,6 +59,7 @@ func (s *Server) SignIntents(ctx context.Context, requests []keystore.SignReques
 		}
 		results[i].Signature = signature
 	})
+	crash.At("signer.sign signed")
 	return results, err
 }
 
@@ -117,6 +120,7 @@ func (s *Server) admit(ctx context.Context, requests []keystore.SignRequest, lin
 	if len(records) == 0 {
 		return nil
 	}
+	crash.At("signer.sign admitted")
 	return s.journal.add(records...)
 }
 
@@ -143,7 +147,10 @@ func (s *Server) SignCRL(ctx context.Context, issuerID string, tbs []byte) ([]by
 	if err != nil {
 		return nil, err
 	}
-	return s.cfg.Issuers[issuerID].SignCRL(s.keys[issuerID], tbs)
+	crash.At("signer.crl journaled")
+	signature, err := s.cfg.Issuers[issuerID].SignCRL(s.keys[issuerID], tbs)
+	crash.At("signer.crl signed")
+	return signature, err
 }
 
 func (s *Server) admitCRL(issuerID string, tbs []byte) (*flight, error) {
@@ -176,6 +183,7 @@ func (s *Server) admitCRL(issuerID string, tbs []byte) (*flight, error) {
 		return nil, pki.E(pki.Limited, "signer.rate").With("Profile", limiterCRL)
 	}
 	s.memory.apply(rec)
+	crash.At("signer.crl admitted")
 	return s.journal.add(rec), nil
 }
 
@@ -194,7 +202,10 @@ func (s *Server) SignCheckpoint(_ context.Context, size int64, root []byte) ([]b
 	if err != nil {
 		return nil, err
 	}
-	return s.vault.SignNote(pki.Checkpoint{Origin: s.vault.AuditOrigin(), Size: size, Root: [32]byte(root)}.Text())
+	crash.At("signer.tree journaled")
+	note, err := s.vault.SignNote(pki.Checkpoint{Origin: s.vault.AuditOrigin(), Size: size, Root: [32]byte(root)}.Text())
+	crash.At("signer.tree signed")
+	return note, err
 }
 
 func (s *Server) admitTree(size int64, root []byte) (*flight, error) {
@@ -206,6 +217,7 @@ func (s *Server) admitTree(size int64, root []byte) (*flight, error) {
 		return nil, err
 	}
 	s.memory.apply(rec)
+	crash.At("signer.tree admitted")
 	return s.journal.add(rec), nil
 }
 

@@ -41,6 +41,9 @@ type Options struct {
 	DSN string           // "sqlite:///absolute/path.db" or "postgres://…" (several hosts are fine)
 	Now func() time.Time // the wall clock; required
 	Log *slog.Logger     // nil: silence
+	// Commit goes around every COMMIT, so that a test can let one fail before it takes
+	// effect or after; nil: nothing does.
+	Commit func(do func() error) error
 }
 
 // DB is the database of one process.
@@ -61,7 +64,7 @@ type DB struct {
 	stopped chan struct{}
 	writer  session                     // the writer goroutine's alone, as are the next two
 	tree    tree                        // right edge after the last commit of this process
-	commit  func(do func() error) error // tests put failures here
+	commit  func(do func() error) error // see Options.Commit
 
 	commits    atomic.Int64
 	closures   atomic.Int64
@@ -78,7 +81,10 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if db.log == nil {
 		db.log = slog.New(slog.DiscardHandler)
 	}
-	db.commit = func(do func() error) error { return do() }
+	db.commit = o.Commit
+	if db.commit == nil {
+		db.commit = func(do func() error) error { return do() }
+	}
 	readers, err := db.connect(ctx, o.DSN)
 	if err != nil {
 		return nil, err

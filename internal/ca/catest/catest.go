@@ -63,6 +63,7 @@ type World struct {
 type Office struct {
 	*World
 	T      testing.TB
+	Steps  *Steps // outside: commits and calls of the signer
 	DB     *store.DB
 	Signer *Signer
 	CA     *ca.Service
@@ -144,7 +145,9 @@ func (w *World) Node(t testing.TB, dsn string) *Office {
 	t.Helper()
 	client := keystore.Dial(w.socket)
 	t.Cleanup(func() { _ = client.Close() })
-	n := &Office{World: w, T: t, DB: storetest.Open(t, dsn, w.Now), Signer: &Signer{Client: client, hooks: map[string][]hook{}}}
+	steps := &Steps{}
+	n := &Office{World: w, T: t, Steps: steps, Signer: &Signer{Client: client, steps: steps, hooks: map[string][]hook{}},
+		DB: storetest.OpenWith(t, store.Options{DSN: dsn, Now: w.Now, Commit: steps.commit})}
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		_, err := client.Info(context.Background())
 		if err == nil {

@@ -28,7 +28,7 @@ type Signer struct {
 	*keystore.Client
 	// Spoil changes what the signer answers to SignIntents: a faulty key.
 	Spoil func([]keystore.SignResult)
-
+	steps *Steps
 	mu    sync.Mutex
 	hooks map[string][]hook
 	calls []string
@@ -83,11 +83,15 @@ func around[T any](s *Signer, method string, call func() (T, error)) (T, error) 
 	if err != nil {
 		return none, err
 	}
-	out, err := call()
-	if err != nil {
-		return out, err
+	var out T
+	err = s.steps.take(method, errAway, func() error {
+		var err error
+		out, err = call()
+		return err
+	})
+	if err == nil {
+		err = s.at(method, After)
 	}
-	err = s.at(method, After)
 	if err != nil {
 		return none, err
 	}
@@ -106,6 +110,11 @@ func (s *Signer) SignIntents(ctx context.Context, requests []keystore.SignReques
 // SignCRL passes the call on.
 func (s *Signer) SignCRL(ctx context.Context, issuer string, tbs []byte) ([]byte, error) {
 	return around(s, "SignCRL", func() ([]byte, error) { return s.Client.SignCRL(ctx, issuer, tbs) })
+}
+
+// SignCheckpoint passes the call on.
+func (s *Signer) SignCheckpoint(ctx context.Context, size int64, root []byte) ([]byte, error) {
+	return around(s, "SignCheckpoint", func() ([]byte, error) { return s.Client.SignCheckpoint(ctx, size, root) })
 }
 
 // SealPool passes the call on.
