@@ -248,3 +248,26 @@ func TestThreatRS6OpenSSL(t *testing.T) {
 		says("early data", client("", "-tls1_3", "-sess_in", session, "-early_data", early), false, "Early data was accepted")
 	}
 }
+
+// TestThreatDL3ProxyHeader: who claims to be a proxy is not believed: the connection ends
+// without an answer.
+func TestThreatDL3ProxyHeader(t *testing.T) {
+	z := newZones(t)
+	second := "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xc6\x33\x64\x01\xcb\x00\x71\x01\x30\x39\x01\xbb"
+	for name, header := range map[string]string{"version 1": "PROXY TCP4 198.51.100.1 203.0.113.1 12345 443\r\n", "version 2": second} {
+		conn, err := net.Dial("tcp", z.portal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = conn.Write([]byte(header))
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+		err = client.Handshake()
+		if err == nil {
+			t.Errorf("%s: served behind a claimed address", name)
+		}
+		_ = conn.Close()
+	}
+}
