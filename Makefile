@@ -9,15 +9,17 @@
 #   make screens  every page in both languages as pictures in screens/
 #   make bench    benchmarks of the parts
 #   make soak     kills the program at random moments for KILL_FOR (10m)
+#   make fuzz     every fuzz target for FUZZTIME (10s)
 #
 # `make test` is what CI runs (.ci/run). Two packages at a time is the machine the
 # project promises to build and test on: two cores.
 
 GO    ?= go
+FUZZTIME ?= 10s
 FLAGS := -p 2
 BUILD := CGO_ENABLED=0 $(GO) build $(FLAGS) -trimpath
 
-.PHONY: build demo check style test unit e2e screens soak bench clean
+.PHONY: build demo check style test unit fuzz e2e screens soak bench clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := build
 
@@ -41,10 +43,13 @@ check: style
 
 test:
 	scripts/setup-tests.sh
-	$(MAKE) style unit e2e
+	$(MAKE) FUZZTIME=3s style unit fuzz e2e
 
 unit:
 	$(GO) test $(FLAGS) -timeout 20m $$($(GO) list ./... | grep -v '/e2e')
+
+fuzz:
+	GO="$(GO)" FUZZTIME="$(FUZZTIME)" scripts/fuzz.sh
 
 # Never from the cache: what it tests is a program, which go test cannot see change.
 e2e:

@@ -54,28 +54,44 @@ func (c *cli) openKey() (crypto.Signer, *x509.Certificate, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	raw, err := os.ReadFile(c.key)
+	raw, err := readLimited(c.key, maxKeyFile)
 	if err != nil {
 		return nil, nil, unreadable.Because(err)
-	}
-	if len(raw) > maxKeyFile {
-		return nil, nil, unreadable.Because(errors.New("file is too large"))
 	}
 	password, err := c.password()
 	if err != nil {
 		return nil, nil, err
 	}
+	return parseKey(c.key, raw, password)
+}
+
+// readLimited reads a file that must not be larger than limit, and no more of it.
+func readLimited(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(raw)) > limit {
+		err = errors.New("file is too large")
+	}
+	return raw, err
+}
+
+// parseKey reads the PKCS#12 file of an operator. name is for the words of an error.
+func parseKey(name string, raw []byte, password pki.Secret) (crypto.Signer, *x509.Certificate, error) {
 	private, cert, _, err := pkcs12.DecodeChain(raw, password.Reveal())
 	if errors.Is(err, pkcs12.ErrIncorrectPassword) {
-		return nil, nil, pki.E(pki.Forbidden, "key.password").With("File", c.key).Because(err)
+		return nil, nil, pki.E(pki.Forbidden, "key.password").With("File", name).Because(err)
 	}
 	if err != nil {
 		// What the decoder says of a file that is something else helps nobody.
-		return nil, nil, pki.E(pki.Forbidden, "key.form").With("File", c.key).Because(err)
+		return nil, nil, pki.E(pki.Forbidden, "key.form").With("File", name).Because(err)
 	}
 	key, ok := private.(crypto.Signer)
-	if !ok {
-		return nil, nil, pki.E(pki.Forbidden, "key.form").With("File", c.key)
+	if !ok || cert == nil {
+		return nil, nil, pki.E(pki.Forbidden, "key.form").With("File", name)
 	}
 	return key, cert, nil
 }

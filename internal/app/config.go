@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -77,7 +78,12 @@ type Config struct {
 		CRLEvery    duration `toml:"crl_every"`
 	} `toml:"status"`
 
-	Portal   zoneConfig `toml:"portal"`
+	Portal struct {
+		zoneConfig
+		// SharedSources are networks (CIDR) in which many institutions share an address:
+		// a carrier's translators, the outlets of a vendor (threat DL3).
+		SharedSources []string `toml:"shared_sources"`
+	} `toml:"portal"`
 	API      zoneConfig `toml:"api"`
 	Internal struct {
 		Listen string `toml:"listen"`
@@ -136,7 +142,7 @@ func defaultConfig(portBase int) Config {
 	c.Policy.LettersActivate, c.Policy.PoolSize = "dispatch", 200
 	c.Status.Listen, c.Status.URL = at(80), "http://"+at(80)
 	c.Status.CRLLifetime, c.Status.CRLEvery = duration{24 * time.Hour}, duration{time.Hour}
-	c.Portal = zoneConfig{Listen: at(443), Hosts: []string{at(443)}}
+	c.Portal.zoneConfig = zoneConfig{Listen: at(443), Hosts: []string{at(443)}}
 	c.API = zoneConfig{Listen: at(446), Hosts: []string{at(446)}}
 	c.Internal.Listen = at(90)
 	c.Help.HoursJA, c.Help.HoursEN = "月〜金 8:00〜18:00、土 8:00〜16:00（祝日を除く）", "Mon–Fri 8:00–18:00, Sat 8:00–16:00, not on holidays"
@@ -172,6 +178,21 @@ func (c Config) sqliteFile(dir string) string {
 		return ""
 	}
 	return filepath.FromSlash(u.Path)
+}
+
+// sharedSources gives the networks of portal.shared_sources, and those that are none.
+func (c Config) sharedSources() ([]netip.Prefix, []string) {
+	var nets []netip.Prefix
+	var wrong []string
+	for _, text := range c.Portal.SharedSources {
+		n, err := netip.ParsePrefix(text)
+		if err != nil || n.Bits() == 0 {
+			wrong = append(wrong, text)
+			continue
+		}
+		nets = append(nets, n.Masked())
+	}
+	return nets, wrong
 }
 
 // inside resolves a path of the configuration against the instance directory.

@@ -214,6 +214,10 @@ func (c Config) faults() []fault {
 	u, err := url.Parse(c.Status.URL)
 	bad(err != nil || u.Scheme != "http" || u.Host == "" || u.Path != "", "status.url", "%q is not of the form http://host or http://host:port", c.Status.URL)
 	bad(len(c.Portal.Hosts) == 0, "portal.hosts", "is empty")
+	_, notNets := c.sharedSources()
+	for _, text := range notNets {
+		bad(true, "portal.shared_sources", "%q is not a network such as 198.51.100.0/24", text)
+	}
 	bad(len(c.API.Hosts) == 0, "api.hosts", "is empty")
 	// Browsers share a connection between names of one certificate, so zones share no
 	// name (threat RS4); an address is told apart by its port.

@@ -280,6 +280,7 @@ func (s *server) listen(failed chan<- error) ([]*http.Server, error) {
 }
 
 func (s *server) portal() (http.Handler, error) {
+	shared, _ := s.config.sharedSources() // checked with the configuration
 	p, err := portal.New(portal.Config{
 		Hosts: s.config.Portal.Hosts,
 		Help:  portal.HelpDesk{Phone: s.config.Help.Phone, Hours: map[string]string{"ja": s.config.Help.HoursJA, "en": s.config.Help.HoursEN}},
@@ -287,7 +288,7 @@ func (s *server) portal() (http.Handler, error) {
 			{Name: s.config.Names.Root, URL: s.config.Status.URL + "/ca/root.cer"},
 			{Name: s.config.Names.Issuer, URL: s.config.Status.URL + "/ca/g1.cer"},
 		},
-		Demo: s.config.Mode == "demo", Now: now, Log: s.log,
+		Demo: s.config.Mode == "demo", SharedSources: shared, Now: now, Log: s.log,
 	}, s.ra)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package delivery_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -29,7 +30,7 @@ const (
 )
 
 // authority makes a CA and a holder's certificate under it.
-func authority(t *testing.T, key crypto.Signer) (cert, ca *x509.Certificate) {
+func authority(t testing.TB, key crypto.Signer) (cert, ca *x509.Certificate) {
 	t.Helper()
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -60,7 +61,7 @@ func authority(t *testing.T, key crypto.Signer) (cert, ca *x509.Certificate) {
 	return sign(leaf, ca, key.Public()), ca
 }
 
-func serial(t *testing.T) *big.Int {
+func serial(t testing.TB) *big.Int {
 	t.Helper()
 	n, err := rand.Int(rand.Reader, big.NewInt(1<<60))
 	if err != nil {
@@ -138,6 +139,49 @@ func run(t *testing.T, program string, args ...string) (string, bool) {
 		return "", false
 	}
 	return string(out), true
+}
+
+// TestThreatDL6: a guess at the PIN costs 100,000 rounds at each of the three places where
+// it can be tried: the MAC, the certificates and the key.
+func TestThreatDL6(t *testing.T) {
+	key := rsaKey(t)
+	cert, ca := authority(t, key)
+	for _, friendly := range []string{"", name} {
+		file, err := delivery.PKCS12(key, cert, []*x509.Certificate{ca}, pin, delivery.Options{FriendlyName: friendly})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rounds := []byte{2, 3, 0x01, 0x86, 0xa0} // INTEGER 100000
+		if n := bytes.Count(file, rounds); n != 3 {
+			t.Errorf("named %q: 100,000 rounds at %d places of 3", friendly, n)
+		}
+		for _, weak := range [][]byte{{0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 12, 1}, {0x2b, 14, 3, 2, 26}} { // PBE of PKCS#12, SHA-1
+			if bytes.Contains(file, weak) {
+				t.Errorf("named %q: holds algorithm %x", friendly, weak)
+			}
+		}
+	}
+}
+
+// BenchmarkThreatDL6 measures what all ten thousand PINs cost on one core, beside the limit.
+func BenchmarkThreatDL6(b *testing.B) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		b.Fatal(err)
+	}
+	cert, ca := authority(b, key)
+	file, err := delivery.PKCS12(key, cert, []*x509.Certificate{ca}, pin, delivery.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		_, _, _, err = pkcs12.DecodeChain(file, "0000")
+		if err == nil {
+			b.Fatal("a wrong PIN opens the file")
+		}
+	}
+	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N)*10_000, "s/10000-PINs")
+	b.ReportMetric(60, "s-at-least")
 }
 
 func withOpenSSL(t *testing.T, path string, opts delivery.Options) {

@@ -106,6 +106,28 @@ func TestThreatCK4(t *testing.T) {
 	}
 }
 
+// FuzzRelint: of all bytes that an edge could send, the signer takes only a certificate of
+// the profile under its own issuer, with a serial number of full length.
+func FuzzRelint(f *testing.F) {
+	h := newHierarchy(f, pki.P256, config)
+	f.Add(h.issue(f, config, params(f, issuance.ProfileHolder, newKey(f, pki.P256).Public())).RawTBSCertificate)
+	f.Add(h.certs[issuance.G1].RawTBSCertificate)
+	f.Add([]byte{0x30, 0x84, 0xff, 0xff, 0xff, 0xff})
+	holder := profile(f, issuance.ProfileHolder)
+	f.Fuzz(func(t *testing.T, tbs []byte) {
+		if len(tbs) > 16<<10 {
+			return
+		}
+		linted, err := h.issuers[issuance.G1].Relint(holder, tbs, now)
+		if err != nil {
+			return
+		}
+		if !bytes.Equal(linted.TBS(), tbs) || len(linted.Serial().Bytes()) != 20 || linted.NotBefore().After(now.Add(time.Minute)) {
+			t.Fatalf("taken: %x", tbs)
+		}
+	})
+}
+
 // TestRelintEveryBit: of all certificates one bit away, only those with another
 // serial number are ours.
 func TestRelintEveryBit(t *testing.T) {

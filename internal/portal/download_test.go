@@ -4,7 +4,9 @@ import (
 	"errors"
 	"html"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -284,6 +286,62 @@ func TestThreatDL7TicketInAnotherBrowser(t *testing.T) {
 	}
 	if s.pickups.left != 3 {
 		t.Errorf("strangers used up fetches: %d left", s.pickups.left)
+	}
+}
+
+// Threat DL7: after three fetches the page says so and offers to begin again.
+func TestThreatDL7FourthFetch(t *testing.T) {
+	s := open(t)
+	b := s.browser()
+	b.get("/p/rcd")
+	b.post(typed())
+	for range 3 {
+		if w := b.get("/p/rcd/t/" + goodTicket + "/" + goodRequest + ".p12"); w.Code != 200 {
+			t.Fatalf("fetch: %d", w.Code)
+		}
+	}
+	w := b.get("/p/rcd/t/" + goodTicket + "/" + goodRequest + ".p12")
+	if w.Code != 410 || !strings.Contains(w.Body.String(), `href="/p/rcd"`) || strings.Contains(w.Body.String(), string(theFile)) {
+		t.Errorf("fourth fetch: %d", w.Code)
+	}
+}
+
+// Threat DL6: nobody is let believe that four digits protect a file, in either language.
+func TestThreatDL6PagesSayWhatThePINIs(t *testing.T) {
+	s := open(t)
+	for lang, words := range map[string]string{"ja": "1万通りしかなく", "en": "only ten thousand of them"} {
+		b := s.browser()
+		b.lang = lang
+		b.post(typed())
+		page := b.get("/p/rcd/t/" + goodTicket).Body.String()
+		if !strings.Contains(page, words) || !strings.Contains(page, html.EscapeString(i18n.Text(lang, "done.pin.lost", nil))) {
+			t.Errorf("%s: the page of the file does not say it", lang)
+		}
+	}
+}
+
+// Threat DL11: what is typed stays out of the browser's memory and of caches.
+func TestThreatDL11TypedSecrets(t *testing.T) {
+	s := open(t)
+	s.pickups.prepare = only("none")
+	b := s.browser()
+	for name, w := range map[string]*httptest.ResponseRecorder{"form": b.get("/p/rcd"), "refusal": b.post(typed())} {
+		page := w.Body.String()
+		for field, want := range map[string]string{"requestId": "off", "referenceId": "off", "password": "new-password", "passwordConfirm": "new-password"} {
+			input := regexp.MustCompile(`<input id="` + field + `"[^>]*>`).FindString(page)
+			if !strings.Contains(input, `autocomplete="`+want+`"`) {
+				t.Errorf("%s: %s", name, input)
+			}
+			if strings.HasPrefix(field, "password") && (!strings.Contains(input, `type="password"`) || strings.Contains(input, "value=")) {
+				t.Errorf("%s shows the PIN: %s", name, input)
+			}
+		}
+		if w.Header().Get("Cache-Control") != "no-store" || holds(page, canaryPIN) {
+			t.Errorf("%s may be kept, or holds the PIN: %q", name, w.Header().Get("Cache-Control"))
+		}
+	}
+	if holds(s.log.String(), canaryPIN) || holds(s.log.String(), goodReference) {
+		t.Error("the log holds what was typed")
 	}
 }
 

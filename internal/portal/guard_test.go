@@ -3,6 +3,8 @@ package portal_test
 import (
 	"bytes"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"regexp"
 	"strings"
@@ -161,12 +163,26 @@ func TestThreatDL1BudgetOfOneSource(t *testing.T) {
 func TestThreatDL3ForwardedHeadersAreNotRead(t *testing.T) {
 	s := open(t)
 	s.pickups.prepare = only("none")
-	b := s.browser()
-	for range 10 {
-		b.post(typed())
+	slow := 0
+	for n := range 1_000 {
+		forged := fmt.Sprintf("198.51.%d.%d", n/250, n%250)
+		r := httptest.NewRequest(http.MethodPost, "/p/rcd", strings.NewReader(typed().Encode()))
+		r.Host, r.RemoteAddr = "portal.test", "192.0.2.7:40000"
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Sec-Fetch-Site", "same-origin")
+		for _, name := range []string{"X-Forwarded-For", "X-Real-IP", "True-Client-IP", "CF-Connecting-IP", "X-Client-IP", "X-Cluster-Client-IP"} {
+			r.Header.Set(name, forged)
+		}
+		r.Header.Set("Forwarded", "for="+forged)
+		w := httptest.NewRecorder()
+		s.h.ServeHTTP(w, r)
+		if w.Code == http.StatusTooManyRequests {
+			slow++
+		}
 	}
-	// The helper sends no X-Forwarded-For; what counts is that the peer address is what
-	// is handed on.
+	if slow != 990 || len(s.pickups.asked) != 10 {
+		t.Errorf("%d of 1,000 had to wait, %d were answered: a claimed source has a budget of its own", slow, len(s.pickups.asked))
+	}
 	for _, in := range s.pickups.asked {
 		if in.Source != netip.MustParseAddr("192.0.2.7") {
 			t.Errorf("source %s", in.Source)

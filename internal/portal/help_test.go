@@ -103,14 +103,14 @@ func (p *pickups) PickupFile(_ context.Context, ticket pki.Secret, cookie [32]by
 
 // site is a portal with what a test wants to look at.
 type site struct {
-	t       *testing.T
+	t       testing.TB
 	h       http.Handler
 	pickups *pickups
 	log     *bytes.Buffer
 	now     *time.Time
 }
 
-func open(t *testing.T, change ...func(*portal.Config)) *site {
+func open(t testing.TB, change ...func(*portal.Config)) *site {
 	t.Helper()
 	s := &site{t: t, pickups: &pickups{}, log: &bytes.Buffer{}}
 	now := start
