@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 
 	"inkan/internal/issuance"
 	"inkan/internal/pki"
+	"inkan/internal/webkit"
 )
 
 // configFile is the name of the configuration inside an instance directory.
@@ -81,7 +83,17 @@ type Config struct {
 	API      zoneConfig `toml:"api"`
 	Internal struct {
 		Listen string `toml:"listen"`
+		// DrainLead is how long /ready is red before the listeners close.
+		DrainLead duration `toml:"drain_lead"`
 	} `toml:"internal"`
+
+	Limits struct {
+		ConnectionsPerSource int `toml:"connections_per_source"`
+		// SharedNetworks are those in which many institutions share one address; each is one
+		// source with larger bounds.
+		SharedNetworks       []string `toml:"shared_networks"`
+		ConnectionsPerShared int      `toml:"connections_per_shared"`
+	} `toml:"limits"`
 
 	Help struct {
 		Phone   string `toml:"phone"`
@@ -139,6 +151,7 @@ func defaultConfig(portBase int) Config {
 	c.Portal = zoneConfig{Listen: at(443), Hosts: []string{at(443)}}
 	c.API = zoneConfig{Listen: at(446), Hosts: []string{at(446)}}
 	c.Internal.Listen = at(90)
+	c.Limits.ConnectionsPerSource, c.Limits.ConnectionsPerShared, c.Limits.SharedNetworks = 256, 4096, []string{}
 	c.Help.HoursJA, c.Help.HoursEN = "月〜金 8:00〜18:00、土 8:00〜16:00（祝日を除く）", "Mon–Fri 8:00–18:00, Sat 8:00–16:00, not on holidays"
 	c.Mail.From, c.Mail.TLS = "no-reply@localhost", "required"
 	return c
@@ -155,6 +168,18 @@ func (c Config) issuance() issuance.Config {
 	}
 	return issuance.Config{Country: c.Names.Country, Organization: c.Names.Organization, PolicyOID: c.Policy.OID,
 		StatusURL: c.Status.URL, KindOU: ou, Demo: c.Mode == "demo"}
+}
+
+// perSource gives the bounds of connections; networks that are none are told by faults.
+func (c Config) perSource() webkit.PerSource {
+	out := webkit.PerSource{Most: c.Limits.ConnectionsPerSource, MostShared: c.Limits.ConnectionsPerShared}
+	for _, text := range c.Limits.SharedNetworks {
+		n, err := netip.ParsePrefix(text)
+		if err == nil {
+			out.Shared = append(out.Shared, n)
+		}
+	}
+	return out
 }
 
 func (c Config) dsn(dir string) string {

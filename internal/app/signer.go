@@ -26,11 +26,8 @@ const passphraseCredential = "inkan-passphrase"
 // runSigner is the signer process. As a child it lives as long as its standard
 // input: when the parent dies, however it dies, the signer ends.
 func runSigner(ctx context.Context, dir string, lifeline io.Reader, log *slog.Logger) error {
-	err := signer.Harden()
-	if err != nil {
-		log.Warn("the signer could not be hardened", "err", err)
-	}
-	dir, err = filepath.Abs(dir)
+	harden(log)
+	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return fmt.Errorf("resolve directory: %w", err)
 	}
@@ -61,9 +58,13 @@ func runSigner(ctx context.Context, dir string, lifeline io.Reader, log *slog.Lo
 	}
 	server, err := signer.New(signer.Config{Dir: inside(dir, config.Signer.Dir), Socket: inside(dir, config.Signer.Socket),
 		Passphrase: passphrase, Issuers: issuers, Keys: config.Signer.Keys, Profiles: i.profiles, EdgeUID: edge,
-		RatePerMinute: config.Signer.RatePerMinute, Now: now, Log: log})
+		RatePerMinute: config.Signer.RatePerMinute, Ready: func() { tellManager("READY=1") }, Now: now, Log: log})
 	if err != nil {
 		return err
+	}
+	err = signer.LockMemory()
+	if err != nil {
+		log.Warn("the signer's memory is not locked", "err", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -74,6 +75,15 @@ func runSigner(ctx context.Context, dir string, lifeline io.Reader, log *slog.Lo
 		}()
 	}
 	return server.Serve(ctx)
+}
+
+// harden keeps the memory of this process to itself: keys, PINs and reference IDs pass
+// through both processes (threat CK12).
+func harden(log *slog.Logger) {
+	err := signer.Harden()
+	if err != nil {
+		log.Warn("this process could not be hardened", "err", err)
+	}
 }
 
 // child is a signer that this process started.
@@ -94,7 +104,7 @@ func (i *instance) launch(log io.Writer) (*child, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find own program: %w", err)
 	}
-	c := &child{cmd: exec.Command(self, "signer", "--dir", i.dir, "--child"), stderr: &tail{log: log}, done: make(chan struct{})}
+	c := &child{cmd: exec.Command(self, "signer", "--dir", i.dir, "--child", "--log-level", levelOf(i.log).String()), stderr: &tail{log: log}, done: make(chan struct{})}
 	for _, name := range []string{"PATH", "LANG", "TZ", "CREDENTIALS_DIRECTORY", "GOCOVERDIR", "TMPDIR"} {
 		value, ok := os.LookupEnv(name)
 		if ok {
