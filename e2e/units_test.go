@@ -24,14 +24,15 @@ func TestUnits(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots a service manager")
 	}
-	Need(t, "unshare", "curl", "ip", "/lib/systemd/systemd")
+	Need(t, "unshare", "curl", "ip", "nft", "/lib/systemd/systemd")
 	asRoot := becomeRoot(t)
 	bin, err := buildOnce()
 	if err != nil {
 		t.Fatal(err)
 	}
 	share := t.TempDir()
-	Tool(t, "cp", "-r", bin, "../deploy", "units/boot.sh", "units/steps.sh", "units/live.toml", share)
+	Tool(t, "cp", bin, filepath.Join(share, "inkan"))
+	Tool(t, "cp", "-r", "../deploy", "units/boot.sh", "units/steps.sh", "units/live.toml", share)
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	line := append(asRoot, "unshare", "--pid", "--fork", "--kill-child", "--mount", "--uts", "--ipc", "--cgroup", "--net",

@@ -52,6 +52,7 @@ want git git
 want gnutls-bin certtool ocsptool
 want iproute2 ip
 want libnss3-tools certutil pk12util ocspclnt
+want nftables nft
 want nodejs node
 want npm npm
 want openssl openssl

@@ -30,6 +30,8 @@ systemd-sysusers
 systemd-tmpfiles --create inkan.conf
 systemd-analyze verify --recursive-errors=no inkan.service inkan-signer.service
 
+nft -c -f /share/deploy/inkan.nft || fail "inkan.nft"
+
 step "without an instance, nothing starts"
 refuse systemctl start inkan.service
 

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -70,6 +72,33 @@ func retryGet(ts *testscript.TestScript, status, url string) {
 		_, _ = ts.Stdout().Write(body)
 		return true
 	})
+}
+
+// unseen TEXT…: none of it is on the command line or in the environment of a process of
+// $I (threat PL7).
+func unseen(ts *testscript.TestScript, _ bool, args []string) {
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	ts.Check(err)
+	processes := 0
+	for _, file := range files {
+		line, err := os.ReadFile(file)
+		if err != nil || !strings.Contains(string(line), ts.Getenv("I")) && !strings.Contains(string(line), "serve\x00--dir\x00inst\x00") {
+			continue // gone, or another's
+		}
+		processes++
+		environ, err := os.ReadFile(filepath.Join(filepath.Dir(file), "environ"))
+		if err != nil && !os.IsPermission(err) && !os.IsNotExist(err) {
+			ts.Fatalf("environment: %v", err)
+		}
+		for _, text := range args {
+			if strings.Contains(string(line)+string(environ), text) {
+				ts.Fatalf("%s shows %q", filepath.Dir(file), text)
+			}
+		}
+	}
+	if processes < 2 {
+		ts.Fatalf("%d processes, want edge and signer", processes)
+	}
 }
 
 // gone ADDRESS: nobody listens there any more, soon.

@@ -48,10 +48,13 @@ func TestScripts(t *testing.T) {
 				ts.Check(err)
 				copyLive(ts, from, args[0])
 			},
-			"as":        as,
-			"refused":   func(ts *testscript.TestScript, _ bool, args []string) { ends(ts, 1, args) },
-			"misused":   func(ts *testscript.TestScript, _ bool, args []string) { ends(ts, 2, args) },
-			"let":       let,
+			"as":      as,
+			"refused": func(ts *testscript.TestScript, _ bool, args []string) { ends(ts, 1, args) },
+			"misused": func(ts *testscript.TestScript, _ bool, args []string) { ends(ts, 2, args) },
+			"let":     let,
+			"let-line": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+			},
 			"is":        is,
 			"keys":      keys,
 			"ready":     ready,
@@ -68,6 +71,7 @@ func TestScripts(t *testing.T) {
 			"begin":     begin,
 			"finish":    finish,
 			"gone":      gone,
+			"unseen":    unseen,
 		},
 	})
 }

@@ -117,6 +117,10 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
+	err = s.recordConfig(ctx)
+	if err != nil {
+		return err
+	}
 	s.metrics.registry.MustRegister(stateMetrics{s})
 	failed := make(chan error, 8)
 	public, internal, err := s.listen(failed)
