@@ -64,7 +64,11 @@ func runSigner(ctx context.Context, dir string, lifeline io.Reader, log *slog.Lo
 	}
 	err = signer.LockMemory()
 	if err != nil {
-		log.Warn("the signer's memory is not locked", "err", err)
+		level := slog.LevelWarn
+		if lifeline != nil {
+			level = slog.LevelDebug // a child is no production, and check-config --production says so
+		}
+		log.Log(ctx, level, "the signer's memory is not locked", "err", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
