@@ -1,6 +1,7 @@
 #!/bin/sh
 # Puts in place what the tests need beyond Go and make: a database server, a
-# browser, other people's certificate tools, a Japanese font, npm packages.
+# browser, other people's certificate tools, a Japanese font, a service manager, npm
+# packages.
 #
 # It is quick when everything is there, so `make test` runs it every time. It
 # installs Debian packages as root or through a sudo that asks nothing. Where it
@@ -49,14 +50,18 @@ want default-jdk-headless javac
 want fonts-morisawa-bizud-gothic /usr/share/fonts/truetype/bizud-gothic/BIZUDGothic-Regular.ttf
 want git git
 want gnutls-bin certtool ocsptool
+want iproute2 ip
 want libnss3-tools certutil pk12util ocspclnt
+want nftables nft
 want nodejs node
 want npm npm
 want openssl openssl
 want postgresql '/usr/lib/postgresql/*/bin/initdb'
+want procps ps
 want softhsm2 softhsm2-util
 want squid /usr/sbin/squid
-want util-linux unshare
+want systemd systemd-analyze /lib/systemd/systemd
+want util-linux unshare runuser setpriv nsenter
 
 packages=$(printf '%s\n' $packages | sort -u | tr '\n' ' ')
 packages=${packages% }

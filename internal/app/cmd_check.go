@@ -19,7 +19,14 @@ import (
 )
 
 func (c *cli) checkConfigCommand() *cobra.Command {
-	return &cobra.Command{Use: "check-config", Short: "list every problem of the configuration at once", RunE: func(cmd *cobra.Command, _ []string) error {
+	var production bool
+	cmd := &cobra.Command{Use: "check-config", Short: "list every problem of the configuration at once", RunE: func(cmd *cobra.Command, _ []string) error {
+		if c.json && !production {
+			return &usageError{"check-config", errors.New("--json is for --production")}
+		}
+		if production {
+			return c.checkProduction(cmd.Context(), c.spoken(cmd.Flags().Changed("lang")))
+		}
 		err := c.checkConfig(cmd.Context())
 		if err != nil {
 			return err
@@ -27,6 +34,9 @@ func (c *cli) checkConfigCommand() *cobra.Command {
 		c.say("configuration of %s is right", c.dir)
 		return nil
 	}}
+	cmd.Flags().BoolVar(&production, "production", false, "go through what a live service should have around it")
+	cmd.Flags().BoolVar(&c.json, "json", false, "with --production: the list as JSON")
+	return cmd
 }
 
 // checkConfig goes on after each problem as far as it can, so that one run tells all.

@@ -14,6 +14,7 @@ import (
 
 	"inkan/internal/issuance"
 	"inkan/internal/pki"
+	"inkan/internal/webkit"
 )
 
 // configFile is the name of the configuration inside an instance directory.
@@ -78,16 +79,21 @@ type Config struct {
 		CRLEvery    duration `toml:"crl_every"`
 	} `toml:"status"`
 
-	Portal struct {
-		zoneConfig
-		// SharedSources are networks (CIDR) in which many institutions share an address:
-		// a carrier's translators, the outlets of a vendor (threat DL3).
-		SharedSources []string `toml:"shared_sources"`
-	} `toml:"portal"`
+	Portal   zoneConfig `toml:"portal"`
 	API      zoneConfig `toml:"api"`
 	Internal struct {
 		Listen string `toml:"listen"`
+		// DrainLead is how long /ready is red before the listeners close.
+		DrainLead duration `toml:"drain_lead"`
 	} `toml:"internal"`
+
+	Limits struct {
+		ConnectionsPerSource int `toml:"connections_per_source"`
+		// SharedNetworks are those in which many institutions share one address; each is one
+		// source with larger bounds.
+		SharedNetworks       []string `toml:"shared_networks"`
+		ConnectionsPerShared int      `toml:"connections_per_shared"`
+	} `toml:"limits"`
 
 	Help struct {
 		Phone   string `toml:"phone"`
@@ -142,9 +148,10 @@ func defaultConfig(portBase int) Config {
 	c.Policy.LettersActivate, c.Policy.PoolSize = "dispatch", 200
 	c.Status.Listen, c.Status.URL = at(80), "http://"+at(80)
 	c.Status.CRLLifetime, c.Status.CRLEvery = duration{24 * time.Hour}, duration{time.Hour}
-	c.Portal.zoneConfig = zoneConfig{Listen: at(443), Hosts: []string{at(443)}}
+	c.Portal = zoneConfig{Listen: at(443), Hosts: []string{at(443)}}
 	c.API = zoneConfig{Listen: at(446), Hosts: []string{at(446)}}
 	c.Internal.Listen = at(90)
+	c.Limits.ConnectionsPerSource, c.Limits.ConnectionsPerShared, c.Limits.SharedNetworks = 256, 4096, []string{}
 	c.Help.HoursJA, c.Help.HoursEN = "月〜金 8:00〜18:00、土 8:00〜16:00（祝日を除く）", "Mon–Fri 8:00–18:00, Sat 8:00–16:00, not on holidays"
 	c.Mail.From, c.Mail.TLS = "no-reply@localhost", "required"
 	return c
@@ -163,6 +170,18 @@ func (c Config) issuance() issuance.Config {
 		StatusURL: c.Status.URL, KindOU: ou, Demo: c.Mode == "demo"}
 }
 
+// perSource gives the bounds of connections; networks that are none are told by faults.
+func (c Config) perSource() webkit.PerSource {
+	out := webkit.PerSource{Most: c.Limits.ConnectionsPerSource, MostShared: c.Limits.ConnectionsPerShared}
+	for _, text := range c.Limits.SharedNetworks {
+		n, err := netip.ParsePrefix(text)
+		if err == nil {
+			out.Shared = append(out.Shared, n)
+		}
+	}
+	return out
+}
+
 func (c Config) dsn(dir string) string {
 	if c.Database.DSN != "" {
 		return c.Database.DSN
@@ -178,21 +197,6 @@ func (c Config) sqliteFile(dir string) string {
 		return ""
 	}
 	return filepath.FromSlash(u.Path)
-}
-
-// sharedSources gives the networks of portal.shared_sources, and those that are none.
-func (c Config) sharedSources() ([]netip.Prefix, []string) {
-	var nets []netip.Prefix
-	var wrong []string
-	for _, text := range c.Portal.SharedSources {
-		n, err := netip.ParsePrefix(text)
-		if err != nil || n.Bits() == 0 {
-			wrong = append(wrong, text)
-			continue
-		}
-		nets = append(nets, n.Masked())
-	}
-	return nets, wrong
 }
 
 // inside resolves a path of the configuration against the instance directory.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -189,6 +190,9 @@ func place(faults []fault, text string) []fault {
 	return faults
 }
 
+// maxDrainLead is far below the patience of a service manager that stops us.
+const maxDrainLead = time.Minute
+
 // faults lists everything that is wrong with the values.
 func (c Config) faults() []fault {
 	var out []fault
@@ -214,10 +218,6 @@ func (c Config) faults() []fault {
 	u, err := url.Parse(c.Status.URL)
 	bad(err != nil || u.Scheme != "http" || u.Host == "" || u.Path != "", "status.url", "%q is not of the form http://host or http://host:port", c.Status.URL)
 	bad(len(c.Portal.Hosts) == 0, "portal.hosts", "is empty")
-	_, notNets := c.sharedSources()
-	for _, text := range notNets {
-		bad(true, "portal.shared_sources", "%q is not a network such as 198.51.100.0/24", text)
-	}
 	bad(len(c.API.Hosts) == 0, "api.hosts", "is empty")
 	// Browsers share a connection between names of one certificate, so zones share no
 	// name (threat RS4); an address is told apart by its port.
@@ -235,6 +235,13 @@ func (c Config) faults() []fault {
 	bad(c.Status.CRLLifetime.Duration < 2*c.Status.CRLEvery.Duration, "status.crl_lifetime", "%s is less than twice status.crl_every", c.Status.CRLLifetime)
 	bad(c.Signer.RatePerMinute < 1, "signer.rate_per_minute", "%d is less than 1", c.Signer.RatePerMinute)
 	bad(c.Mail.TLS != "required" && c.Mail.TLS != "none", "mail.tls", `%q is neither "required" nor "none"`, c.Mail.TLS)
+	bad(c.Internal.DrainLead.Duration < 0 || c.Internal.DrainLead.Duration > maxDrainLead, "internal.drain_lead", "%s is not between 0s and %s", c.Internal.DrainLead, maxDrainLead)
+	bad(c.Limits.ConnectionsPerSource < 1, "limits.connections_per_source", "%d is less than 1", c.Limits.ConnectionsPerSource)
+	bad(c.Limits.ConnectionsPerShared < 1, "limits.connections_per_shared", "%d is less than 1", c.Limits.ConnectionsPerShared)
+	for _, text := range c.Limits.SharedNetworks {
+		_, err := netip.ParsePrefix(text)
+		bad(err != nil, "limits.shared_networks", "%q is not of the form 192.0.2.0/24", text)
+	}
 	for kind := range c.Names.OU {
 		_, ok := pki.HolderKind(kind).Info()
 		bad(!ok, "names.ou."+kind, "there is no such kind of holder")

@@ -108,8 +108,7 @@ func (d *demo) run(ctx context.Context) error {
 		return err
 	}
 	defer i.close()
-	s := &server{instance: i}
-	s.mailer, err = i.newMailer()
+	s, err := newServer(i)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ const (
 	sweepEvery      = 10 * time.Minute
 	ownEvery        = time.Hour
 	mailEvery       = 2 * time.Second
+	signerEvery     = 2 * time.Second
 )
 
 // retryAfter is the longest pause after a failure: what failed because the signer or
@@ -27,6 +28,7 @@ const retryAfter = 2 * time.Second
 // startJobs starts the background work of this node; running waits for it.
 func (s *server) startJobs(ctx context.Context, running *sync.WaitGroup) {
 	running.Go(func() { s.view.Run(ctx) })
+	s.every(ctx, running, "signer", signerEvery, s.lookAtSigner)
 	s.every(ctx, running, "crl", crlCheck, s.renewCRLs)
 	// What is open at the start was left by a crash. Should another node be at it, both
 	// sign the same bytes.
@@ -75,15 +77,24 @@ func (s *server) every(ctx context.Context, running *sync.WaitGroup, name string
 }
 
 func (s *server) note(name string, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, was := s.wrong[name]
-	switch {
-	case err != nil && !was:
-		s.log.Error("job failed", "job", name, "err", err)
-		s.wrong[name] = name + " fails; see the log"
-	case err == nil && was:
-		s.log.Info("job works again", "job", name)
-		delete(s.wrong, name)
+	if err != nil {
+		s.metrics.jobs.WithLabelValues(name).Inc()
 	}
+	turned := s.health.set(name, err != nil)
+	switch {
+	case turned && err != nil:
+		s.log.Error("job failed", "job", name, "err", err)
+	case turned:
+		s.log.Info("job works again", "job", name)
+	}
+}
+
+// lookAtSigner makes sure that the signer answers, and remembers what it refused.
+func (s *server) lookAtSigner(ctx context.Context) error {
+	info, err := s.signer.Info(ctx)
+	if err != nil {
+		return err
+	}
+	s.signerRefusals.Store(info.Refused)
+	return nil
 }

@@ -41,6 +41,7 @@ type cli struct {
 	key    string
 	keyPIN string // file with the password of --key
 	lang   string
+	level  slog.Level // of the log of services
 }
 
 // Main runs inkan and gives its exit code.
@@ -87,6 +88,7 @@ func (c *cli) root() *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.dir, "dir", "./inkan-data", "instance directory")
 	flags.StringVar(&c.lang, "lang", "en", "language of messages: en or ja")
+	flags.TextVar(&c.level, "log-level", slog.LevelInfo, "least level of a service's log: debug, info, warn or error")
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		if !slices.Contains(i18n.Languages, c.lang) {
 			return &usageError{trimRoot(cmd), fmt.Errorf("--lang %q: en or ja", c.lang)}
@@ -205,9 +207,9 @@ func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 // nothing but warnings for commands.
 func (c *cli) logger(service bool) *slog.Logger {
 	if service {
-		return slog.New(slog.NewJSONHandler(c.stderr, nil))
+		return newLog(c.stderr, c.level)
 	}
-	return slog.New(slog.NewTextHandler(c.stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+	return slog.New(slog.NewTextHandler(inert{c.stderr}, &slog.HandlerOptions{Level: slog.LevelError}))
 }
 
 // print writes a value as indented JSON.

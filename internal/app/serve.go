@@ -2,16 +2,13 @@ package app
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"net/http"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,10 +19,6 @@ import (
 	"inkan/internal/mail"
 	"inkan/internal/notify"
 	"inkan/internal/pki"
-	"inkan/internal/portal"
-	"inkan/internal/relay"
-	"inkan/internal/status"
-	"inkan/internal/webkit"
 )
 
 func (c *cli) serveCommand() *cobra.Command {
@@ -39,8 +32,7 @@ func (c *cli) serveCommand() *cobra.Command {
 		if i.config.Mode == "demo" {
 			return pki.E(pki.Forbidden, "serve.demo").With("Dir", i.dir)
 		}
-		s := &server{instance: i}
-		s.mailer, err = i.newMailer()
+		s, err := newServer(i)
 		if err != nil {
 			return err
 		}
@@ -61,8 +53,17 @@ type server struct {
 	leaves  []*leaf
 	mailer  *notify.Service // nil holds mails back
 
-	mu    sync.Mutex
-	wrong map[string]string // what is wrong, by part, in words
+	health         health
+	metrics        *metrics
+	signerRefusals atomic.Int64 // as the signer last said
+}
+
+func newServer(i *instance) (*server, error) {
+	mailer, err := i.newMailer()
+	if err != nil {
+		return nil, err
+	}
+	return &server{instance: i, mailer: mailer, health: health{since: map[string]time.Time{}}, metrics: newMetrics()}, nil
 }
 
 // newMailer makes the office that drains the outbox; nil, which holds mails back,
@@ -88,13 +89,11 @@ func (i *instance) newMailer() (*notify.Service, error) {
 	return notify.New(notify.Config{DB: i.db, Sender: sender, Text: i18n.Text, HelpDesk: desk, Now: now, Log: i.log}), nil
 }
 
-// drainTime bounds how long requests under way may take after SIGTERM.
-const drainTime = 10 * time.Second
-
 // run serves until the context ends: signer, certificates, listeners, timers; and
-// stops in the reverse order, so that nothing calls what is gone.
+// stops in the reverse order, so that nothing calls what is gone: the jobs after the
+// last request, the signer after the last job.
 func (s *server) run(ctx context.Context, ready func()) error {
-	s.wrong = map[string]string{}
+	harden(s.log)
 	if path := s.config.sqliteFile(s.dir); path != "" {
 		unlock, err := lockServe(path)
 		if err != nil {
@@ -102,11 +101,15 @@ func (s *server) run(ctx context.Context, ready func()) error {
 		}
 		defer unlock()
 	}
-	jobs, stopJobs := context.WithCancel(context.WithoutCancel(ctx))
-	var running sync.WaitGroup
+	var signers, running sync.WaitGroup
+	lasting := context.WithoutCancel(ctx)
+	signing, stopSigner := context.WithCancel(lasting)
+	defer signers.Wait()
+	defer stopSigner()
+	jobs, stopJobs := context.WithCancel(lasting)
 	defer running.Wait()
 	defer stopJobs()
-	err := s.startSigner(jobs, &running)
+	err := s.startSigner(signing, &signers)
 	if err != nil {
 		return err
 	}
@@ -118,24 +121,58 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
+	err = s.recordConfig(ctx)
+	if err != nil {
+		return err
+	}
+	s.metrics.registry.MustRegister(stateMetrics{s})
 	failed := make(chan error, 8)
-	servers, err := s.listen(failed)
+	public, internal, err := s.listen(failed)
 	if err != nil {
 		return err
 	}
 	s.startJobs(jobs, &running)
 	ready()
+	tellManager("READY=1")
+	lead := s.config.Internal.DrainLead.Duration
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
+		lead = 0
 	}
-	s.log.Info("draining")
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	tellManager("STOPPING=1")
+	return errors.Join(err, s.drain(lasting, lead, public, internal))
+}
+
+// drainTime bounds how long requests under way may take after SIGTERM.
+const drainTime = 10 * time.Second
+
+// drain turns /ready red, leaves balancers the time to see it, closes the public
+// listeners together and lets the requests under way finish. What is not done in time is
+// cut. Health and metrics answer until the end.
+func (s *server) drain(ctx context.Context, lead time.Duration, public []*http.Server, internal *http.Server) error {
+	s.health.set(partDraining, true)
+	s.log.Info("draining", "lead", lead.String())
+	time.Sleep(lead)
+	ctx, cancel := context.WithTimeout(ctx, drainTime)
 	defer cancel()
-	for _, h := range servers {
-		err = errors.Join(err, h.Shutdown(drain))
+	results := make(chan error)
+	for _, h := range public {
+		go func() { results <- shut(ctx, h) }()
 	}
-	return err
+	var err error
+	for range public {
+		err = errors.Join(err, <-results)
+	}
+	return errors.Join(err, shut(ctx, internal))
+}
+
+func shut(ctx context.Context, h *http.Server) error {
+	err := h.Shutdown(ctx)
+	if err != nil {
+		return errors.Join(fmt.Errorf("drain requests: %w", err), h.Close())
+	}
+	return nil
 }
 
 func (s *server) startSigner(ctx context.Context, running *sync.WaitGroup) error {
@@ -214,150 +251,6 @@ func (s *server) renewCRLs(ctx context.Context) error {
 		}
 	}
 	return errors.Join(append(failures, s.view.Catch(ctx))...)
-}
-
-// Limits of every listener (threat AU11).
-const (
-	headerTimeout = 5 * time.Second
-	bodyTimeout   = 30 * time.Second
-	idleTimeout   = 2 * time.Minute
-	maxHeader     = 16 << 10
-)
-
-func httpServer(h http.Handler, config *tls.Config, log *slog.Logger) *http.Server {
-	return &http.Server{Handler: h, TLSConfig: config, ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout,
-		WriteTimeout: bodyTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
-}
-
-// listen opens every listener before it serves any, so that a taken port is said at
-// once and nothing runs by half.
-func (s *server) listen(failed chan<- error) ([]*http.Server, error) {
-	site, err := s.portal()
-	if err != nil {
-		return nil, err
-	}
-	api, err := s.api()
-	if err != nil {
-		return nil, err
-	}
-	public := status.Handler(status.Config{Answers: s.answers, Lists: s.view, CAs: s.cas, Now: now, Log: s.log})
-	plan := []struct {
-		name, address string
-		server        *http.Server
-	}{
-		{"portal", s.config.Portal.Listen, httpServer(site, serverTLS(s.leaves[0]), s.log)},
-		{"api", s.config.API.Listen, httpServer(api, s.apiTLS(), s.log)},
-		{"status", s.config.Status.Listen, httpServer(public, nil, s.log)},
-		{"internal", s.config.Internal.Listen, httpServer(s.internal(), nil, s.log)},
-	}
-	listeners := make([]net.Listener, len(plan))
-	for n, p := range plan {
-		listeners[n], err = net.Listen("tcp", p.address)
-		if err != nil {
-			for _, l := range listeners[:n] {
-				_ = l.Close()
-			}
-			return nil, pki.E(pki.Conflict, "listen.taken").With("Zone", p.name).With("Address", p.address).Because(err)
-		}
-	}
-	servers := make([]*http.Server, len(plan))
-	for n, p := range plan {
-		servers[n] = p.server
-		go func() {
-			var err error
-			if p.server.TLSConfig != nil {
-				err = p.server.ServeTLS(listeners[n], "", "")
-			} else {
-				err = p.server.Serve(listeners[n])
-			}
-			if !errors.Is(err, http.ErrServerClosed) {
-				failed <- fmt.Errorf("serve %s: %w", p.name, err)
-			}
-		}()
-	}
-	return servers, nil
-}
-
-func (s *server) portal() (http.Handler, error) {
-	shared, _ := s.config.sharedSources() // checked with the configuration
-	p, err := portal.New(portal.Config{
-		Hosts: s.config.Portal.Hosts,
-		Help:  portal.HelpDesk{Phone: s.config.Help.Phone, Hours: map[string]string{"ja": s.config.Help.HoursJA, "en": s.config.Help.HoursEN}},
-		Authorities: []portal.Authority{
-			{Name: s.config.Names.Root, URL: s.config.Status.URL + "/ca/root.cer"},
-			{Name: s.config.Names.Issuer, URL: s.config.Status.URL + "/ca/g1.cer"},
-		},
-		Demo: s.config.Mode == "demo", SharedSources: shared, Now: now, Log: s.log,
-	}, s.ra)
-	if err != nil {
-		return nil, err
-	}
-	return p.Handler(), nil
-}
-
-func (s *server) api() (http.Handler, error) {
-	report := webkit.NewReporter(s.log, relay.Problem{Now: now}.Draw)
-	mux := http.NewServeMux()
-	relay.New(relay.Config{Office: s.ra, Clients: s.ops, Chain: [][]byte{s.cas[issuance.G1].Raw, s.cas[issuance.Root].Raw}, Report: report}).Mount(mux)
-	mux.Handle("/", report.Handle(webkit.NotFound))
-	return webkit.Stack{Zone: webkit.Zone{Name: "api", Hosts: s.config.API.Hosts}, Report: report}.Wrap(mux), nil
-}
-
-// apiTLS demands a certificate of the Operations CA; a holder's does not even connect
-// (threat CO2).
-func (s *server) apiTLS() *tls.Config {
-	pool := x509.NewCertPool()
-	pool.AddCert(s.cas[issuance.Operations])
-	c := serverTLS(s.leaves[1])
-	c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, pool
-	return c
-}
-
-// internal answers monitoring on this machine: live, ready, and what is wrong in
-// words. Another Host is refused, so that no page of a browser can ask (threat PL4).
-func (s *server) internal() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /live", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("live\n")) })
-	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
-		wrong := s.problems()
-		w.Header().Set("Content-Type", "application/json")
-		if len(wrong) > 0 {
-			w.WriteHeader(http.StatusServiceUnavailable)
-		}
-		_ = json.NewEncoder(w).Encode(map[string]any{"ready": len(wrong) == 0, "wrong": wrong})
-	})
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := hostOnly(r.Host)
-		if host != "localhost" && host != "127.0.0.1" && host != "::1" {
-			http.Error(w, "forbidden", http.StatusForbidden)
-			return
-		}
-		mux.ServeHTTP(w, r)
-	})
-}
-
-// horizonHealth is the age of the view's horizon beyond which a node is not ready.
-const horizonHealth = 10 * time.Second
-
-// rootCRLWarn is how long before its end the root's CRL is told to need a ceremony.
-const rootCRLWarn = 60 * 24 * time.Hour
-
-func (s *server) problems() map[string]string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := make(map[string]string, len(s.wrong))
-	for part, text := range s.wrong {
-		out[part] = text
-	}
-	if age := now().Sub(s.view.Horizon()); age > horizonHealth {
-		out["status"] = fmt.Sprintf("nothing heard from the database for %s", age.Truncate(time.Second))
-	}
-	root, _ := s.view.CRL(issuance.Root)
-	if left := root.NextUpdate.Sub(now()); left < rootCRLWarn {
-		out["root"] = fmt.Sprintf("the root's CRL ends in %d days; the next is a ceremony", int(left.Hours()/24))
-	}
-	return out
 }
 
 func (c *cli) signerCommand() *cobra.Command {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -26,11 +27,8 @@ const passphraseCredential = "inkan-passphrase"
 // runSigner is the signer process. As a child it lives as long as its standard
 // input: when the parent dies, however it dies, the signer ends.
 func runSigner(ctx context.Context, dir string, lifeline io.Reader, log *slog.Logger) error {
-	err := signer.Harden()
-	if err != nil {
-		log.Warn("the signer could not be hardened", "err", err)
-	}
-	dir, err = filepath.Abs(dir)
+	harden(log)
+	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return fmt.Errorf("resolve directory: %w", err)
 	}
@@ -69,11 +67,27 @@ func runSigner(ctx context.Context, dir string, lifeline io.Reader, log *slog.Lo
 	}
 	server, err := takeOver(ctx, lifeline != nil, signer.Config{Dir: inside(dir, config.Signer.Dir), Socket: inside(dir, config.Signer.Socket),
 		Passphrase: passphrase, Issuers: issuers, Keys: config.Signer.Keys, Profiles: i.profiles, EdgeUID: edge,
-		RatePerMinute: config.Signer.RatePerMinute, Now: now, Log: log})
+		RatePerMinute: config.Signer.RatePerMinute, Ready: func() { tellManager("READY=1") }, Now: now, Log: log})
 	if err != nil {
 		return err
 	}
+	lockMemory(ctx, lifeline != nil, log)
 	return server.Serve(ctx)
+}
+
+// lockMemory keeps keys out of the swap. What scrypt needed to open the vault, 128 MiB,
+// is given back first.
+func lockMemory(ctx context.Context, child bool, log *slog.Logger) {
+	debug.FreeOSMemory()
+	err := signer.LockMemory()
+	if err == nil {
+		return
+	}
+	level := slog.LevelWarn
+	if child {
+		level = slog.LevelDebug // a child is no production, and check-config --production says so
+	}
+	log.Log(ctx, level, "the signer's memory is not locked", "err", err)
 }
 
 // takeOver opens the signer. A child waits while another one works: that of a serve
@@ -89,6 +103,15 @@ func takeOver(ctx context.Context, wait bool, c signer.Config) (*signer.Server, 
 			return nil, err
 		case <-time.After(50 * time.Millisecond):
 		}
+	}
+}
+
+// harden keeps the memory of this process to itself: keys, PINs and reference IDs pass
+// through both processes (threat CK12).
+func harden(log *slog.Logger) {
+	err := signer.Harden()
+	if err != nil {
+		log.Warn("this process could not be hardened", "err", err)
 	}
 }
 
@@ -110,7 +133,7 @@ func (i *instance) launch(log io.Writer) (*child, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find own program: %w", err)
 	}
-	c := &child{cmd: exec.Command(self, "signer", "--dir", i.dir, "--child"), stderr: &tail{log: log}, done: make(chan struct{})}
+	c := &child{cmd: exec.Command(self, "signer", "--dir", i.dir, "--child", "--log-level", levelOf(i.log).String()), stderr: &tail{log: log}, done: make(chan struct{})}
 	for _, name := range []string{"PATH", "LANG", "TZ", "CREDENTIALS_DIRECTORY", "GOCOVERDIR", "TMPDIR"} {
 		value, ok := os.LookupEnv(name)
 		if ok {

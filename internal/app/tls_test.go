@@ -23,8 +23,8 @@ import (
 	"inkan/internal/issuance"
 )
 
-// zone serves a TLS configuration at a loopback port until the test ends.
-func zone(t *testing.T, config *tls.Config) string {
+// openZone serves a TLS configuration at a loopback port until the test ends.
+func openZone(t *testing.T, config *tls.Config) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -78,7 +78,7 @@ func newZones(t *testing.T) zones {
 		l.current.Store(&serving)
 		s.leaves = append(s.leaves, l)
 	}
-	z.portal, z.api = zone(t, serverTLS(s.leaves[0])), zone(t, s.apiTLS())
+	z.portal, z.api = openZone(t, serverTLS(s.leaves[0])), openZone(t, s.apiTLS())
 	return z
 }
 
@@ -111,7 +111,7 @@ func TestThreatRS5(t *testing.T) {
 		}
 	}
 	// The test would see a session that is resumed.
-	open := zone(t, &tls.Config{Certificates: []tls.Certificate{z.own}})
+	open := openZone(t, &tls.Config{Certificates: []tls.Certificate{z.own}})
 	client := &tls.Config{InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(1), ServerName: "one.test"}
 	resumed := false
 	for range 2 {
@@ -156,7 +156,7 @@ func TestThreatRS6(t *testing.T) {
 	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
 		everything = append(everything, s.ID)
 	}
-	careless := zone(t, &tls.Config{Certificates: []tls.Certificate{selfSigned(t, key)}, MinVersion: tls.VersionTLS10, CipherSuites: everything})
+	careless := openZone(t, &tls.Config{Certificates: []tls.Certificate{selfSigned(t, key)}, MinVersion: tls.VersionTLS10, CipherSuites: everything})
 	dial := func(at string, version uint16, suites ...uint16) error {
 		conn, err := tls.Dial("tcp", at, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: version, CipherSuites: suites,
 			Certificates: []tls.Certificate{z.own}})

@@ -60,7 +60,7 @@ func TestForbiddenNames(t *testing.T) {
 // hostReaders are the files that may read a Host header, with the reason.
 var hostReaders = map[string]string{
 	"internal/webkit/zone.go": "the zone middleware: listener, SNI and Host must agree (threat RS3)",
-	"internal/app/serve.go":   "the internal listener answers to loopback names alone (threat PL4)",
+	"internal/app/health.go":  "the internal listener answers to loopback names alone (threat PL4)",
 }
 
 // TestHostIsReadOnce: absolute addresses come from the configuration. A Host header

@@ -44,6 +44,8 @@ type Answer struct {
 	Body       []byte
 	ThisUpdate time.Time // zero: an error response, not to be cached
 	NextUpdate time.Time
+	Says       string // good, revoked, unknown, several, or the error of the response
+	Kept       bool   // signed for an earlier question
 }
 
 // kept is an answer that serves again while it is young and what it says is still so.
@@ -95,9 +97,9 @@ func (a *Answers) Answer(_ context.Context, der []byte, fresh func() bool) (Answ
 	if r == nil || now.Sub(horizon) > OCSPLife || now.After(r.Certificate().NotAfter) {
 		_, err := issuance.ParseOCSPRequest(der)
 		if err != nil {
-			return Answer{Body: issuance.OCSPMalformed}, nil
+			return Answer{Body: issuance.OCSPMalformed, Says: "malformed"}, nil
 		}
-		return Answer{Body: issuance.OCSPTryLater}, nil
+		return Answer{Body: issuance.OCSPTryLater, Says: "try_later"}, nil
 	}
 	answer, ok := a.again(der, now) // before it is even read
 	if ok {
@@ -105,11 +107,11 @@ func (a *Answers) Answer(_ context.Context, der []byte, fresh func() bool) (Answ
 	}
 	request, err := issuance.ParseOCSPRequest(der)
 	if err != nil {
-		return Answer{Body: issuance.OCSPMalformed}, nil
+		return Answer{Body: issuance.OCSPMalformed, Says: "malformed"}, nil
 	}
 	for _, id := range request.IDs {
 		if !a.issuer.Asks(id) {
-			return Answer{Body: issuance.OCSPUnauthorized}, nil
+			return Answer{Body: issuance.OCSPUnauthorized, Says: "unauthorized"}, nil
 		}
 	}
 	asked := request.Nonce == nil
@@ -153,6 +155,7 @@ func (a *Answers) sign(r *issuance.Responder, request issuance.OCSPRequest, hori
 	}
 	k.ThisUpdate = k.ThisUpdate.UTC().Truncate(time.Second)
 	k.NextUpdate = k.ThisUpdate.Add(OCSPLife)
+	k.Says = says(k.verdicts)
 	for _, v := range k.verdicts {
 		until := time.Unix(v.until, 0).UTC()
 		if v.until != 0 && until.Before(k.NextUpdate) {
@@ -169,6 +172,20 @@ func (a *Answers) sign(r *issuance.Responder, request issuance.OCSPRequest, hori
 	return k, err
 }
 
+// says names what an answer says, for those who count.
+func says(all []verdict) string {
+	if len(all) != 1 {
+		return "several"
+	}
+	switch all[0].status {
+	case issuance.OCSPGood:
+		return "good"
+	case issuance.OCSPRevoked:
+		return "revoked"
+	}
+	return "unknown"
+}
+
 // again gives the answer that was signed for the same question a short while ago,
 // unless what is known has changed since.
 func (a *Answers) again(question []byte, now time.Time) (Answer, bool) {
@@ -183,6 +200,7 @@ func (a *Answers) again(question []byte, now time.Time) (Answer, bool) {
 			return Answer{}, false
 		}
 	}
+	k.Kept = true
 	return k.Answer, true
 }
 

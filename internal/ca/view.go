@@ -296,6 +296,14 @@ func (v *View) Horizon() time.Time {
 	return v.horizon
 }
 
+// Counts gives how many certificates this node knows, and how many of them are revoked
+// or suspended.
+func (v *View) Counts() (issued, revoked int) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return len(v.known.good) + len(v.known.revoked), len(v.known.revoked)
+}
+
 // CRL gives the newest CRL of an issuer and when the newest revocation was.
 func (v *View) CRL(issuer string) (store.CRL, time.Time) {
 	v.mu.RLock()

@@ -68,14 +68,10 @@ func newGuard(nets []netip.Prefix, now func() time.Time, log *slog.Logger) *guar
 // guesses at once cannot pass on one try. leave gives them back unless the answer was
 // wrong. The error is pickup.slow.
 func (g *guard) enter(source netip.Addr, request string) (leave func(wrong bool), err error) {
-	source = webkit.Network(source)
 	perSource := g.sources
-	for _, n := range g.nets {
-		if n.Contains(source) {
-			perSource = g.shared
-			source = n.Masked().Addr()
-			break
-		}
+	source, shared := webkit.SourceNetwork(source, g.nets)
+	if shared {
+		perSource = g.shared
 	}
 	taken := []func(){}
 	back := func() {

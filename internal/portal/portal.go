@@ -73,8 +73,9 @@ type Config struct {
 	// have a larger budget together (threat DL3).
 	SharedSources []netip.Prefix
 
-	Now func() time.Time
-	Log *slog.Logger
+	Count webkit.Recorder // zero: nothing is counted
+	Now   func() time.Time
+	Log   *slog.Logger
 }
 
 // Portal is the site.
@@ -129,7 +130,7 @@ func (p *Portal) drawAll() error {
 func (p *Portal) Handler() http.Handler {
 	mux := http.NewServeMux()
 	p.Mount(mux)
-	stack := webkit.Stack{Zone: webkit.Zone{Name: "portal", Hosts: p.Hosts}, Report: p.report, HSTS: p.HSTS}
+	stack := webkit.Stack{Zone: webkit.Zone{Name: "portal", Hosts: p.Hosts}, Report: p.report, Count: p.Count, HSTS: p.HSTS}
 	return stack.Wrap(mux)
 }
 

@@ -25,7 +25,7 @@ func (s *Service) Approve(ctx context.Context, by pki.Actor, id, contentHash str
 	issued, err := s.Issuer.Issue(ctx, r.ID)
 	if pki.ClassOf(err) == pki.Busy || pki.ClassOf(err) == pki.Internal && err != nil {
 		// The approval stands; the background worker carries it on.
-		s.Log.Warn("approved; issue goes on in the background", "request", r.ID, "err", err)
+		s.Log.WarnContext(ctx, "approved; issue goes on in the background", "request", r.ID, "err", err)
 		return r, nil
 	}
 	return issued, err

@@ -193,7 +193,7 @@ func (s *Service) mayFetch(ctx context.Context, f found) error {
 // readEarly is threat LE3: right IDs before the letter left mean that somebody has
 // read it. No file, an alarm, a record.
 func (s *Service) readEarly(ctx context.Context, r pki.Request) error {
-	s.Log.Error("alarm: letter IDs used before dispatch", "request", r.ID)
+	s.Log.ErrorContext(ctx, "alarm: letter IDs used before dispatch", "request", r.ID)
 	err := s.DB.Update(ctx, func(tx *store.Tx) error {
 		_, _, err := tx.Audit(pki.Actor{ID: "holder", Auth: pki.AuthHolder}, "letter.read_early", r.ID, nil)
 		return err

@@ -14,7 +14,7 @@ import (
 )
 
 // Harden keeps the process's memory to itself: no core file, no other process of the
-// same user may read it (threat CK12). The signer's own command calls it first.
+// same user may read it (threat CK12). Both processes of the service call it first.
 func Harden() error {
 	err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
 	if err != nil {
@@ -23,6 +23,25 @@ func Harden() error {
 	err = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	if err != nil {
 		return fmt.Errorf("forbid dumps: %w", err)
+	}
+	return nil
+}
+
+// ErrNotLocked says that memory may be written to swap.
+var ErrNotLocked = errors.New("memory may go to swap: the limit of locked memory is too low (LimitMEMLOCK=infinity)")
+
+// LockMemory keeps every page of the process out of swap, those to come included, each
+// from its first use on (threat CK12). It wants an unlimited RLIMIT_MEMLOCK: under any
+// other, the process would die on the day on which it reaches it.
+func LockMemory() error {
+	endless := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
+	err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &endless)
+	if err != nil {
+		return ErrNotLocked
+	}
+	err = unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT)
+	if err != nil {
+		return fmt.Errorf("lock memory: %w", err)
 	}
 	return nil
 }

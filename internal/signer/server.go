@@ -27,8 +27,9 @@ type Config struct {
 	Issuers       map[string]*issuance.Issuer
 	Keys          map[string]string // issuer ID → key URI; missing: keystore.KeyURI of the ID
 	Profiles      map[string]issuance.Profile
-	EdgeUID       int // the one user who may connect
-	RatePerMinute int // signatures of the holder profile; 0: 600
+	EdgeUID       int    // the one user who may connect
+	RatePerMinute int    // signatures of the holder profile; 0: 600
+	Ready         func() // called when the socket listens; may be nil
 	Now           func() time.Time
 	Log           *slog.Logger
 }
@@ -156,6 +157,9 @@ func (s *Server) Serve(ctx context.Context) error {
 		conns.drain()
 	})
 	defer stop()
+	if s.cfg.Ready != nil {
+		s.cfg.Ready()
+	}
 	err = s.accept(ctx, l, conns)
 	conns.wait()
 	_ = os.Remove(s.cfg.Socket)

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -313,24 +314,53 @@ func BenchmarkSignIntents(b *testing.B) {
 	}
 }
 
-// CK12: neither core files nor another process show the signer's memory.
+// CK12: neither core files nor another process show the signer's memory. The child that
+// is not hardened shows that the aborted one would have left a core.
 func TestThreatCK12Harden(t *testing.T) {
 	const child = "INKAN_TEST_HARDEN"
-	if os.Getenv(child) == "" {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestThreatCK12Harden$")
-		cmd.Env = append(os.Environ(), child+"=1")
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Errorf("child: %v\n%s", err, out)
+	switch os.Getenv(child) {
+	case "":
+	case "bare":
+		abort(t)
+	default:
+		must(t, unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: coreSize, Max: coreSize}))
+		must(t, signer.Harden())
+		var limit unix.Rlimit
+		must(t, unix.Getrlimit(unix.RLIMIT_CORE, &limit))
+		dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+		must(t, err)
+		if limit.Cur != 0 || limit.Max != 0 || dumpable != 0 {
+			t.Errorf("core limit %d %d, dumpable %d", limit.Cur, limit.Max, dumpable)
 		}
-		return
+		abort(t)
 	}
-	must(t, signer.Harden())
-	var limit unix.Rlimit
-	must(t, unix.Getrlimit(unix.RLIMIT_CORE, &limit))
-	dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
-	must(t, err)
-	if limit.Cur != 0 || limit.Max != 0 || dumpable != 0 {
-		t.Errorf("core limit %d %d, dumpable %d", limit.Cur, limit.Max, dumpable)
+	for _, as := range []string{"bare", "hardened"} {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestThreatCK12Harden$")
+		cmd.Dir = t.TempDir()
+		cmd.Env = append(os.Environ(), child+"="+as, "GOTRACEBACK=crash")
+		out, err := cmd.CombinedOutput()
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			t.Fatalf("%s child: %v\n%s", as, err, out)
+		}
+		status := exit.Sys().(syscall.WaitStatus)
+		switch {
+		case !status.Signaled() || status.Signal() != syscall.SIGABRT || strings.Contains(string(out), "core limit"):
+			t.Errorf("%s child: %v\n%s", as, err, out)
+		case as == "hardened" && status.CoreDump():
+			t.Error("a hardened process left a core")
+		case as == "bare" && !status.CoreDump():
+			t.Log("this machine lets nobody leave a core")
+		}
 	}
+}
+
+// coreSize is enough to see that there is a core.
+const coreSize = 1 << 20
+
+// abort ends this process as a defect of the run time would.
+func abort(t *testing.T) {
+	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: coreSize, Max: coreSize}) // refused to the hardened
+	must(t, unix.Kill(os.Getpid(), unix.SIGABRT))
+	select {}
 }

@@ -43,8 +43,11 @@ type Config struct {
 	Answers Answers
 	Lists   Lists
 	CAs     map[string]*x509.Certificate // by issuer ID; "tls" is the site's root of /p/cert
-	Now     func() time.Time
-	Log     *slog.Logger
+	// OCSP is told of every OCSP answer: what it says, and whether it was signed for an
+	// earlier question; nil: nobody counts.
+	OCSP func(says string, kept bool)
+	Now  func() time.Time
+	Log  *slog.Logger
 }
 
 // maxAge is the longest time a cache may keep an answer: a revocation is seen through
@@ -75,6 +78,7 @@ func Handler(c Config) http.Handler {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		path := r.URL.EscapedPath()
 		if path == "/ocsp" || strings.HasPrefix(path, "/ocsp/") {
+			r.Pattern = "/ocsp" // for those who count
 			c.ocsp(w, r, strings.TrimPrefix(strings.TrimPrefix(path, "/ocsp"), "/"), nonces)
 			return
 		}
@@ -95,7 +99,7 @@ func (c Config) ocsp(w http.ResponseWriter, r *http.Request, encoded string, non
 		refuse(w, http.StatusMethodNotAllowed)
 		return
 	}
-	answer := ca.Answer{Body: issuance.OCSPMalformed}
+	answer := ca.Answer{Body: issuance.OCSPMalformed, Says: "malformed"}
 	if err == nil {
 		answer, err = c.Answers.Answer(r.Context(), request, func() bool {
 			_, ok := nonces.Take(webkit.Network(webkit.Source(r)))
@@ -103,8 +107,11 @@ func (c Config) ocsp(w http.ResponseWriter, r *http.Request, encoded string, non
 		})
 		if err != nil {
 			c.Log.Error("OCSP answer failed", "err", err)
-			answer = ca.Answer{Body: issuance.OCSPInternal}
+			answer = ca.Answer{Body: issuance.OCSPInternal, Says: "internal"}
 		}
+	}
+	if c.OCSP != nil {
+		c.OCSP(answer.Says, answer.Kept)
 	}
 	w.Header().Set("Content-Type", "application/ocsp-response")
 	if answer.ThisUpdate.IsZero() || r.Method == http.MethodPost {

@@ -196,6 +196,16 @@ func (tx *Tx) AuditAbout(subject string, limit int) ([]AuditRecord, error) {
 	return collect(rows, scanAudit)
 }
 
+// LastAuditAbout gives the newest record about a subject; pki.ErrNotFound: there is none.
+func (tx *Tx) LastAuditAbout(subject string) (AuditRecord, error) {
+	err := tx.flushRecords()
+	if err != nil {
+		return AuditRecord{}, err
+	}
+	r, err := scanAudit(tx.queryRow(`SELECT `+auditColumns+` FROM audit WHERE subject = $1 ORDER BY idx DESC LIMIT 1`, subject))
+	return r, dbError("read audit record", err)
+}
+
 // AuditTree gives size and root of the tree as this transaction sees it, its own
 // records included.
 func (tx *Tx) AuditTree() (int64, tlog.Hash, error) {

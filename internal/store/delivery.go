@@ -105,3 +105,12 @@ func (tx *Tx) DelayMessage(id, failure string, next time.Time) error {
 	_, err := tx.exec(`UPDATE outbox SET failure = $1, next_at = $2 WHERE id = $3 AND sent_at = 0`, failure, micros(next), id)
 	return dbError("delay message", err)
 }
+
+// UnsentMessages counts the messages that have not left: those whose next attempt comes
+// before a time, and the others.
+func (tx *Tx) UnsentMessages(before time.Time) (int, int, error) {
+	var due, later int
+	err := tx.queryRow(`SELECT COUNT(CASE WHEN next_at < $1 THEN 1 END), COUNT(CASE WHEN next_at >= $2 THEN 1 END) FROM outbox WHERE sent_at = 0`,
+		micros(before), micros(before)).Scan(&due, &later)
+	return due, later, dbError("count messages", err)
+}

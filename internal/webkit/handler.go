@@ -45,7 +45,7 @@ const hole = "0000 0000"
 // reporting a failure needs nothing that can fail. draw may be nil: then they are
 // all there is.
 func NewReporter(log *slog.Logger, draw Draw) *Reporter {
-	rep := &Reporter{log: log, draw: draw, plain: map[string][]byte{}}
+	rep := &Reporter{log: slog.New(Correlate(log.Handler())), draw: draw, plain: map[string][]byte{}}
 	for _, lang := range i18n.Languages {
 		rep.plain[lang] = fmt.Appendf(nil, "<!doctype html>\n<html lang=\"%s\">\n<meta charset=\"utf-8\">\n<title>%s</title>\n<h1>%s</h1>\n<p>%s</p>\n<p>%s</p>\n",
 			lang, i18n.Text(lang, "error.internal.title", nil), i18n.Text(lang, "error.internal.title", nil),
@@ -73,7 +73,7 @@ func (rep *Reporter) Fail(w http.ResponseWriter, r *http.Request, err error) {
 		if drawErr == nil {
 			return
 		}
-		rep.log.Error("failure could not be drawn", "lookup", f.Lookup, "err", drawErr)
+		rep.log.ErrorContext(r.Context(), "failure could not be drawn", "err", drawErr)
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(f.Status)
@@ -83,20 +83,19 @@ func (rep *Reporter) Fail(w http.ResponseWriter, r *http.Request, err error) {
 // Note writes the log record of an error and gives the public half, for handlers that
 // draw it inside a page of their own (a form with its mistakes).
 func (rep *Reporter) Note(r *http.Request, err error) Failure {
-	f := Failure{
-		Class: pki.ClassOf(err), Code: pki.CodeOf(err), Args: i18n.ArgsOf(err),
-		Lookup: NewLookup(), Lang: Lang(r),
-	}
+	f := Failure{Class: pki.ClassOf(err), Code: pki.CodeOf(err), Args: i18n.ArgsOf(err), Lang: Lang(r)}
 	tooLarge, isTooLarge := errors.AsType[*http.MaxBytesError](err)
 	if isTooLarge {
 		f.Class, f.Code, f.Args = pki.Invalid, "http.too_large", map[string]any{"Limit": tooLarge.Limit}
 	}
 	f.Status = Status(f.Class)
+	ctx := failed(r, f.Code)
+	f.Lookup = traceOf(ctx).lookup
 	level := slog.LevelInfo
 	if f.Class == pki.Internal {
 		level = slog.LevelError
 	}
-	rep.log.Log(r.Context(), level, "request refused", "lookup", f.Lookup, "class", f.Class, "code", f.Code,
+	rep.log.Log(ctx, level, "request refused", "class", f.Class, "code", f.Code,
 		"method", r.Method, "path", SafePath(r), "source", Source(r), "err", err)
 	return f
 }
@@ -134,7 +133,7 @@ func (rep *Reporter) Recover(next http.Handler) http.Handler {
 			if value == http.ErrAbortHandler { //nolint:errorlint // net/http compares so
 				panic(value)
 			}
-			rep.log.Error("panic", "type", fmt.Sprintf("%T", value), "method", r.Method, "path", SafePath(r), "stack", string(debug.Stack()))
+			rep.log.ErrorContext(r.Context(), "panic", "type", fmt.Sprintf("%T", value), "method", r.Method, "path", SafePath(r), "stack", string(debug.Stack()))
 			tracked, ok := w.(*statusWriter)
 			if ok && tracked.status != 0 {
 				panic(http.ErrAbortHandler) // half an answer is out: cut it, so that nobody takes it for a whole one

@@ -25,11 +25,13 @@ func Secure(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 }
 
-// Stack is what stands before the routes of a browser zone, outermost first: access
-// log, zone, panics, headers, foreign sites, size of bodies, language.
+// Stack is what stands before the routes of a browser zone, outermost first: look-up
+// code, counts, access log, zone, panics, headers, foreign sites, size of bodies,
+// language.
 type Stack struct {
 	Zone   Zone
 	Report *Reporter
+	Count  Recorder // zero: nothing is counted
 	// Script adds script-src 'self' to the policy.
 	Script bool
 	// HSTS is for names that will always be https; never for a demo on 127.0.0.1,
@@ -47,7 +49,8 @@ func (s Stack) Wrap(routes http.Handler) http.Handler {
 	h = s.headers(h)
 	h = s.Report.Recover(h)
 	h = s.Zone.Guard(s.Report, h)
-	return s.Report.AccessLog(s.Zone.Name, h)
+	h = s.Report.AccessLog(s.Zone.Name, h)
+	return Trace(s.Count.Watch(s.Zone.Name, h))
 }
 
 func (s Stack) headers(next http.Handler) http.Handler {

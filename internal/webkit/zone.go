@@ -21,26 +21,57 @@ type Zone struct {
 }
 
 // Guard lets only requests of the zone pass: 421 for another zone's Host or SNI, 400
-// for a request whose target or length can be read in two ways (threat AU10).
-//
-// net/http drops Content-Length before a handler could see both it and
-// Transfer-Encoding, so every body of unknown length is refused; browsers and our own
-// clients always send a length.
+// for what OneMeaning refuses.
 func (z Zone) Guard(rep *Reporter, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		oneRequest(w, r)
 		switch {
-		case r.Host == "", !strings.HasPrefix(r.RequestURI, "/"), len(r.TransferEncoding) > 0:
-			w.Header().Set("Connection", "close")
-			reply(w, http.StatusBadRequest)
-			rep.log.Info("request refused", "code", "http.target", "zone", z.Name, "source", Source(r))
+		case !oneMeaning(r):
+			rep.turnAway(w, r, http.StatusBadRequest, "http.target", z.Name)
 		case !z.has(r):
-			w.Header().Set("Connection", "close")
-			reply(w, http.StatusMisdirectedRequest)
-			rep.log.Info("request refused", "code", "http.zone", "zone", z.Name, "source", Source(r))
+			rep.turnAway(w, r, http.StatusMisdirectedRequest, "http.zone", z.Name)
 		default:
 			next.ServeHTTP(w, r)
 		}
 	})
+}
+
+func (rep *Reporter) turnAway(w http.ResponseWriter, r *http.Request, status int, code, zone string) {
+	rep.log.InfoContext(failed(r, code), "request refused", "code", code, "zone", zone, "source", Source(r))
+	w.Header().Set("Connection", "close")
+	reply(w, status)
+}
+
+// OneMeaning answers 400 and closes the connection where a request could be read in two
+// ways by us and by a program in between (threat AU10). Zone.Guard does the same in
+// zones that have names.
+func OneMeaning(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		oneRequest(w, r)
+		if !oneMeaning(r) {
+			w.Header().Set("Connection", "close")
+			reply(w, http.StatusBadRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// oneRequest ends a connection of HTTP/1.0 behind its first request: net/http overlooks a
+// Transfer-Encoding there without a trace, so the next request could begin elsewhere for
+// a program in between.
+func oneRequest(w http.ResponseWriter, r *http.Request) {
+	if !r.ProtoAtLeast(1, 1) {
+		w.Header().Set("Connection", "close")
+	}
+}
+
+// oneMeaning wants a Host, a target in origin-form and a body of known length. net/http
+// drops Content-Length before a handler could see both it and Transfer-Encoding, so
+// every body of unknown length is refused; browsers, OCSP clients and our own programs
+// always send a length. Of "OPTIONS *" net/http takes care by itself.
+func oneMeaning(r *http.Request) bool {
+	return r.Host != "" && strings.HasPrefix(r.RequestURI, "/") && len(r.TransferEncoding) == 0
 }
 
 // reply answers with the bare status text: the person, if there is one, is not on one
