@@ -113,6 +113,10 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
+	err = s.checkTail(ctx)
+	if err != nil {
+		return err
+	}
 	err = s.prepare(ctx)
 	for began := now(); pki.ClassOf(err) == pki.Busy && ctx.Err() == nil && now().Sub(began) < signerStart; {
 		time.Sleep(100 * time.Millisecond) // the signer that answered was another's, and is gone
