@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"math/big"
 	"net/http"
 	"slices"
 	"strings"
@@ -192,42 +193,58 @@ func (c *cli) crlCommand() *cobra.Command {
 const ocspTimeout = 10 * time.Second
 
 func (c *cli) ocspCheckCommand() *cobra.Command {
-	var from string
+	var from, issuerFile string
 	cmd := &cobra.Command{Use: "ocsp-check SERIAL", Short: "ask the responder about a certificate", Args: cobra.ExactArgs(1)}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return c.with(cmd, false, func(ctx context.Context, i *instance) error {
-			serial, err := pki.ParseSerial(args[0])
+		serial, err := pki.ParseSerial(args[0])
+		if err != nil {
+			return err
+		}
+		if issuerFile != "" { // from outside, where there is no instance (threat ST12)
+			issuer, err := readCert(issuerFile)
 			if err != nil {
 				return err
 			}
+			return c.checkOCSP(cmd.Context(), from, issuer, serial)
+		}
+		return c.with(cmd, false, func(ctx context.Context, i *instance) error {
 			if from == "" {
 				from = i.config.Status.URL
 			}
-			issuer := i.cas[issuance.G1]
-			question, err := ocsp.CreateRequest(&x509.Certificate{SerialNumber: serial}, issuer, &ocsp.RequestOptions{Hash: crypto.SHA256})
-			if err != nil {
-				return fmt.Errorf("write OCSP request: %w", err)
-			}
-			raw, err := ask(ctx, from+"/ocsp", question)
-			if err != nil {
-				return pki.E(pki.Busy, "ocsp.away").With("URL", from).Because(err)
-			}
-			answer, err := ocsp.ParseResponseForCert(raw, &x509.Certificate{SerialNumber: serial}, issuer)
-			if err != nil {
-				return pki.E(pki.Busy, "ocsp.answer").Because(err)
-			}
-			status := map[int]string{ocsp.Good: "good", ocsp.Revoked: "revoked", ocsp.Unknown: "unknown"}[answer.Status]
-			if c.json {
-				return c.print(map[string]any{"serial": pki.SerialHex(serial), "status": status, "thisUpdate": stamp(answer.ThisUpdate),
-					"nextUpdate": stamp(answer.NextUpdate), "revokedAt": stamp(answer.RevokedAt)})
-			}
-			c.say("%s  %s  (as of %s)", pki.SerialHex(serial), status, stamp(answer.ThisUpdate))
-			return nil
+			return c.checkOCSP(ctx, from, i.cas[issuance.G1], serial)
 		})
 	}
 	cmd.Flags().StringVar(&from, "from", "", "address of the responder (default: status.url of the configuration)")
+	cmd.Flags().StringVar(&issuerFile, "issuer", "", "certificate of the issuer (PEM), to ask from a machine without an instance; needs --from")
 	cmd.Flags().BoolVar(&c.json, "json", false, "print JSON")
 	return cmd
+}
+
+// checkOCSP asks a responder and prints what it says; an answer that does not verify
+// under the issuer, or none, is an error.
+func (c *cli) checkOCSP(ctx context.Context, from string, issuer *x509.Certificate, serial *big.Int) error {
+	question, err := ocsp.CreateRequest(&x509.Certificate{SerialNumber: serial}, issuer, &ocsp.RequestOptions{Hash: crypto.SHA256})
+	if err != nil {
+		return fmt.Errorf("write OCSP request: %w", err)
+	}
+	raw, err := ask(ctx, from+"/ocsp", question)
+	if err != nil {
+		return pki.E(pki.Busy, "ocsp.away").With("URL", from).Because(err)
+	}
+	answer, err := ocsp.ParseResponseForCert(raw, &x509.Certificate{SerialNumber: serial}, issuer)
+	if err == nil && now().After(answer.NextUpdate) {
+		err = fmt.Errorf("answer ended %s", stamp(answer.NextUpdate)) // somebody in between repeats an old one
+	}
+	if err != nil {
+		return pki.E(pki.Busy, "ocsp.answer").Because(err)
+	}
+	status := map[int]string{ocsp.Good: "good", ocsp.Revoked: "revoked", ocsp.Unknown: "unknown"}[answer.Status]
+	if c.json {
+		return c.print(map[string]any{"serial": pki.SerialHex(serial), "status": status, "thisUpdate": stamp(answer.ThisUpdate),
+			"nextUpdate": stamp(answer.NextUpdate), "revokedAt": stamp(answer.RevokedAt)})
+	}
+	c.say("%s  %s  (as of %s)", pki.SerialHex(serial), status, stamp(answer.ThisUpdate))
+	return nil
 }
 
 func ask(ctx context.Context, url string, question []byte) ([]byte, error) {
