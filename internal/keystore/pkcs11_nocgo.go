@@ -1,0 +1,23 @@
+//go:build !cgo
+
+package keystore
+
+import (
+	"crypto"
+
+	"inkan/internal/pki"
+)
+
+// A PKCS#11 library is C. Without cgo the answer is clear instead.
+var errNoTokens = pki.E(pki.Invalid, "vault.pkcs11")
+
+func openTokenKey(tokenURI, string, crypto.PublicKey, bool) (crypto.Signer, error) {
+	return nil, errNoTokens
+}
+
+func makeTokenKey(tokenURI, string, pki.KeyType, bool) (crypto.Signer, func() error, error) {
+	return nil, nil, errNoTokens
+}
+
+// CloseTokens has nothing to close.
+func CloseTokens() {}
