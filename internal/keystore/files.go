@@ -149,6 +149,9 @@ func readPIN(path string) (pki.Secret, error) {
 		return "", pki.E(pki.Invalid, "token.no_pin")
 	}
 	data, err := readSecret(path)
+	if pki.ClassOf(err) == pki.NotFound {
+		return "", pki.E(pki.Invalid, "token.no_pin").Because(err)
+	}
 	if err != nil {
 		return "", err
 	}

@@ -21,6 +21,35 @@ type Place struct {
 // InToken says whether the key is one that no file holds.
 func (p Place) InToken() bool { return strings.HasPrefix(p.URI, "pkcs11:") }
 
+// errNoTokens is the answer of a program that was built without cgo: a PKCS#11 library
+// is C.
+var errNoTokens = pki.E(pki.Invalid, "vault.pkcs11")
+
+// CheckToken looks for what opens the token of a key, without opening it; a key of the
+// vault needs nothing.
+func (p Place) CheckToken() error {
+	if !p.InToken() {
+		return nil
+	}
+	if !tokensBuiltIn {
+		return errNoTokens
+	}
+	_, rest, _ := strings.Cut(p.URI, ":")
+	u, err := parseTokenURI(rest)
+	if err != nil {
+		return err
+	}
+	file := u.pinFile(p.PINFile)
+	if file == "" {
+		return pki.E(pki.Invalid, "token.no_pin")
+	}
+	err = CheckMode(file)
+	if pki.ClassOf(err) == pki.NotFound {
+		return pki.E(pki.Invalid, "token.no_pin").Because(err)
+	}
+	return err
+}
+
 // KeyURI is the name under which AddKey stores the key of an issuer.
 func KeyURI(id string) string { return "file:" + keysDir + "/" + id + ".key.age" }
 

@@ -12,6 +12,8 @@ import (
 	"inkan/internal/pki"
 )
 
+const tokensBuiltIn = true
+
 // library is a PKCS#11 library in this process. It is initialised once for all keys
 // and starts anew when something was lost; sessions and handles are of one round.
 type library struct {
@@ -139,10 +141,7 @@ var pinRefusals = []pkcs11.Error{pkcs11.CKR_PIN_INCORRECT, pkcs11.CKR_PIN_INVALI
 // refused is not tried again before the file has another, and the last try before a
 // token locks itself is left to a person.
 func (l *library) logIn(session pkcs11.SessionHandle, token pkcs11.TokenInfo, u tokenURI, pinFile string) error {
-	if u.pinSource != "" {
-		pinFile = u.pinSource
-	}
-	pin, err := readPIN(pinFile)
+	pin, err := readPIN(u.pinFile(pinFile))
 	if err != nil {
 		return err
 	}

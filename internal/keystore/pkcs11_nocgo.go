@@ -8,8 +8,7 @@ import (
 	"inkan/internal/pki"
 )
 
-// A PKCS#11 library is C. Without cgo the answer is clear instead.
-var errNoTokens = pki.E(pki.Invalid, "vault.pkcs11")
+const tokensBuiltIn = false
 
 func openTokenKey(tokenURI, string, crypto.PublicKey, bool) (crypto.Signer, error) {
 	return nil, errNoTokens

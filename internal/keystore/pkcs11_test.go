@@ -387,7 +387,7 @@ func TestTokenPIN(t *testing.T) {
 		spoil func()
 	}{
 		{"token.no_pin", func() { h.WritePIN("") }},
-		{"vault.missing", func() { must(t, os.Remove(h.PINFile)) }},
+		{"token.no_pin", func() { must(t, os.Remove(h.PINFile)) }},
 		{"vault.mode", func() { h.WritePIN(h.PIN); chmod(t, h.PINFile, 0o640) }},
 	} {
 		tt.spoil()

@@ -76,6 +76,14 @@ func parseTokenURI(rest string) (tokenURI, error) {
 	return u, nil
 }
 
+// pinFile gives the file with the PIN: that of the URI goes before the configured one.
+func (u tokenURI) pinFile(configured string) string {
+	if u.pinSource != "" {
+		return u.pinSource
+	}
+	return configured
+}
+
 // name says where the key is, for people: without library and PIN.
 func (u tokenURI) name() string {
 	var parts []string
