@@ -179,6 +179,20 @@ func TestHSM(t *testing.T) {
 	}
 	config := fmt.Sprintf("[policy]\nca_key = \"rsa-2048\"\nholder_key = \"p-256\"\npool_size = 2\n[signer]\npin_file = %q\npass_env = [\"SOFTHSM2_CONF\"]\n[signer.keys]\ng1 = %q\nops = %q\n",
 		h.PINFile, h.URI("g1"), h.URI("ops"))
+	home := t.TempDir()
+	// The program without cgo says what to use; a ceremony that fails leaves no key.
+	plain, err := buildOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := write(t, home, "broken.toml", []byte(config+"[database]\ndsn = \"sqlite:///proc/none/inkan.db\"\n"))
+	for bin, want := range map[string]string{plain: "hint: Use the program that make build-hsm builds.", bin: "open database file"} {
+		_, said, code := (&Demo{Dir: filepath.Join(home, "broken"), bin: bin}).Inkan(t, "init", "--config", broken)
+		says(t, said, want)
+		if code != 1 {
+			t.Errorf("init ends with %d", code)
+		}
+	}
 	l := makeLive(t, bin, config)
 	for name, there := range map[string]bool{"g1": false, "ops": false, "tls": true} {
 		_, err := os.Lstat(filepath.Join(l.Dir, "signer", "keys", name+".key.age"))
@@ -187,7 +201,7 @@ func TestHSM(t *testing.T) {
 		}
 	}
 	// Another instance takes no key that is there, and leaves nothing behind.
-	other := &Demo{Dir: filepath.Join(t.TempDir(), "other"), bin: bin}
+	other := &Demo{Dir: filepath.Join(home, "other"), bin: bin}
 	_, said, code := other.Inkan(t, "init", "--config", filepath.Join(filepath.Dir(l.Dir), "want.toml"))
 	says(t, said, "The token has a key of that name already (token=inkan%20test;object=g1)")
 	if code != 1 {

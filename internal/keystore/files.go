@@ -142,23 +142,3 @@ func ReadPassphrase(path string) (pki.Secret, error) {
 	}
 	return pki.Secret(text), nil
 }
-
-// readPIN reads the PIN of a token from its file.
-func readPIN(path string) (pki.Secret, error) {
-	if path == "" {
-		return "", pki.E(pki.Invalid, "token.no_pin")
-	}
-	data, err := readSecret(path)
-	if pki.ClassOf(err) == pki.NotFound {
-		return "", pki.E(pki.Invalid, "token.no_pin").Because(err)
-	}
-	if err != nil {
-		return "", err
-	}
-	defer clear(data)
-	text := strings.TrimRight(string(data), "\r\n")
-	if text == "" {
-		return "", pki.E(pki.Invalid, "token.no_pin")
-	}
-	return pki.Secret(text), nil
-}

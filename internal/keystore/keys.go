@@ -88,7 +88,7 @@ func (v *Vault) OpenKey(p Place, public crypto.PublicKey) (crypto.Signer, error)
 		if err != nil {
 			return nil, err
 		}
-		return openTokenKey(u, p.PINFile, public, v.Mode() == ModeLive)
+		return openTokenKey(v, u, p.PINFile, public)
 	case "file":
 	default:
 		return nil, badKeyURI(p.URI)
@@ -112,7 +112,7 @@ func (v *Vault) MakeTokenKey(p Place, t pki.KeyType) (crypto.Signer, func() erro
 	if err != nil {
 		return nil, nil, err
 	}
-	return makeTokenKey(u, p.PINFile, t, v.Mode() == ModeLive)
+	return makeTokenKey(v, u, p.PINFile, t)
 }
 
 // Ready says whether a key can sign now, as far as that is known without signing. A

@@ -24,8 +24,7 @@ type library struct {
 	round int          // counts the starts
 	down  error        // why the last start failed
 
-	login   sync.Mutex
-	refused map[string]pki.Secret // the PIN that a token refused, by serial number
+	login sync.Mutex // one at a time
 }
 
 // A library keeps its state in the process, so there is one of each path, whatever the
@@ -54,7 +53,7 @@ func openLibrary(path string) (*library, error) {
 	if ctx == nil {
 		return nil, pki.E(pki.Invalid, "token.module").With("File", path)
 	}
-	l = &library{path: path, ctx: ctx, refused: map[string]pki.Secret{}}
+	l = &library{path: path, ctx: ctx}
 	l.start()
 	libraries[path] = l
 	return l, nil
@@ -103,6 +102,12 @@ func CloseTokens() {
 // errNoToken says that no slot has the token: it was pulled out, or is elsewhere.
 var errNoToken = errors.New("no slot has the token")
 
+// pinSource is where a PIN is read, and who remembers which was refused.
+type pinSource struct {
+	file  string
+	vault *Vault
+}
+
 // find gives the slot of the one token that is everything that the URI says.
 func (l *library) find(u tokenURI) (uint, pkcs11.TokenInfo, error) {
 	slots, err := l.ctx.GetSlotList(true)
@@ -140,15 +145,18 @@ var pinRefusals = []pkcs11.Error{pkcs11.CKR_PIN_INCORRECT, pkcs11.CKR_PIN_INVALI
 // logIn logs a session in. The PIN is read anew each time and not kept. One that was
 // refused is not tried again before the file has another, and the last try before a
 // token locks itself is left to a person.
-func (l *library) logIn(session pkcs11.SessionHandle, token pkcs11.TokenInfo, u tokenURI, pinFile string) error {
-	pin, err := readPIN(u.pinFile(pinFile))
+func (l *library) logIn(session pkcs11.SessionHandle, token pkcs11.TokenInfo, u tokenURI, source pinSource) error {
+	pin, err := readPIN(source.file)
 	if err != nil {
 		return err
 	}
 	l.login.Lock()
 	defer l.login.Unlock()
-	before, was := l.refused[token.SerialNumber]
-	if was && before == pin {
+	was, err := source.vault.pinRefused(token.SerialNumber, pin)
+	if err != nil {
+		return err
+	}
+	if was {
 		return pki.E(pki.Forbidden, "token.pin").With("Key", u.name())
 	}
 	if token.Flags&(pkcs11.CKF_USER_PIN_FINAL_TRY|pkcs11.CKF_USER_PIN_LOCKED) != 0 {
@@ -161,12 +169,9 @@ func (l *library) logIn(session pkcs11.SessionHandle, token pkcs11.TokenInfo, u 
 	}
 	for _, refusal := range pinRefusals {
 		if isCode && code == refusal {
-			l.refused[token.SerialNumber] = pin
+			err = errors.Join(err, source.vault.refusePIN(token.SerialNumber, pin))
 			return pki.E(pki.Forbidden, "token.pin").With("Key", u.name()).Because(err)
 		}
-	}
-	if err == nil {
-		delete(l.refused, token.SerialNumber)
 	}
 	return err
 }

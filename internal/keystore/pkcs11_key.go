@@ -30,7 +30,7 @@ const tokenSessions = 8
 type tokenKey struct {
 	library *library
 	uri     tokenURI
-	pinFile string
+	pin     pinSource
 	strict  bool // refuse a key that could leave the token
 	public  crypto.PublicKey
 	turns   chan struct{} // as many as sessions
@@ -42,16 +42,17 @@ type tokenKey struct {
 	idle   []pkcs11.SessionHandle
 }
 
-func newTokenKey(u tokenURI, pinFile string, public crypto.PublicKey, strict bool) (*tokenKey, error) {
+func newTokenKey(v *Vault, u tokenURI, pinFile string, public crypto.PublicKey) (*tokenKey, error) {
 	l, err := openLibrary(u.module)
 	if err != nil {
 		return nil, err
 	}
-	return &tokenKey{library: l, uri: u, pinFile: pinFile, strict: strict, public: public, turns: make(chan struct{}, tokenSessions)}, nil
+	return &tokenKey{library: l, uri: u, pin: pinSource{u.pinFile(pinFile), v}, strict: v.Mode() == ModeLive, public: public,
+		turns: make(chan struct{}, tokenSessions)}, nil
 }
 
-func openTokenKey(u tokenURI, pinFile string, public crypto.PublicKey, strict bool) (crypto.Signer, error) {
-	k, err := newTokenKey(u, pinFile, public, strict)
+func openTokenKey(v *Vault, u tokenURI, pinFile string, public crypto.PublicKey) (crypto.Signer, error) {
+	k, err := newTokenKey(v, u, pinFile, public)
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +178,7 @@ func (k *tokenKey) open() error {
 }
 
 func (k *tokenKey) openIn(session pkcs11.SessionHandle, token pkcs11.TokenInfo) (pkcs11.ObjectHandle, error) {
-	err := k.library.logIn(session, token, k.uri, k.pinFile)
+	err := k.library.logIn(session, token, k.uri, k.pin)
 	if err != nil {
 		return 0, err
 	}

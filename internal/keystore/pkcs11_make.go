@@ -30,8 +30,8 @@ var moduli = map[pki.KeyType]int{pki.RSA2048: 2048, pki.RSA3072: 3072, pki.RSA40
 
 // makeTokenKey generates a key pair in the token and opens it as the signer will, with
 // the same checks.
-func makeTokenKey(u tokenURI, pinFile string, t pki.KeyType, strict bool) (crypto.Signer, func() error, error) {
-	k, err := newTokenKey(u, pinFile, nil, strict)
+func makeTokenKey(v *Vault, u tokenURI, pinFile string, t pki.KeyType) (crypto.Signer, func() error, error) {
+	k, err := newTokenKey(v, u, pinFile, nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -39,7 +39,7 @@ func makeTokenKey(u tokenURI, pinFile string, t pki.KeyType, strict bool) (crypt
 	if made.id == "" {
 		made.id = string(random(16)) // the two halves of a pair are known by it
 	}
-	err = k.library.inSession(u, pinFile, func(session pkcs11.SessionHandle) error {
+	err = k.library.inSession(u, k.pin, func(session pkcs11.SessionHandle) error {
 		for _, place := range []tokenURI{{object: u.object}, {id: made.id}} {
 			for _, class := range keyClasses {
 				if place.object == "" && place.id == "" {
@@ -65,7 +65,7 @@ func makeTokenKey(u tokenURI, pinFile string, t pki.KeyType, strict bool) (crypt
 		return nil, nil, err
 	}
 	undo := func() error {
-		return k.library.inSession(u, pinFile, func(session pkcs11.SessionHandle) error { return k.library.destroy(session, made) })
+		return k.library.inSession(u, k.pin, func(session pkcs11.SessionHandle) error { return k.library.destroy(session, made) })
 	}
 	err = k.ready()
 	if err != nil {
@@ -77,7 +77,7 @@ func makeTokenKey(u tokenURI, pinFile string, t pki.KeyType, strict bool) (crypt
 var keyClasses = []uint{pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_PUBLIC_KEY}
 
 // inSession works in a session of its own that may write.
-func (l *library) inSession(u tokenURI, pinFile string, work func(pkcs11.SessionHandle) error) error {
+func (l *library) inSession(u tokenURI, pin pinSource, work func(pkcs11.SessionHandle) error) error {
 	l.mu.RLock()
 	down, round := l.down, l.round
 	l.mu.RUnlock()
@@ -97,7 +97,7 @@ func (l *library) inSession(u tokenURI, pinFile string, work func(pkcs11.Session
 	if err != nil {
 		return err
 	}
-	err = l.logIn(session, token, u, pinFile)
+	err = l.logIn(session, token, u, pin)
 	if err == nil {
 		err = work(session)
 	}

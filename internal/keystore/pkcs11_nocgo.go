@@ -10,11 +10,11 @@ import (
 
 const tokensBuiltIn = false
 
-func openTokenKey(tokenURI, string, crypto.PublicKey, bool) (crypto.Signer, error) {
+func openTokenKey(*Vault, tokenURI, string, crypto.PublicKey) (crypto.Signer, error) {
 	return nil, errNoTokens
 }
 
-func makeTokenKey(tokenURI, string, pki.KeyType, bool) (crypto.Signer, func() error, error) {
+func makeTokenKey(*Vault, tokenURI, string, pki.KeyType) (crypto.Signer, func() error, error) {
 	return nil, nil, errNoTokens
 }
 

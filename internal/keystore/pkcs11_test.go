@@ -362,7 +362,7 @@ func TestThreatCK5TokenIsPinned(t *testing.T) {
 // the token nearer to locking itself.
 func TestTokenPIN(t *testing.T) {
 	h := keystoretest.NewHSM(t)
-	v, _, _ := newVault(t)
+	v, dir, _ := newVault(t)
 	key, _, err := v.MakeTokenKey(h.Place("g1"), pki.P256)
 	must(t, err)
 	h.WritePIN("wrong-7305")
@@ -378,6 +378,21 @@ func TestTokenPIN(t *testing.T) {
 			t.Errorf("round %d: the token saw a wrong PIN: %t", n, tried)
 		}
 		h.Handle().LogInAndOut() // what the token counts begins anew
+	}
+	// It is remembered on disk, for the next process; not so that the PIN can be guessed.
+	notes, err := filepath.Glob(filepath.Join(dir, "refused-*"))
+	must(t, err)
+	if len(notes) != 1 {
+		t.Fatalf("notes %v", notes)
+	}
+	must(t, keystore.CheckMode(notes[0]))
+	note, err := os.ReadFile(notes[0])
+	must(t, err)
+	other, _, _ := newVault(t)
+	_, err = other.OpenKey(h.Place("g1"), key.Public()) // another instance has its own
+	wantCode(t, err, "token.pin")
+	if len(note) != 32 || !h.Handle().CountLow() {
+		t.Errorf("the note has %d octets, or means something elsewhere", len(note))
 	}
 	h.WritePIN(h.PIN)
 	signs(t, key, crypto.SHA256)
