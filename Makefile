@@ -11,6 +11,9 @@
 #   make soak     kills the program at random moments for KILL_FOR (10m)
 #   make fuzz     every fuzz target for FUZZTIME (10s)
 #
+# `make build-hsm` builds the program for CA keys in PKCS#11 tokens (docs/HSM.md): a
+# PKCS#11 library is C, so it needs a C compiler and the C library where it runs.
+#
 # `make test` is what CI runs (.ci/run). Two packages at a time is the machine the
 # project promises to build and test on: two cores.
 
@@ -19,12 +22,15 @@ FUZZTIME ?= 10s
 FLAGS := -p 2
 BUILD := CGO_ENABLED=0 $(GO) build $(FLAGS) -trimpath
 
-.PHONY: build demo check style test unit fuzz e2e screens soak bench clean
+.PHONY: build build-hsm demo check style test unit fuzz e2e screens soak bench clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := build
 
 build:
 	$(BUILD) -o bin/inkan ./cmd/inkan
+
+build-hsm:
+	CGO_ENABLED=1 $(GO) build $(FLAGS) -trimpath -o bin/inkan-hsm ./cmd/inkan
 
 # Never touches an earlier demo: takes the first free name.
 demo: build

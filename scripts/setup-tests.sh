@@ -1,7 +1,7 @@
 #!/bin/sh
 # Puts in place what the tests need beyond Go and make: a database server, a
-# browser, other people's certificate tools, a Japanese font, a service manager, npm
-# packages.
+# browser, other people's certificate tools, a token in software and the C compiler that
+# its library needs, a Japanese font, a service manager, npm packages.
 #
 # It is quick when everything is there, so `make test` runs it every time. It
 # installs Debian packages as root or through a sudo that asks nothing. Where it
@@ -48,9 +48,11 @@ want chromium chromium
 want curl curl
 want default-jdk-headless javac
 want fonts-morisawa-bizud-gothic /usr/share/fonts/truetype/bizud-gothic/BIZUDGothic-Regular.ttf
+want gcc gcc
 want git git
 want gnutls-bin certtool ocsptool
 want iproute2 ip
+want libc6-dev /usr/include/stdlib.h
 want libnss3-tools certutil pk12util ocspclnt
 want nftables nft
 want nodejs node

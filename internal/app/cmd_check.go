@@ -57,7 +57,7 @@ func (c *cli) checkConfig(ctx context.Context) error {
 	found = append(found, checkModes(dir))
 	i := &instance{dir: dir, config: config, log: c.logger(false)}
 	_, mailErr := i.newMailer()
-	found = append(found, i.loadCAs(), i.checkHosts(), i.checkPassphrase(), mailErr)
+	found = append(found, i.loadCAs(), i.checkHosts(), i.checkPassphrase(), i.checkTokens(), mailErr)
 	err = i.openDatabase(ctx)
 	if err == nil {
 		i.db.Close()
@@ -105,6 +105,22 @@ func (i *instance) checkPassphrase() error {
 		return nil // told with the modes of all files
 	}
 	return err
+}
+
+// checkTokens looks for what opens the tokens, without opening it: the PIN is the
+// signer's.
+func (i *instance) checkTokens() error {
+	if !i.config.Signer.Child {
+		return nil
+	}
+	var found []error
+	for _, id := range online {
+		err := i.config.place(i.dir, id).CheckToken()
+		if !slices.ContainsFunc(found, func(f error) bool { return errors.Is(f, err) }) {
+			found = append(found, err) // once, not for each key of a token
+		}
+	}
+	return errors.Join(found...)
 }
 
 // checkNames refuses CA certificates that are not those of the configuration. So a

@@ -13,6 +13,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"inkan/internal/issuance"
+	"inkan/internal/keystore"
 	"inkan/internal/pki"
 	"inkan/internal/webkit"
 )
@@ -45,6 +46,12 @@ type Config struct {
 		PassphraseFile string `toml:"passphrase_file"`
 		// EdgeUser is the numeric user ID of the edge that may call; -1: the signer's own.
 		EdgeUser int `toml:"edge_user"`
+		// PINFile opens the tokens of Keys; relative to the instance directory. A systemd
+		// credential inkan-pkcs11-pin goes before it.
+		PINFile string `toml:"pin_file"`
+		// PassEnv names what of serve's environment a signer that is its child gets, for
+		// the library of a token: SOFTHSM2_CONF.
+		PassEnv []string `toml:"pass_env"`
 		// Keys says where a CA key lives other than in the vault: g1 = "pkcs11:…".
 		Keys map[string]string `toml:"keys"`
 		// RatePerMinute bounds how many certificates the signer signs in a minute.
@@ -188,6 +195,32 @@ func (c Config) dsn(dir string) string {
 	}
 	u := url.URL{Scheme: "sqlite", Path: filepath.ToSlash(filepath.Join(dir, "inkan.db"))}
 	return u.String()
+}
+
+// place says where the key of a CA lives.
+func (c Config) place(dir, id string) keystore.Place {
+	uri := c.Signer.Keys[id]
+	if uri == "" {
+		uri = keystore.KeyURI(id)
+	}
+	return keystore.Place{URI: uri, PINFile: c.pinFile(dir)}
+}
+
+// pinFile gives the file with the PIN of tokens; "" where there is none. The edge may
+// know the name; only the signer, and init, read the file.
+func (c Config) pinFile(dir string) string {
+	credentials := os.Getenv("CREDENTIALS_DIRECTORY")
+	if credentials != "" {
+		path := filepath.Join(credentials, pinCredential)
+		_, err := os.Lstat(path)
+		if err == nil {
+			return path
+		}
+	}
+	if c.Signer.PINFile == "" {
+		return ""
+	}
+	return inside(dir, c.Signer.PINFile)
 }
 
 // sqliteFile gives the file of an SQLite database; "" for PostgreSQL.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	"inkan/internal/keystore"
 	"inkan/internal/pki"
 )
 
@@ -234,6 +235,11 @@ func (c Config) faults() []fault {
 	bad(c.Status.CRLEvery.Duration < time.Minute, "status.crl_every", "%s is less than 1m", c.Status.CRLEvery)
 	bad(c.Status.CRLLifetime.Duration < 2*c.Status.CRLEvery.Duration, "status.crl_lifetime", "%s is less than twice status.crl_every", c.Status.CRLLifetime)
 	bad(c.Signer.RatePerMinute < 1, "signer.rate_per_minute", "%d is less than 1", c.Signer.RatePerMinute)
+	for id, uri := range c.Signer.Keys {
+		bad(!slices.Contains(online, id), "signer.keys."+id, "there is no such CA whose key the signer holds; there are %v", online)
+		text := keyFault(uri)
+		bad(text != "", "signer.keys."+id, "%s", text)
+	}
 	bad(c.Mail.TLS != "required" && c.Mail.TLS != "none", "mail.tls", `%q is neither "required" nor "none"`, c.Mail.TLS)
 	bad(c.Internal.DrainLead.Duration < 0 || c.Internal.DrainLead.Duration > maxDrainLead, "internal.drain_lead", "%s is not between 0s and %s", c.Internal.DrainLead, maxDrainLead)
 	bad(c.Limits.ConnectionsPerSource < 1, "limits.connections_per_source", "%d is less than 1", c.Limits.ConnectionsPerSource)
@@ -252,4 +258,20 @@ func (c Config) faults() []fault {
 		bad(c.Mode == "live" && strings.Contains(n.value, "DEMO"), n.key, "%q: the names of a live CA do not contain DEMO", n.value)
 	}
 	return out
+}
+
+// keyFault says what is wrong with the place of a key, without repeating it: there may
+// be a PIN in it.
+func keyFault(uri string) string {
+	err := keystore.CheckKeyURI(uri)
+	e, _ := errors.AsType[*pki.Error](err)
+	switch {
+	case err == nil:
+		return ""
+	case e.Code == "token.pin_value":
+		return "the PIN does not belong here; signer.pin_file names its file"
+	case e.Code == "token.uri":
+		return fmt.Sprintf("%v is missing or wrong; want pkcs11:token=LABEL;object=NAME?module-path=/PATH/LIBRARY.so", e.Args["Part"])
+	}
+	return `is neither "pkcs11:…" nor "file:…" below signer.dir`
 }

@@ -48,6 +48,8 @@ type ceremony struct {
 	log        *slog.Logger
 	progress   io.Writer
 
+	undo []func() error // what was made outside the directory
+
 	rootPassphrase pki.Secret // opens offline/root.key.age; "" in a demo, which keeps no root key
 }
 
@@ -73,9 +75,13 @@ func (c *ceremony) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer keystore.CloseTokens()
 	err = c.fill(ctx)
 	if err != nil {
 		// Half an instance is of no use, and stands in the way of the next try.
+		for _, undo := range c.undo {
+			err = errors.Join(err, undo())
+		}
 		return errors.Join(err, clearDir(c.dir))
 	}
 	return nil
@@ -108,6 +114,7 @@ func (c *ceremony) fill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	keystore.CloseTokens() // from here on the keys are the signer's
 	err = c.config.write(filepath.Join(c.dir, configFile))
 	if err != nil {
 		return err
@@ -149,7 +156,7 @@ func makeEmpty(dir string) error {
 }
 
 // makeCAs makes the four CAs and the root's CRL (in it is nothing: the issuing CA is
-// not revoked), and hands the three on-line keys to the vault.
+// not revoked). The three on-line keys are made in the vault, or in tokens.
 func (c *ceremony) makeCAs(signerDir string, passphrase pki.Secret) ([]byte, error) {
 	vault, err := keystore.OpenVault(signerDir, passphrase)
 	if err != nil {
@@ -163,9 +170,9 @@ func (c *ceremony) makeCAs(signerDir string, passphrase pki.Secret) ([]byte, err
 	names := map[string]string{issuance.Root: c.config.Names.Root, issuance.G1: c.config.Names.Issuer,
 		issuance.Operations: c.config.Names.Operations, issuance.TLS: c.config.Names.Site}
 	for _, id := range caIDs {
-		keys[id], err = issuance.GenerateKey(keyType)
+		keys[id], err = c.makeKey(vault, id, keyType)
 		if err != nil {
-			return nil, fmt.Errorf("generate key of %s: %w", id, err)
+			return nil, fmt.Errorf("make key of %s: %w", id, err)
 		}
 		p := issuance.CAParams{ID: id, CommonName: names[id], Key: keys[id], NotBefore: begin}
 		switch id {
@@ -182,13 +189,6 @@ func (c *ceremony) makeCAs(signerDir string, passphrase pki.Secret) ([]byte, err
 		if err != nil {
 			return nil, fmt.Errorf("write CA %s: %w", id, err)
 		}
-		if id == issuance.Root {
-			continue
-		}
-		err = vault.AddKey(id, keys[id])
-		if err != nil {
-			return nil, err
-		}
 	}
 	if c.config.Mode != "demo" {
 		err = c.carryRootAway(keys[issuance.Root])
@@ -197,6 +197,24 @@ func (c *ceremony) makeCAs(signerDir string, passphrase pki.Secret) ([]byte, err
 		}
 	}
 	return rootCRL(certs[issuance.Root], keys[issuance.Root], cfg, now())
+}
+
+// makeKey makes the key of a CA where it is to live: in a token where the configuration
+// says so, else in the vault; the root's in memory alone.
+func (c *ceremony) makeKey(vault *keystore.Vault, id string, t pki.KeyType) (crypto.Signer, error) {
+	place := c.config.place(c.dir, id)
+	if place.InToken() {
+		key, undo, err := vault.MakeTokenKey(place, t)
+		if err == nil {
+			c.undo = append(c.undo, undo)
+		}
+		return key, err
+	}
+	key, err := issuance.GenerateKey(t)
+	if err != nil || id == issuance.Root {
+		return key, err
+	}
+	return key, vault.AddKey(id, key)
 }
 
 // rootCRLLife is how long the root's CRL is valid; the next is a ceremony.

@@ -80,27 +80,37 @@ func TestScripts(t *testing.T) {
 var bases atomic.Int32
 
 func setup(env *testscript.Env) error {
-	ports := map[string]int{"PORTAL": 443, "API": 446, "STATUS": 80, "INTERNAL": 90, "MAIL": 25}
+	base, addresses, err := freePorts()
+	if err != nil {
+		return err
+	}
+	for name, address := range addresses {
+		env.Setenv(name, address)
+	}
+	env.Setenv("BASE", fmt.Sprint(base))
+	env.Setenv("I", filepath.Join(env.WorkDir, "inst"))
+	return nil
+}
+
+// freePorts gives a port base of which nobody holds a port, and the zones' addresses.
+func freePorts() (int, map[string]string, error) {
 	for range 20 {
 		base := 10500 + 1000*int(bases.Add(1)%19) // between those of the end-to-end tests
-		free := true
-		for name, offset := range ports {
+		addresses := map[string]string{}
+		for name, offset := range map[string]int{"PORTAL": 443, "API": 446, "STATUS": 80, "INTERNAL": 90, "MAIL": 25} {
 			address := fmt.Sprintf("127.0.0.1:%d", base+offset)
 			l, err := net.Listen("tcp", address)
 			if err != nil {
-				free = false
 				break
 			}
 			_ = l.Close()
-			env.Setenv(name, address)
+			addresses[name] = address
 		}
-		if free {
-			env.Setenv("BASE", fmt.Sprint(base))
-			env.Setenv("I", filepath.Join(env.WorkDir, "inst"))
-			return nil
+		if len(addresses) == 5 {
+			return base, addresses, nil
 		}
 	}
-	return errors.New("no free ports")
+	return 0, nil, errors.New("no free ports")
 }
 
 // people are the operators of the instance that most scripts begin with; admin comes

@@ -21,8 +21,11 @@ import (
 	"inkan/internal/signer"
 )
 
-// passphraseCredential is the name of the systemd credential that opens the vault.
-const passphraseCredential = "inkan-passphrase"
+// The systemd credentials that open the vault and the tokens.
+const (
+	passphraseCredential = "inkan-passphrase"
+	pinCredential        = "inkan-pkcs11-pin"
+)
 
 // runSigner is the signer process. As a child it lives as long as its standard
 // input: when the parent dies, however it dies, the signer ends.
@@ -66,7 +69,7 @@ func runSigner(ctx context.Context, dir string, lifeline io.Reader, log *slog.Lo
 		}()
 	}
 	server, err := takeOver(ctx, lifeline != nil, signer.Config{Dir: inside(dir, config.Signer.Dir), Socket: inside(dir, config.Signer.Socket),
-		Passphrase: passphrase, Issuers: issuers, Keys: config.Signer.Keys, Profiles: i.profiles, EdgeUID: edge,
+		Passphrase: passphrase, Issuers: issuers, Keys: config.Signer.Keys, PINFile: config.pinFile(dir), Profiles: i.profiles, EdgeUID: edge,
 		RatePerMinute: config.Signer.RatePerMinute, Ready: func() { tellManager("READY=1") }, Now: now, Log: log})
 	if err != nil {
 		return err
@@ -134,7 +137,7 @@ func (i *instance) launch(log io.Writer) (*child, error) {
 		return nil, fmt.Errorf("find own program: %w", err)
 	}
 	c := &child{cmd: exec.Command(self, "signer", "--dir", i.dir, "--child", "--log-level", levelOf(i.log).String()), stderr: &tail{log: log}, done: make(chan struct{})}
-	for _, name := range []string{"PATH", "LANG", "TZ", "CREDENTIALS_DIRECTORY", "GOCOVERDIR", "TMPDIR"} {
+	for _, name := range append([]string{"PATH", "LANG", "TZ", "CREDENTIALS_DIRECTORY", "GOCOVERDIR", "TMPDIR"}, i.config.Signer.PassEnv...) {
 		value, ok := os.LookupEnv(name)
 		if ok {
 			c.cmd.Env = append(c.cmd.Env, name+"="+value)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"inkan/internal/crash"
@@ -311,12 +312,12 @@ func (s *Service) Finish(ctx context.Context, r pki.Request, intent store.Intent
 	if err != nil {
 		return pki.Certificate{}, pki.E(pki.Busy, "signer.away").Because(err)
 	}
-	switch results[0].Code {
-	case "":
-	case "signer.rate", "signer.internal", "signer.journal", "signer.journal_full":
-		return pki.Certificate{}, pki.E(pki.Busy, results[0].Code) // the intent stays open and is signed later
-	default:
-		return pki.Certificate{}, s.abandon(ctx, intent, results[0].Code)
+	code := results[0].Code
+	switch {
+	case waits(code):
+		return pki.Certificate{}, pki.E(pki.Busy, "signer.waits").With("Code", code) // the intent stays open and is signed later
+	case code != "":
+		return pki.Certificate{}, s.abandon(ctx, intent, code)
 	}
 	cert, err := s.Issuers[intent.Issuer].Assemble(intent.TBS, results[0].Signature) // line 6
 	if err != nil {
@@ -344,6 +345,17 @@ func (s *Service) Finish(ctx context.Context, r pki.Request, intent store.Intent
 		return c, stale
 	}
 	return c, err
+}
+
+// waits says whether a signer that cannot sign now will do so later. A token that is
+// away, or holds another key than the certificate's (threat CK6), speaks of the key and
+// not of the intent.
+func waits(code string) bool {
+	switch code {
+	case "signer.rate", "signer.internal", "signer.journal", "signer.journal_full", "signer.key_differs":
+		return true
+	}
+	return strings.HasPrefix(code, "token.")
 }
 
 // keep is line 7.

@@ -259,6 +259,44 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// CK6: what the signer cannot sign now waits where it is, bytes and serial, and is
+// signed when the signer can; what it will not sign is given up.
+func TestThreatCK6IntentWaitsForTheKey(t *testing.T) {
+	o := catest.New(t, catest.Options{})
+	for n, row := range []struct {
+		code  string
+		waits bool
+	}{
+		{"token.away", true}, {"token.pin", true}, {"token.key_missing", true}, {"signer.key_differs", true}, {"signer.rate", true},
+		{"profile.backdated", false}, {"signer.serial", false},
+	} {
+		t.Run(row.code, func(t *testing.T) {
+			r := o.Approved(catest.Application(n))
+			o.Signer.Spoil = func(results []keystore.SignResult) { results[0] = keystore.SignResult{Code: row.code} }
+			defer func() { o.Signer.Spoil = nil }()
+			_, err := o.CA.Issue(t.Context(), r.ID)
+			if !row.waits {
+				wantCode(t, err, "signer.refused")
+				return
+			}
+			wantCode(t, err, "signer.waits")
+			if pki.ClassOf(err) != pki.Busy {
+				t.Errorf("class %s", pki.ClassOf(err))
+			}
+			intent := intentOf(o, r.ID)
+			o.Advance(time.Minute)
+			err = o.CA.Recover(t.Context(), 15*time.Second)
+			wantCode(t, err, "signer.waits") // still
+			o.Signer.Spoil = nil
+			o.Advance(time.Minute)
+			must(t, o.CA.Recover(t.Context(), 15*time.Second))
+			if c := whole(t, o, r.ID); c.Serial != intent.Serial {
+				t.Errorf("serial %s became %s", intent.Serial, c.Serial)
+			}
+		})
+	}
+}
+
 // Failed requests wait for an operator; however many, they keep nobody else waiting.
 func TestFailedRequestsDoNotStarveOthers(t *testing.T) {
 	o := catest.New(t, catest.Options{})

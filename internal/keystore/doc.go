@@ -11,5 +11,6 @@
 //	vault.age            the vault, age with an scrypt passphrase
 //	keys/<id>.key.age    a CA key, PKCS#8, age to the vault's own identity
 //	epochs/2026-11.key   an epoch key, wrapped by the vault's KEK
+//	refused-…            the PIN that a token refused last, as a MAC
 //	journal, lock        the signer's
 package keystore

@@ -144,13 +144,13 @@ func TestKeys(t *testing.T) {
 
 	again, err := keystore.OpenVault(dir, pass)
 	must(t, err)
-	got, err := again.OpenKey(keystore.KeyURI("g1"))
+	got, err := again.OpenKey(keystore.Place{URI: keystore.KeyURI("g1")}, key.Public())
 	must(t, err)
 	if !key.PublicKey.Equal(got.Public()) {
 		t.Error("another key came back")
 	}
 	for uri, code := range map[string]string{
-		"pkcs11:token=x":       "vault.pkcs11",
+		"pkcs11:token=x":       "token.uri",
 		"keys/g1.key.age":      "vault.key_uri",
 		"http:x":               "vault.key_uri",
 		"file:../g1.key.age":   "vault.key_uri",
@@ -158,7 +158,7 @@ func TestKeys(t *testing.T) {
 		"file:keys/g2.key.age": "vault.missing",
 		"file:vault.age":       "vault.broken",
 	} {
-		_, err := v.OpenKey(uri)
+		_, err := v.OpenKey(keystore.Place{URI: uri}, key.Public())
 		wantCode(t, err, code)
 	}
 	other, _, _ := newVault(t)
@@ -168,9 +168,9 @@ func TestKeys(t *testing.T) {
 		t.Error("key file in clear")
 	}
 	chmod(t, filepath.Join(dir, "keys", "g1.key.age"), 0o640)
-	_, err = v.OpenKey(keystore.KeyURI("g1"))
+	_, err = v.OpenKey(keystore.Place{URI: keystore.KeyURI("g1")}, key.Public())
 	wantCode(t, err, "vault.mode")
-	_, err = other.OpenKey(keystore.KeyURI("g1"))
+	_, err = other.OpenKey(keystore.Place{URI: keystore.KeyURI("g1")}, key.Public())
 	wantCode(t, err, "vault.missing")
 }
 

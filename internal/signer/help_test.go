@@ -16,6 +16,7 @@ import (
 
 	"inkan/internal/issuance"
 	"inkan/internal/keystore"
+	"inkan/internal/keystore/keystoretest"
 	"inkan/internal/pki"
 	"inkan/internal/signer"
 )
@@ -33,6 +34,8 @@ type office struct {
 	keys    map[string]crypto.Signer
 	issuers map[string]*issuance.Issuer // as the signer has them
 	edge    map[string]*issuance.Issuer // of an edge that may backdate
+	places  map[string]string           // URIs of keys that are not where they usually are
+	hsm     *keystoretest.HSM           // nil: no key is in a token
 	uid     int
 	rate    int
 	log     *syncBuffer
@@ -58,7 +61,48 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
+// home is where the CA keys of an office live, and what they are. The same tests run
+// for all of them.
+type home struct {
+	name  string
+	token bool
+	kind  pki.KeyType
+}
+
+var homes = []home{{"file", false, pki.P256}, {"token", true, pki.P256}, {"RSA token", true, pki.RSA2048}, {"P-384 token", true, pki.P384}}
+
+// eachHome runs a test for each home; a quick run takes one of either sort.
+func eachHome(t *testing.T, test func(t *testing.T, h home)) {
+	some := homes
+	if testing.Short() {
+		some = homes[:2]
+	}
+	for _, h := range some {
+		t.Run(h.name, func(t *testing.T) { test(t, h) })
+	}
+}
+
+// makeKey makes an on-line CA's key where it is to live.
+func (o *office) makeKey(vault *keystore.Vault, h home, id string) crypto.Signer {
+	o.t.Helper()
+	if !h.token {
+		key, err := issuance.GenerateKey(h.kind)
+		must(o.t, err)
+		must(o.t, vault.AddKey(id, key))
+		return key
+	}
+	o.places[id] = o.hsm.URI(id)
+	key, _, err := vault.MakeTokenKey(o.hsm.Place(id), h.kind)
+	must(o.t, err)
+	return key
+}
+
 func newOffice(t testing.TB, mode string) *office {
+	t.Helper()
+	return newOfficeAt(t, mode, homes[0])
+}
+
+func newOfficeAt(t testing.TB, mode string, h home) *office {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "signer") // short, as a socket's path must be
 	must(t, err)
@@ -66,7 +110,10 @@ func newOffice(t testing.TB, mode string) *office {
 	o := &office{
 		t: t, dir: filepath.Join(dir, "z4"), now: start, uid: os.Geteuid(), log: &syncBuffer{},
 		certs: map[string]*x509.Certificate{}, keys: map[string]crypto.Signer{},
-		issuers: map[string]*issuance.Issuer{}, edge: map[string]*issuance.Issuer{},
+		issuers: map[string]*issuance.Issuer{}, edge: map[string]*issuance.Issuer{}, places: map[string]string{},
+	}
+	if h.token {
+		o.hsm = keystoretest.NewHSM(t)
 	}
 	params := keystore.InitParams{Mode: mode, InstanceID: "test-1"}
 	if mode == keystore.ModeDemo {
@@ -87,8 +134,12 @@ func newOffice(t testing.TB, mode string) *office {
 		{ID: issuance.TLS, CommonName: "Test Site Root CA", PermittedDNS: []string{"localhost"}, PermittedIPs: []*net.IPNet{loopback}},
 	} {
 		p.NotBefore = start.AddDate(-1, 0, 0)
-		p.Key, err = issuance.GenerateKey(pki.P256)
-		must(t, err)
+		if p.ID == issuance.Root {
+			p.Key, err = issuance.GenerateKey(h.kind) // off line
+			must(t, err)
+		} else {
+			p.Key = o.makeKey(vault, h, p.ID)
+		}
 		if p.ID == issuance.G1 {
 			p.Parent, p.ParentKey = o.certs[issuance.Root], o.keys[issuance.Root]
 		}
@@ -98,11 +149,10 @@ func newOffice(t testing.TB, mode string) *office {
 		o.edge[p.ID], err = issuance.NewIssuer(p.ID, o.certs[p.ID], backdating)
 		must(t, err)
 		if p.ID == issuance.Root {
-			continue // off line
+			continue
 		}
 		o.issuers[p.ID], err = issuance.NewIssuer(p.ID, o.certs[p.ID], config)
 		must(t, err)
-		must(t, vault.AddKey(p.ID, p.Key))
 	}
 	return o
 }
@@ -120,8 +170,12 @@ func (o *office) advance(d time.Duration) {
 }
 
 func (o *office) config() signer.Config {
+	pin := ""
+	if o.hsm != nil {
+		pin = o.hsm.PINFile
+	}
 	return signer.Config{
-		Dir: o.dir, Socket: filepath.Join(o.dir, "sock"), Passphrase: o.pass, Issuers: o.issuers,
+		Keys: o.places, PINFile: pin, Dir: o.dir, Socket: filepath.Join(o.dir, "sock"), Passphrase: o.pass, Issuers: o.issuers,
 		Profiles: issuance.Profiles(config), EdgeUID: o.uid, RatePerMinute: o.rate, Now: o.clock,
 		Log: slog.New(slog.NewTextHandler(o.log, nil)),
 	}

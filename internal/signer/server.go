@@ -26,6 +26,7 @@ type Config struct {
 	Passphrase    pki.Secret // of the vault
 	Issuers       map[string]*issuance.Issuer
 	Keys          map[string]string // issuer ID → key URI; missing: keystore.KeyURI of the ID
+	PINFile       string            // opens tokens; read when a token is opened
 	Profiles      map[string]issuance.Profile
 	EdgeUID       int    // the one user who may connect
 	RatePerMinute int    // signatures of the holder profile; 0: 600
@@ -56,6 +57,7 @@ type Server struct {
 	mu       sync.Mutex // memory and limits; journal lines are added under it, in order
 	memory   *memory
 	limiters map[string]*limiter
+	outages  map[string]outage // by issuer
 }
 
 var _ keystore.Service = (*Server)(nil)
@@ -81,7 +83,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, vault: vault, lock: lock, memory: newMemory(), keys: map[string]crypto.Signer{}}
+	s := &Server{cfg: cfg, log: cfg.Log, vault: vault, lock: lock, memory: newMemory(), keys: map[string]crypto.Signer{}, outages: map[string]outage{}}
 	s.cfg.Passphrase = "" // not needed any more
 	s.limiters = map[string]*limiter{limiterCRL: newLimiter(ownRate)}
 	for id := range cfg.Profiles {
@@ -118,26 +120,28 @@ func (s *Server) open() error {
 	return s.journal.add(record{At: s.cfg.Now().Unix(), Kind: kindStart, Mode: s.vault.Mode()}).wait()
 }
 
-// openKey signs with the key of the certificate or not at all (threat CK6).
+// openKey opens the key of the certificate or none (threat CK6). A token that is away
+// does not keep the signer from what needs no signature of it.
 func (s *Server) openKey(id string) error {
 	uri := s.cfg.Keys[id]
 	if uri == "" {
 		uri = keystore.KeyURI(id)
 	}
-	key, err := s.vault.OpenKey(uri)
+	key, err := s.vault.OpenKey(keystore.Place{URI: uri, PINFile: s.cfg.PINFile}, s.cfg.Issuers[id].Certificate().PublicKey)
+	if pki.ClassOf(err) == pki.Busy {
+		s.log.Error("the token of a CA key is away", "issuer", id, "code", pki.CodeOf(err), "error", err)
+		err = nil
+	}
 	if err != nil {
 		return err
-	}
-	public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
-	if !ok || !public.Equal(s.cfg.Issuers[id].Certificate().PublicKey) {
-		return pki.E(pki.Internal, "signer.key_differs").With("Issuer", id)
 	}
 	s.keys[id] = key
 	return nil
 }
 
-// Close gives journal and lock back. Serve does it by itself.
+// Close gives journal and lock back, and leaves the tokens. Serve does it by itself.
 func (s *Server) Close() error {
+	keystore.CloseTokens()
 	var err error
 	if s.journal != nil {
 		err = s.journal.close()

@@ -26,8 +26,10 @@ import (
 )
 
 // Every call, over the socket.
-func TestCalls(t *testing.T) {
-	o := newOffice(t, keystore.ModeDemo)
+func TestCalls(t *testing.T) { eachHome(t, everyCall) }
+
+func everyCall(t *testing.T, h home) {
+	o := newOfficeAt(t, keystore.ModeDemo, h)
 	c, _ := o.serve()
 	ctx := t.Context()
 
@@ -145,8 +147,10 @@ func TestBatchAboveOneFrame(t *testing.T) {
 	}
 }
 
-func TestClientHeals(t *testing.T) {
-	o := newOffice(t, keystore.ModeDemo)
+func TestClientHeals(t *testing.T) { eachHome(t, clientHeals) }
+
+func clientHeals(t *testing.T, h home) {
+	o := newOfficeAt(t, keystore.ModeDemo, h)
 	c, stop := o.serve()
 	for range 3 {
 		stop()
@@ -165,8 +169,10 @@ func TestClientHeals(t *testing.T) {
 	}
 }
 
-func TestConcurrentCalls(t *testing.T) {
-	o := newOffice(t, keystore.ModeDemo)
+func TestConcurrentCalls(t *testing.T) { eachHome(t, concurrentCalls) }
+
+func concurrentCalls(t *testing.T, h home) {
+	o := newOfficeAt(t, keystore.ModeDemo, h)
 	c, stop := o.serve()
 	var group sync.WaitGroup
 	requests := make([]keystore.SignRequest, 40)

@@ -29,9 +29,18 @@ const (
 func (s *Server) SignIntents(ctx context.Context, requests []keystore.SignRequest) ([]keystore.SignResult, error) {
 	results := make([]keystore.SignResult, len(requests))
 	linted := make([]*issuance.Linted, len(requests))
+	away := map[string]error{}
+	for _, r := range requests {
+		_, asked := away[r.Issuer]
+		if !asked {
+			away[r.Issuer] = s.ready(r.Issuer)
+		}
+	}
 	err := parallel(len(requests), func(i int) {
-		var err error
-		linted[i], err = s.check(requests[i])
+		err := away[requests[i].Issuer]
+		if err == nil {
+			linted[i], err = s.check(requests[i])
+		}
 		if err != nil {
 			results[i].Code = s.refuse(ctx, requests[i], err)
 		}
@@ -53,6 +62,9 @@ func (s *Server) SignIntents(ctx context.Context, requests []keystore.SignReques
 			return
 		}
 		signature, err := linted[i].Sign(s.keys[requests[i].Issuer]) // verifies it, too (threat CK4)
+		if pki.ClassOf(err) == pki.Busy {
+			s.note(requests[i].Issuer, err)
+		}
 		if err != nil {
 			results[i].Code = s.refuse(ctx, requests[i], err)
 			return
@@ -124,9 +136,12 @@ func (s *Server) admit(ctx context.Context, requests []keystore.SignRequest, lin
 	return s.journal.add(records...)
 }
 
-// refuse raises the alarm and gives the code for the edge.
+// refuse raises the alarm and gives the code for the edge. A token that is away is a
+// fault and no attack.
 func (s *Server) refuse(ctx context.Context, r keystore.SignRequest, err error) string {
-	s.refused.Add(1)
+	if pki.ClassOf(err) != pki.Busy {
+		s.refused.Add(1)
+	}
 	s.log.ErrorContext(ctx, "signer refused a certificate", "issuer", r.Issuer, "profile", r.Profile,
 		"index", r.AuditIndex, "tbs", hashHex(r.TBS), "code", pki.CodeOf(err), "error", err)
 	code := pki.CodeOf(err)
@@ -138,6 +153,10 @@ func (s *Server) refuse(ctx context.Context, r keystore.SignRequest, err error) 
 
 // SignCRL signs a revocation list whose number is above all that were signed.
 func (s *Server) SignCRL(ctx context.Context, issuerID string, tbs []byte) ([]byte, error) {
+	err := s.ready(issuerID)
+	if err != nil {
+		return nil, err
+	}
 	flight, err := s.admitCRL(issuerID, tbs)
 	if err != nil {
 		s.refused.Add(1)

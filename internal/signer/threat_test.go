@@ -31,8 +31,10 @@ func one(t testing.TB, s keystore.Service, r keystore.SignRequest) keystore.Sign
 }
 
 // CK1: what an edge under an attacker's control could ask for.
-func TestThreatCK1Refusals(t *testing.T) {
-	o := newOffice(t, keystore.ModeLive)
+func TestThreatCK1Refusals(t *testing.T) { eachHome(t, threatCK1Refusals) }
+
+func threatCK1Refusals(t *testing.T, h home) {
+	o := newOfficeAt(t, keystore.ModeLive, h)
 	s := o.open()
 	first := o.request(1)
 	if r := one(t, s, first); r.Code != "" {
@@ -163,8 +165,10 @@ func TestThreatCK1LiveVaultDoesNotBackdate(t *testing.T) {
 	}
 }
 
-func TestThreatCK1Rate(t *testing.T) {
-	o := newOffice(t, keystore.ModeDemo)
+func TestThreatCK1Rate(t *testing.T) { eachHome(t, threatCK1Rate) }
+
+func threatCK1Rate(t *testing.T, h home) {
+	o := newOfficeAt(t, keystore.ModeDemo, h)
 	o.rate = 3
 	s := o.open()
 	codes := func(from int64, n int) []string {
@@ -209,7 +213,7 @@ func TestThreatCK6WrongKey(t *testing.T) {
 	must(t, vault.AddKey("other", other))
 	cfg := o.config()
 	for uri, code := range map[string]string{
-		keystore.KeyURI("other"): "signer.key_differs", keystore.KeyURI("absent"): "vault.missing", "pkcs11:token=x": "vault.pkcs11",
+		keystore.KeyURI("other"): "signer.key_differs", keystore.KeyURI("absent"): "vault.missing", "pkcs11:token=x": "token.uri",
 	} {
 		cfg.Keys = map[string]string{issuance.G1: uri}
 		_, err = signer.New(cfg)
@@ -219,8 +223,10 @@ func TestThreatCK6WrongKey(t *testing.T) {
 }
 
 // ST8: numbers of CRLs only grow, whatever the database says.
-func TestThreatST8CRLNumbers(t *testing.T) {
-	o := newOffice(t, keystore.ModeLive)
+func TestThreatST8CRLNumbers(t *testing.T) { eachHome(t, threatST8CRLNumbers) }
+
+func threatST8CRLNumbers(t *testing.T, h home) {
+	o := newOfficeAt(t, keystore.ModeLive, h)
 	s := o.open()
 	now := start.Unix()
 	first := o.crl(issuance.G1, now, start)

@@ -1,0 +1,339 @@
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"inkan/internal/keystore/keystoretest"
+)
+
+// live is an instance as an administrator makes it, with its people.
+type live struct {
+	Demo // its commands; the demo that it would describe there is none of
+	base int
+	file map[string]string // passwords of the operators, by name
+}
+
+// person gives the flags by which an operator proves himself.
+func (l *live) person(t *testing.T, who string) []string {
+	t.Helper()
+	return []string{"--as", who, "--key", filepath.Join(l.Dir, "operator-"+who+".p12"), "--key-password-file", l.file[who]}
+}
+
+var shownPassword = regexp.MustCompile(`(?m)^(?:  password of operator-admin\.p12:|password, shown once:) +(\S+)$`)
+
+// keep files the password that a command has shown.
+func (l *live) keep(t *testing.T, who, shown string) {
+	t.Helper()
+	m := shownPassword.FindStringSubmatch(shown)
+	if m == nil {
+		t.Fatalf("no password is shown: %s", shown)
+	}
+	l.file[who] = write(t, filepath.Dir(l.Dir), who+".password", []byte(m[1]+"\n"))
+}
+
+func (l *live) url(offset int, path string) string {
+	return fmt.Sprintf("http://127.0.0.1:%d%s", l.base+offset, path)
+}
+
+// makeLive makes an instance with the lines of configuration that are given, and an
+// operator for each of the roles that an issue needs.
+func makeLive(t *testing.T, bin, config string) *live {
+	t.Helper()
+	home := t.TempDir()
+	l := &live{Demo: Demo{Dir: filepath.Join(home, "inst"), bin: bin, stderr: filepath.Join(home, "stderr"), exited: make(chan struct{})}, base: freePorts(t), file: map[string]string{}}
+	at := func(offset int) string { return fmt.Sprintf("127.0.0.1:%d", l.base+offset) }
+	file := write(t, home, "want.toml", fmt.Appendf(nil, `%s
+[portal]
+listen = %q
+hosts = [%q]
+[api]
+listen = %q
+hosts = [%q]
+[status]
+listen = %q
+url = "http://%s"
+[internal]
+listen = %q
+`, config, at(443), at(443), at(446), at(446), at(80), at(80), at(90)))
+	stdout, stderr, code := l.Inkan(t, "init", "--config", file)
+	if code != 0 {
+		t.Fatalf("inkan init: %s%s", stdout, stderr)
+	}
+	l.keep(t, "admin", stdout)
+	for _, role := range []string{"intake", "approver", "letters"} {
+		stdout, stderr, code = l.Inkan(t, append([]string{"operator", "add", role, "--role", role}, l.person(t, "admin")...)...)
+		if code != 0 {
+			t.Fatalf("inkan operator add: %s%s", stdout, stderr)
+		}
+		l.keep(t, role, stdout)
+	}
+	return l
+}
+
+// serve starts the instance and ends it with the test.
+func (l *live) serve(t *testing.T) {
+	t.Helper()
+	l.cmd = exec.Command(l.bin, "serve", "--dir", l.Dir)
+	l.cmd.Stderr = create(t, l.stderr)
+	l.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	err := l.cmd.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		l.result = l.cmd.Wait()
+		close(l.exited)
+	}()
+	t.Cleanup(func() {
+		_ = syscall.Kill(-l.cmd.Process.Pid, syscall.SIGKILL)
+		<-l.exited
+		if t.Failed() {
+			t.Logf("the log ends:\n%s", tail(l.stderr, 8000))
+		}
+	})
+	l.until(t, "ready", func() bool {
+		status, _ := l.get(l.url(90, "/ready"))
+		return status == http.StatusOK
+	})
+}
+
+func (l *live) get(url string) (int, string) {
+	client := &http.Client{Timeout: 2 * time.Second}
+	resp, err := client.Get(url)
+	if err != nil {
+		return 0, err.Error()
+	}
+	body, err := io.ReadAll(resp.Body)
+	err = errors.Join(err, resp.Body.Close())
+	if err != nil {
+		return 0, err.Error()
+	}
+	return resp.StatusCode, string(body)
+}
+
+func (l *live) until(t *testing.T, what string, do func() bool) {
+	t.Helper()
+	for began := time.Now(); !do(); time.Sleep(50 * time.Millisecond) {
+		select {
+		case <-l.exited:
+			t.Fatalf("the instance ended: %v\n%s", l.result, tail(l.stderr, 8000))
+		default:
+		}
+		if time.Since(began) > time.Minute {
+			t.Fatalf("not within a minute: %s", what)
+		}
+	}
+}
+
+// submit enters a request.
+func (l *live) submit(t *testing.T, terminal string) Request {
+	t.Helper()
+	var r Request
+	l.Must(t, &r, append([]string{"request", "submit", "--kind", "medical", "--code", "0110119153", "--terminal", terminal, "--email", "clinic@example.jp"}, l.person(t, "intake")...)...)
+	return r
+}
+
+func (l *live) show(t *testing.T, id string) Request {
+	t.Helper()
+	var r Request
+	l.Must(t, &r, append([]string{"request", "show", id}, l.person(t, "letters")...)...)
+	return r
+}
+
+// export writes a certificate as PEM.
+func (l *live) export(t *testing.T, serial string) string {
+	t.Helper()
+	stdout, stderr, code := l.Inkan(t, append([]string{"cert", "export", serial}, l.person(t, "approver")...)...)
+	if code != 0 {
+		t.Fatalf("inkan cert export: %s", stderr)
+	}
+	return write(t, t.TempDir(), "cert.pem", []byte(stdout))
+}
+
+// TestHSM is a live instance whose CA keys were made in a token: it issues, waits while
+// the token is away, and its edge knows neither PIN nor library.
+func TestHSM(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts the whole program")
+	}
+	h := keystoretest.NewHSM(t)
+	out, err := exec.Command("make", "--no-print-directory", "-C", "..", "build-hsm").CombinedOutput()
+	if err != nil {
+		t.Fatalf("make build-hsm: %v\n%s", err, out)
+	}
+	bin, err := filepath.Abs("../bin/inkan-hsm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := fmt.Sprintf("[policy]\nca_key = \"rsa-2048\"\nholder_key = \"p-256\"\npool_size = 2\n[signer]\npin_file = %q\npass_env = [\"SOFTHSM2_CONF\"]\n[signer.keys]\ng1 = %q\nops = %q\n",
+		h.PINFile, h.URI("g1"), h.URI("ops"))
+	home := t.TempDir()
+	// The program without cgo says what to use; a ceremony that fails leaves no key.
+	plain, err := buildOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := write(t, home, "broken.toml", []byte(config+"[database]\ndsn = \"sqlite:///proc/none/inkan.db\"\n"))
+	for bin, want := range map[string]string{plain: "hint: Use the program that make build-hsm builds.", bin: "open database file"} {
+		_, said, code := (&Demo{Dir: filepath.Join(home, "broken"), bin: bin}).Inkan(t, "init", "--config", broken)
+		says(t, said, want)
+		if code != 1 {
+			t.Errorf("init ends with %d", code)
+		}
+	}
+	l := makeLive(t, bin, config)
+	for name, there := range map[string]bool{"g1": false, "ops": false, "tls": true} {
+		_, err := os.Lstat(filepath.Join(l.Dir, "signer", "keys", name+".key.age"))
+		if (err == nil) != there {
+			t.Errorf("key file of %s: %v", name, err)
+		}
+	}
+	// Another instance takes no key that is there, and leaves nothing behind.
+	other := &Demo{Dir: filepath.Join(home, "other"), bin: bin}
+	_, said, code := other.Inkan(t, "init", "--config", filepath.Join(filepath.Dir(l.Dir), "want.toml"))
+	says(t, said, "The token has a key of that name already (token=inkan%20test;object=g1)")
+	if code != 1 {
+		t.Errorf("a second init ends with %d", code)
+	}
+	l.Must(t, nil, "check-config")
+
+	l.serve(t)
+	r := l.submit(t, "会計1号機")
+	l.Must(t, nil, append([]string{"request", "approve", r.RequestID}, l.person(t, "approver")...)...)
+	l.verify(t, l.show(t, r.RequestID))
+	pid := signerOf(t, l)
+	t.Run("edge", func(t *testing.T) { edgeKnowsNothing(t, l, h, pid) })
+
+	// The token is pulled out: what is approved waits, status goes on.
+	h.Pull()
+	waiting := l.submit(t, "会計2号機")
+	l.Must(t, nil, append([]string{"request", "approve", waiting.RequestID}, l.person(t, "approver")...)...)
+	l.until(t, "the intent", func() bool { return l.show(t, waiting.RequestID).State == "issuing" })
+	l.until(t, "what is wrong, in words", func() bool {
+		status, body := l.get(l.url(90, "/ready"))
+		return status == http.StatusServiceUnavailable && strings.Contains(body, "issue fails")
+	})
+	if status, _ := l.get(l.url(80, "/crl/g1.crl")); status != http.StatusOK {
+		t.Errorf("the CRL is answered with %d", status)
+	}
+	h.Plug()
+	l.until(t, "the certificate that waited", func() bool { return l.show(t, waiting.RequestID).State == "issued" })
+	l.verify(t, l.show(t, waiting.RequestID))
+	l.until(t, "ready again", func() bool {
+		status, _ := l.get(l.url(90, "/ready"))
+		return status == http.StatusOK
+	})
+	if signerOf(t, l) != pid {
+		t.Error("the signer was started anew")
+	}
+	l.Stop(t)
+	for _, place := range []string{l.Dir, l.stderr} {
+		err = filepath.WalkDir(place, func(path string, d os.DirEntry, err error) error {
+			if err == nil && d.Type().IsRegular() && bytes.Contains(read(t, path), []byte(h.PIN)) {
+				t.Errorf("%s holds the PIN", path)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// verify asks OpenSSL about a certificate and the CRL of its issuer.
+func (l *live) verify(t *testing.T, r Request) {
+	t.Helper()
+	cert := l.export(t, r.Serial)
+	root, issuer := filepath.Join(l.Dir, "ca", "root.pem"), filepath.Join(l.Dir, "ca", "g1.pem")
+	says(t, Tool(t, "openssl", "verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", root, "-untrusted", issuer, cert), ": OK")
+	_, crl := l.get(l.url(80, "/crl/g1.crl"))
+	file := write(t, t.TempDir(), "g1.crl", []byte(crl))
+	says(t, Tool(t, "openssl", "crl", "-inform", "DER", "-in", file, "-CAfile", issuer, "-noout", "-verify"), "verify OK")
+	says(t, Tool(t, "openssl", "ocsp", "-issuer", issuer, "-cert", cert, "-url", l.url(80, "/ocsp"), "-CAfile", root, "-verify_other", issuer, "-no_nonce"), "cert.pem: good")
+}
+
+// signerOf finds the process of the instance's signer.
+func signerOf(t *testing.T, l *live) int {
+	t.Helper()
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range lines {
+		raw, err := os.ReadFile(file)
+		var pid int
+		_, noPID := fmt.Sscanf(file, "/proc/%d/", &pid)
+		if err == nil && noPID == nil && bytes.Contains(raw, []byte("\x00signer\x00--dir\x00"+l.Dir+"\x00")) {
+			return pid
+		}
+	}
+	t.Fatal("no signer runs")
+	return 0
+}
+
+// edgeKnowsNothing: the process that speaks to the world has loaded no library of the
+// token and holds its PIN nowhere (threat CK1).
+func edgeKnowsNothing(t *testing.T, l *live, h *keystoretest.HSM, signer int) {
+	edge := fmt.Sprintf("/proc/%d/", l.cmd.Process.Pid)
+	module := filepath.Base(h.Module)
+	for _, file := range []string{"environ", "cmdline", "maps"} {
+		data := read(t, edge+file)
+		if bytes.Contains(data, []byte(h.PIN)) || bytes.Contains(data, []byte(module)) {
+			t.Errorf("%s of the edge shows the PIN or %s", file, module)
+		}
+	}
+	if memoryHolds(t, edge, h.PIN) {
+		t.Error("the PIN is in the edge's memory")
+	}
+	if !memoryHolds(t, edge, l.Dir) {
+		t.Error("nothing is found in the edge's memory at all")
+	}
+	for _, file := range []string{"environ", "cmdline"} {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", signer, file))
+		if err == nil && bytes.Contains(data, []byte(h.PIN)) {
+			t.Errorf("%s of the signer shows the PIN", file)
+		}
+	}
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", signer))
+	if err == nil && !bytes.Contains(maps, []byte(module)) { // the kernel shows it to root alone
+		t.Errorf("the signer has not loaded %s: nothing is shown here", module)
+	}
+}
+
+// memoryHolds looks for a text in everything that a process could write.
+func memoryHolds(t *testing.T, process, text string) bool {
+	t.Helper()
+	memory, err := os.Open(process + "mem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer memory.Close()
+	for line := range strings.Lines(string(read(t, process+"maps"))) {
+		var from, to int64
+		var mode string
+		_, err := fmt.Sscanf(line, "%x-%x %s", &from, &to, &mode)
+		if err != nil || !strings.HasPrefix(mode, "rw") {
+			continue
+		}
+		data, err := io.ReadAll(io.NewSectionReader(memory, from, to-from))
+		if bytes.Contains(data, []byte(text)) {
+			return true
+		}
+		if err != nil && len(data) == 0 {
+			continue // a page that is not there yet
+		}
+	}
+	return false
+}

@@ -1,0 +1,5 @@
+//go:build !cgo
+
+package keystoretest
+
+const withCgo = false
