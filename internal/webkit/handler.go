@@ -92,6 +92,9 @@ func (rep *Reporter) Note(r *http.Request, err error) Failure {
 		f.Class, f.Code, f.Args = pki.Invalid, "http.too_large", map[string]any{"Limit": tooLarge.Limit}
 	}
 	f.Status = Status(f.Class)
+	if isTooLarge {
+		f.Status = http.StatusRequestEntityTooLarge
+	}
 	level := slog.LevelInfo
 	if f.Class == pki.Internal {
 		level = slog.LevelError
@@ -101,7 +104,8 @@ func (rep *Reporter) Note(r *http.Request, err error) Failure {
 	return f
 }
 
-// Status gives the HTTP status of a class of errors. This is the only such table.
+// Status gives the HTTP status of a class of errors. This is the only such table; what
+// a zone says of HTTP itself stands beside it.
 func Status(c pki.Class) int {
 	switch c {
 	case pki.Invalid:
