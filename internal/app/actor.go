@@ -21,17 +21,20 @@ import (
 // actorFlags adds the flags that say and prove who acts.
 func (c *cli) actorFlags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&c.as, "as", "", "operator who acts")
-	cmd.Flags().StringVar(&c.key, "key", "", "PKCS#12 file of the operator (its password is asked for)")
+	cmd.Flags().StringVar(&c.key, "key", "", "PKCS#12 file of the operator (its password is asked for); default: the account that you logged in under")
 	cmd.Flags().StringVar(&c.keyPIN, "key-password-file", "", "file with the password of --key")
 	_ = cmd.MarkFlagRequired("as")
 }
 
 // actor proves who acts: with --key a statement about exactly this command is signed
-// and checked; in a demo a bare name is accepted and audited as asserted
-// (threat CO1).
+// and checked; without it the account counts that somebody logged in under. In a demo a
+// bare name is accepted and audited as asserted (threat CO1).
 func (c *cli) actor(ctx context.Context, i *instance, cmd *cobra.Command, content string) (pki.Actor, error) {
-	if c.key == "" {
+	if c.key == "" && i.ops.Asserted {
 		return i.ops.Assert(ctx, c.as)
+	}
+	if c.key == "" {
+		return i.ops.ProveAccount(ctx, c.as, trimRoot(cmd), content)
 	}
 	key, cert, err := c.openKey()
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 )
 
 func (c *cli) initCommand() *cobra.Command {
-	var config, name string
+	var config, name, account string
 	cmd := &cobra.Command{Use: "init", Short: "make an instance directory: configuration, keys, CAs, database, first operator"}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		in := &ceremony{dir: c.dir, config: defaultConfig(defaultPortBase), log: c.logger(false), progress: c.stderr}
@@ -33,8 +33,13 @@ func (c *cli) initCommand() *cobra.Command {
 			return pki.E(pki.Invalid, "init.demo")
 		}
 		first := newOperator{ID: name, Name: name, Roles: []pki.Role{pki.RoleAdmin, pki.RoleAuditor}, File: "operator-" + name + ".p12", Password: newPassword(20)}
+		var err error
+		first.Account, err = accountOf(account)
+		if err != nil {
+			return err
+		}
 		in.operators = []newOperator{first}
-		err := in.run(cmd.Context())
+		err = in.run(cmd.Context())
 		if err != nil {
 			return err
 		}
@@ -56,13 +61,14 @@ func (c *cli) initCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&config, "config", "", "configuration to begin with (default: every default)")
 	cmd.Flags().StringVar(&name, "operator", "admin", "ID of the first operator, an administrator")
+	osUserFlag(cmd, &account)
 	return cmd
 }
 
 func (c *cli) operatorCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "operator", Short: "operators (担当者)"}
 	var roles []string
-	var name string
+	var name, account string
 	add := &cobra.Command{Use: "add ID", Short: "make an operator with a certificate", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 		o := newOperator{ID: args[0], Name: name, File: "operator-" + args[0] + ".p12", Password: newPassword(20)}
 		if o.Name == "" {
@@ -71,8 +77,17 @@ func (c *cli) operatorCommand() *cobra.Command {
 		for _, r := range roles {
 			o.Roles = append(o.Roles, pki.Role(r))
 		}
+		var err error
+		o.Account, err = accountOf(account)
+		if err != nil {
+			return err
+		}
+		content := args[0] + " " + strings.Join(roles, ",")
+		if account != "" {
+			content += fmt.Sprintf(" %s %d", o.Account.Name, o.Account.UID)
+		}
 		return c.with(cmd, true, func(ctx context.Context, i *instance) error {
-			by, err := c.actor(ctx, i, cmd, args[0]+" "+strings.Join(roles, ","))
+			by, err := c.actor(ctx, i, cmd, content)
 			if err != nil {
 				return err
 			}
@@ -88,6 +103,7 @@ func (c *cli) operatorCommand() *cobra.Command {
 	c.actorFlags(add)
 	add.Flags().StringSliceVar(&roles, "role", nil, "roles: intake, approver, letters, officer, admin, auditor")
 	add.Flags().StringVar(&name, "name", "", "name of the person")
+	osUserFlag(add, &account)
 	_ = add.MarkFlagRequired("role")
 	list := &cobra.Command{Use: "list", Short: "list operators", RunE: func(cmd *cobra.Command, _ []string) error {
 		return c.with(cmd, false, func(ctx context.Context, i *instance) error {
@@ -99,17 +115,18 @@ func (c *cli) operatorCommand() *cobra.Command {
 				ID       string     `json:"id"`
 				Name     string     `json:"name"`
 				Roles    []pki.Role `json:"roles"`
+				OSUser   string     `json:"osUser,omitempty"`
 				Disabled string     `json:"disabledAt,omitempty"`
 			}
 			out := make([]row, len(all))
 			for n, o := range all {
-				out[n] = row{o.ID, o.Name, o.Roles, stamp(o.DisabledAt)}
+				out[n] = row{o.ID, o.Name, o.Roles, o.Account.Name, stamp(o.DisabledAt)}
 			}
 			if c.json {
 				return c.print(out)
 			}
-			return c.table([]string{"ID", "NAME", "ROLES", "DISABLED"}, len(out), func(n int) []string {
-				return []string{out[n].ID, out[n].Name, strings.Trim(fmt.Sprint(out[n].Roles), "[]"), out[n].Disabled}
+			return c.table([]string{"ID", "NAME", "ROLES", "ACCOUNT", "DISABLED"}, len(out), func(n int) []string {
+				return []string{out[n].ID, out[n].Name, strings.Trim(fmt.Sprint(out[n].Roles), "[]"), out[n].OSUser, out[n].Disabled}
 			})
 		})
 	}}

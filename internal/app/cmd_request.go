@@ -317,7 +317,7 @@ func (c *cli) reader(ctx context.Context, i *instance, cmd *cobra.Command) (pki.
 		return pki.Actor{ID: "guest", Auth: pki.AuthAsserted, Roles: []pki.Role{pki.RoleLetters, pki.RoleAuditor}}, nil
 	}
 	if c.as == "" {
-		return pki.Actor{}, &usageError{trimRoot(cmd), errors.New("--as and --key are needed to look; only a demo shows itself to anybody")}
+		return pki.Actor{}, &usageError{trimRoot(cmd), errors.New("--as is needed to look, perhaps with --key; only a demo shows itself to anybody")}
 	}
 	return c.actor(ctx, i, cmd, "")
 }

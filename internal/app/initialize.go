@@ -32,6 +32,7 @@ import (
 type newOperator struct {
 	ID, Name string
 	Roles    []pki.Role
+	Account  pki.Account
 	File     string // of the PKCS#12, relative to the instance directory
 	Password pki.Secret
 }
@@ -359,7 +360,7 @@ func (c *ceremony) makeOperators(ctx context.Context) error {
 // can be refused is refused before anything is made: another operator's file must
 // never be written over.
 func (i *instance) addOperator(ctx context.Context, by pki.Actor, o newOperator) error {
-	operator := pki.Operator{ID: o.ID, Name: o.Name, Roles: o.Roles}
+	operator := pki.Operator{ID: o.ID, Name: o.Name, Roles: o.Roles, Account: o.Account}
 	err := i.mayAddOperator(ctx, by, operator)
 	if err != nil {
 		return err
@@ -407,7 +408,7 @@ func (i *instance) mayAddOperator(ctx context.Context, by pki.Actor, o pki.Opera
 	if slices.ContainsFunc(all, func(has pki.Operator) bool { return has.ID == o.ID }) {
 		return pki.E(pki.Conflict, "operator.exists").With("Operator", o.ID)
 	}
-	return nil
+	return i.ops.CheckAccount(o.Account, all)
 }
 
 // ownCertificate makes a P-256 key and has it certified under one of our own

@@ -62,6 +62,10 @@ func open(ctx context.Context, dir string, log *slog.Logger) (*instance, error) 
 	if err != nil {
 		return nil, err
 	}
+	shared, err := sharedAccounts(dir)
+	if err != nil {
+		return nil, err
+	}
 	i := &instance{dir: dir, config: config, log: log}
 	err = i.loadCAs()
 	if err != nil {
@@ -72,7 +76,7 @@ func open(ctx context.Context, dir string, log *slog.Logger) (*instance, error) 
 		return nil, err
 	}
 	i.signer = keystore.Dial(inside(dir, config.Signer.Socket))
-	i.wire()
+	i.wire(shared)
 	return i, nil
 }
 
@@ -142,8 +146,8 @@ func (i *instance) loadCAs() error {
 	return i.checkNames()
 }
 
-// wire puts the offices together.
-func (i *instance) wire() {
+// wire puts the offices together. shared are the accounts that are no operator's.
+func (i *instance) wire(shared []uint32) {
 	c := i.config
 	i.ca = ca.New(ca.Config{DB: i.db, Signer: i.signer, Issuers: i.issuers, Profiles: i.profiles,
 		PoolKeyType: pki.KeyType(c.Policy.HolderKey), PoolSize: c.Policy.PoolSize,
@@ -151,7 +155,7 @@ func (i *instance) wire() {
 	i.ra = ra.New(ra.Config{DB: i.db, Issuer: i.ca, Custody: i.signer, ActivateOnIssue: c.Policy.LettersActivate == "issue",
 		KeyType: pki.KeyType(c.Policy.HolderKey), Chain: [][]byte{i.cas[issuance.G1].Raw, i.cas[issuance.Root].Raw},
 		IssuerName: c.Names.Issuer, Now: now, Log: i.log})
-	i.ops = ops.New(ops.Config{DB: i.db, Signer: i.signer, Asserted: c.Mode == "demo", Now: now, Log: i.log})
+	i.ops = ops.New(ops.Config{DB: i.db, Signer: i.signer, Asserted: c.Mode == "demo", Login: login, Shared: shared, Now: now, Log: i.log})
 }
 
 func readCert(path string) (*x509.Certificate, error) {

@@ -42,6 +42,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup:               setup,
+		Condition:           conditions,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"instance": func(ts *testscript.TestScript, _ bool, args []string) {
 				from, err := live()
@@ -49,6 +50,7 @@ func TestScripts(t *testing.T) {
 				copyLive(ts, from, args[0])
 			},
 			"as":      as,
+			"login":   login,
 			"refused": func(ts *testscript.TestScript, _ bool, args []string) { ends(ts, 1, args) },
 			"misused": func(ts *testscript.TestScript, _ bool, args []string) { ends(ts, 2, args) },
 			"let":     let,
@@ -182,7 +184,11 @@ func as(ts *testscript.TestScript, neg bool, args []string) {
 // ends runs inkan, which must end with this exit code, say what is wrong in one line
 // and perhaps what to do in another, and leave no argument of a text open.
 func ends(ts *testscript.TestScript, want int, args []string) {
-	err := ts.Exec("inkan", args...)
+	ended(ts, want, ts.Exec("inkan", args...))
+}
+
+// ended judges how inkan ended, as ends says.
+func ended(ts *testscript.TestScript, want int, err error) {
 	exit, ok := errors.AsType[*exec.ExitError](err)
 	if !ok || exit.ExitCode() != want {
 		ts.Fatalf("inkan ended with %v, want exit code %d", err, want)

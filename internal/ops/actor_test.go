@@ -2,6 +2,7 @@ package ops_test
 
 import (
 	"crypto"
+	"crypto/x509"
 	"testing"
 	"time"
 
@@ -14,11 +15,18 @@ import (
 // operator makes an operator with a key and certificate of the Operations CA.
 func operator(t *testing.T, o *catest.Office, id string) (crypto.Signer, []byte) {
 	t.Helper()
+	made, key, cert := candidate(t, o, id, pki.Account{})
+	catest.Must(t, o.Ops.AddOperator(t.Context(), pki.System("test"), made))
+	return key, cert.Raw
+}
+
+// candidate is an operator with a certificate, not registered yet.
+func candidate(t *testing.T, o *catest.Office, id string, account pki.Account) (pki.Operator, crypto.Signer, *x509.Certificate) {
+	t.Helper()
 	key := o.Keyed(pki.P256)
 	cert, err := o.CA.IssueOwn(t.Context(), issuance.ProfileOperator, id+" operator", key.Public(), nil, nil)
 	catest.Must(t, err)
-	catest.Must(t, o.Ops.AddOperator(t.Context(), pki.System("test"), pki.Operator{ID: id, Name: id, CertSHA256: o.Certificate(pki.SerialHex(cert.SerialNumber)).SHA256, Roles: []pki.Role{pki.RoleApprover}}))
-	return key, cert.Raw
+	return pki.Operator{ID: id, Name: id, CertSHA256: o.Certificate(pki.SerialHex(cert.SerialNumber)).SHA256, Roles: []pki.Role{pki.RoleApprover}, Account: account}, key, cert
 }
 
 // TestThreatCO1: a command's actor is proved, once, for this command.

@@ -143,6 +143,8 @@ type facts struct {
 	Name        string
 	Certificate string
 	Roles       []string
+	OSUser      string
+	OSUID       uint32
 	Role        string
 	Client      string
 	Kinds       []string

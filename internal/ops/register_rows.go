@@ -182,11 +182,13 @@ func (c *comparison) operators() error {
 		return err
 	}
 	for _, o := range rows {
-		row := columns{"name": o.Name, "cert_sha256": o.CertSHA256, "role": joined(o.Roles)}
+		row := columns{"name": o.Name, "cert_sha256": o.CertSHA256, "role": joined(o.Roles),
+			"os_user": o.Account.Name, "os_uid": fmt.Sprint(o.Account.UID)}
 		row.at("created_at", o.CreatedAt)
 		row.at("disabled_at", o.DisabledAt)
 		err = c.person("operator", o.ID, row, func(e event) columns {
-			return columns{"name": e.facts.Name, "cert_sha256": e.facts.Certificate, "role": joined(e.facts.Roles)}
+			return columns{"name": e.facts.Name, "cert_sha256": e.facts.Certificate, "role": joined(e.facts.Roles),
+				"os_user": e.facts.OSUser, "os_uid": fmt.Sprint(e.facts.OSUID)} // records from before accounts tell of none
 		})
 		if err != nil {
 			return err

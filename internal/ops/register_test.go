@@ -54,8 +54,9 @@ func history(t *testing.T, engine string) *catest.Office {
 	catest.Must(t, err)
 	ended := o.Grant(pki.Grant{ClientID: client.ID, EndsAt: o.Now().AddDate(0, 0, 1)})
 	catest.Must(t, o.RA.RevokeGrant(ctx, catest.Admin, ended.ID))
-	for _, id := range []string{"someone", "gone"} {
-		catest.Must(t, o.Ops.AddOperator(ctx, pki.System("test"), pki.Operator{ID: id, Name: id, CertSHA256: id, Roles: []pki.Role{pki.RoleIntake, pki.RoleApprover}}))
+	for n, id := range []string{"someone", "gone"} {
+		catest.Must(t, o.Ops.AddOperator(ctx, pki.System("test"), pki.Operator{ID: id, Name: id, CertSHA256: id, Roles: []pki.Role{pki.RoleIntake, pki.RoleApprover},
+			Account: pki.Account{Name: id, UID: uint32(1001 + n)}}))
 	}
 	catest.Must(t, o.Ops.DisableOperator(ctx, catest.Admin, "gone"))
 	return o

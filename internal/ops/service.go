@@ -33,8 +33,14 @@ type Config struct {
 	// Asserted accepts a bare name as an actor. Only a demo's wiring sets it
 	// (threat CO1).
 	Asserted bool
-	Now      func() time.Time
-	Log      *slog.Logger
+	// Login says which account of the operating system somebody logged in under to start
+	// this process; an error where nobody did, or where the system cannot tell. Only
+	// commands of people have it.
+	Login func() (pki.Account, error)
+	// Shared are accounts, besides root's, that stand for no single person: the instance's.
+	Shared []uint32
+	Now    func() time.Time
+	Log    *slog.Logger
 }
 
 // Service is the office.
@@ -60,7 +66,16 @@ func (s *Service) AddOperator(ctx context.Context, by pki.Actor, o pki.Operator)
 		return err
 	}
 	err = s.DB.Update(ctx, func(tx *store.Tx) error {
-		_, _, err := tx.Audit(by, "operator.added", o.ID, map[string]any{"name": o.Name, "roles": o.Roles, "certificate": o.CertSHA256})
+		all, err := tx.Operators()
+		if err != nil {
+			return err
+		}
+		err = s.CheckAccount(o.Account, all)
+		if err != nil {
+			return err
+		}
+		_, _, err = tx.Audit(by, "operator.added", o.ID, map[string]any{"name": o.Name, "roles": o.Roles, "certificate": o.CertSHA256,
+			"osUser": o.Account.Name, "osUID": o.Account.UID})
 		if err != nil {
 			return err
 		}

@@ -69,8 +69,15 @@ type Operator struct {
 	Name       string
 	Roles      []Role
 	CertSHA256 string // of the operator's certificate, hex
+	Account    Account
 	CreatedAt  time.Time
 	DisabledAt time.Time
+}
+
+// Account is a person's account of the operating system. Without a Name it is none.
+type Account struct {
+	Name string
+	UID  uint32
 }
 
 // Auth says how an actor proved who it is.
@@ -79,6 +86,7 @@ type Auth string
 // The ways of proof.
 const (
 	AuthKey      Auth = "key"      // signed with the operator's key (--key)
+	AuthAccount  Auth = "account"  // logged in to the operating system under the operator's account
 	AuthTLS      Auth = "tls"      // client certificate of a TLS connection
 	AuthAsserted Auth = "asserted" // a bare name; a demo only
 	AuthSystem   Auth = "system"   // our own jobs

@@ -16,15 +16,15 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-//go:embed guards_sqlite.sql
-var guardsSQLite string
+//go:embed guards*.sql
+var guards embed.FS
 
-//go:embed guards_postgres.sql
-var guardsPostgres string
-
-// guardsVersion is the migration that adds triggers, the one thing that cannot be
-// said in one text for both engines.
-const guardsVersion = 3
+// Migrations that add triggers, the one thing that cannot be said in one text for
+// both engines.
+const (
+	guardsVersion        = 3
+	accountGuardsVersion = 6
+)
 
 // Migrate brings the schema up to date. Several processes may do so at once.
 func (db *DB) Migrate(ctx context.Context) error {
@@ -69,10 +69,10 @@ func (db *DB) provider() (*goose.Provider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read migrations: %w", err)
 	}
-	dialect, guards := goose.DialectSQLite3, guardsSQLite
+	dialect, engine := goose.DialectSQLite3, "sqlite"
 	options := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true), goose.WithSlog(db.log)}
 	if db.engine == PostgreSQL {
-		dialect, guards = goose.DialectPostgres, guardsPostgres
+		dialect, engine = goose.DialectPostgres, "postgres"
 		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300)) // ask each second for 5 minutes
 		if err != nil {
 			return nil, fmt.Errorf("make migration lock: %w", err)
@@ -81,7 +81,14 @@ func (db *DB) provider() (*goose.Provider, error) {
 	}
 	options = append(options, goose.WithGoMigrations(
 		goose.NewGoMigration(guardsVersion, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
-			return addGuards(ctx, tx, guards)
+			err := beginTree(ctx, tx)
+			if err != nil {
+				return err
+			}
+			return addGuards(ctx, tx, "guards_"+engine+".sql")
+		}}, nil),
+		goose.NewGoMigration(accountGuardsVersion, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
+			return addGuards(ctx, tx, "guards_account_"+engine+".sql")
 		}}, nil),
 	))
 	p, err := goose.NewProvider(dialect, db.write, files, options...)
@@ -91,13 +98,21 @@ func (db *DB) provider() (*goose.Provider, error) {
 	return p, nil
 }
 
-func addGuards(ctx context.Context, tx *sql.Tx, guards string) error {
+func beginTree(ctx context.Context, tx *sql.Tx) error {
 	root := (&tree{}).root()
 	_, err := tx.ExecContext(ctx, `INSERT INTO audit_tree (id, size, root, last_at) VALUES (1, 0, $1, 0)`, root[:])
 	if err != nil {
 		return fmt.Errorf("begin audit tree: %w", err)
 	}
-	_, err = tx.ExecContext(ctx, guards) // no arguments: several statements may be sent at once
+	return nil
+}
+
+func addGuards(ctx context.Context, tx *sql.Tx, file string) error {
+	text, err := guards.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("read guards: %w", err)
+	}
+	_, err = tx.ExecContext(ctx, string(text)) // no arguments: several statements may be sent at once
 	if err != nil {
 		return fmt.Errorf("add guards: %w", err)
 	}

@@ -29,8 +29,8 @@ func (tx *Tx) Instance() (Instance, error) {
 // AddOperator stores an operator with its roles. Roles that conflict are refused by
 // the database too.
 func (tx *Tx) AddOperator(o pki.Operator) error {
-	_, err := tx.exec(`INSERT INTO operator (id, name, cert_sha256, created_at) VALUES ($1, $2, $3, $4)`,
-		o.ID, o.Name, o.CertSHA256, micros(tx.Now))
+	_, err := tx.exec(`INSERT INTO operator (id, name, cert_sha256, os_user, os_uid, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
+		o.ID, o.Name, o.CertSHA256, o.Account.Name, int64(o.Account.UID), micros(tx.Now))
 	if err != nil {
 		return dbError("add operator", err)
 	}
@@ -59,7 +59,7 @@ func (tx *Tx) Operator(id string) (pki.Operator, error) {
 func (tx *Tx) Operators() ([]pki.Operator, error) { return tx.operators("") }
 
 func (tx *Tx) operators(where string, args ...any) ([]pki.Operator, error) {
-	rows, err := tx.query(`SELECT o.id, o.name, o.cert_sha256, o.created_at, o.disabled_at, COALESCE(r.role, '')
+	rows, err := tx.query(`SELECT o.id, o.name, o.cert_sha256, o.os_user, o.os_uid, o.created_at, o.disabled_at, COALESCE(r.role, '')
 		FROM operator o LEFT JOIN operator_role r ON r.operator = o.id `+where+` ORDER BY o.id, r.role`, args...)
 	if err != nil {
 		return nil, dbError("list operators", err)
@@ -70,7 +70,7 @@ func (tx *Tx) operators(where string, args ...any) ([]pki.Operator, error) {
 		var o pki.Operator
 		var role string
 		var created, disabled int64
-		err = rows.Scan(&o.ID, &o.Name, &o.CertSHA256, &created, &disabled, &role)
+		err = rows.Scan(&o.ID, &o.Name, &o.CertSHA256, &o.Account.Name, &o.Account.UID, &created, &disabled, &role)
 		if err != nil {
 			return nil, dbError("scan operator", err)
 		}
