@@ -139,7 +139,7 @@ func (c *cli) revokeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			crl, err := i.ca.PublishCRL(ctx, cert.Issuer)
+			crl, err := i.ca.RenewCRL(ctx, cert.Issuer, cert.RevokedAt)
 			where := fmt.Sprintf("in CRL number %d", crl.Number)
 			if err != nil {
 				where = "not in the CRL yet: serve publishes it, or inkan crl"

@@ -249,7 +249,7 @@ func (s *server) renewCRLs(ctx context.Context) error {
 		if !s.ca.CRLDue(crl, newest, now()) {
 			continue
 		}
-		_, err := s.ca.PublishCRL(ctx, issuer)
+		_, err := s.ca.RenewCRL(ctx, issuer, newest)
 		if err != nil {
 			failures = append(failures, err)
 		}

@@ -17,7 +17,7 @@ import (
 
 // publishTries bounds how often a node makes a CRL anew because another took its
 // number.
-const publishTries = 5
+const publishTries = 6
 
 // numberTaken is what the signer says of a number that is not above all before.
 const numberTaken = "signer.crl_number"
@@ -27,27 +27,41 @@ const numberTaken = "signer.crl_number"
 // the time in seconds, and above the high-water of the signer, which no backup brings
 // back. When another node published meanwhile its CRL is returned.
 func (s *Service) PublishCRL(ctx context.Context, issuerID string) (store.CRL, error) {
+	seen := int64(-1)
+	return s.publish(ctx, issuerID, func(last store.CRL) bool {
+		if seen < 0 {
+			seen = last.Number
+		}
+		return last.Number == seen
+	})
+}
+
+// RenewCRL publishes the next CRL of an issuer if the newest one is due, with regard
+// to a revocation (zero: none). Every node finds it due at about the same time; the
+// first publishes, the others take its CRL.
+func (s *Service) RenewCRL(ctx context.Context, issuerID string, newestRevocation time.Time) (store.CRL, error) {
+	return s.publish(ctx, issuerID, func(last store.CRL) bool { return s.CRLDue(last, newestRevocation, s.Now()) })
+}
+
+// publish makes and publishes the successor of the newest CRL, unless that is not due.
+func (s *Service) publish(ctx context.Context, issuerID string, due func(last store.CRL) bool) (store.CRL, error) {
 	issuer := s.Issuers[issuerID]
 	if issuer == nil {
 		return store.CRL{}, pki.E(pki.Invalid, "issuer.unknown").With("Issuer", issuerID)
 	}
-	for tries := 1; ; tries++ {
+	var failure error
+	for range publishTries {
 		last, err := s.lastCRL(ctx, issuerID)
-		if err != nil {
-			return store.CRL{}, err
+		if err != nil || !due(last) {
+			return last, err
 		}
 		next, err := s.succeedCRL(ctx, issuer, last)
 		if !errors.Is(err, pki.ErrConflict) && pki.CodeOf(err) != numberTaken {
 			return next, err
 		}
-		now, look := s.lastCRL(ctx, issuerID)
-		if look == nil && now.Number > last.Number {
-			return now, nil
-		}
-		if tries == publishTries {
-			return store.CRL{}, err
-		}
+		failure = err
 	}
+	return store.CRL{}, failure
 }
 
 // lastCRL gives the newest CRL of an issuer, a zero one before the first.
@@ -66,17 +80,18 @@ func (s *Service) lastCRL(ctx context.Context, issuerID string) (store.CRL, erro
 
 // succeedCRL makes and publishes the successor of a CRL, once.
 func (s *Service) succeedCRL(ctx context.Context, issuer *issuance.Issuer, last store.CRL) (store.CRL, error) {
-	now, entries, err := s.revoked(ctx, issuer.ID())
+	at, entries, err := s.revoked(ctx, issuer.ID())
 	if err != nil {
 		return store.CRL{}, err
 	}
+	second := at.Truncate(time.Second)
 	info, err := s.Signer.Info(ctx)
 	if err != nil {
 		return store.CRL{}, fmt.Errorf("ask the signer for its high-water: %w", err)
 	}
-	number := max(last.Number+1, info.HighWater.CRLNumbers[issuer.ID()]+1, now.Unix())
-	next := store.CRL{Issuer: issuer.ID(), Number: number, ThisUpdate: now, NextUpdate: now.Add(s.CRLLifetime)}
-	tbs, err := issuer.CRLTBS(next.Number, next.ThisUpdate, next.NextUpdate, entries)
+	number := max(last.Number+1, info.HighWater.CRLNumbers[issuer.ID()]+1, at.Unix())
+	next := store.CRL{Issuer: issuer.ID(), Number: number, ThisUpdate: at, NextUpdate: second.Add(s.CRLLifetime)}
+	tbs, err := issuer.CRLTBS(next.Number, second, next.NextUpdate, entries)
 	if err != nil {
 		return store.CRL{}, fmt.Errorf("encode CRL of %s: %w", issuer.ID(), err)
 	}
@@ -95,7 +110,7 @@ func (s *Service) succeedCRL(ctx context.Context, issuer *issuance.Issuer, last 
 		return store.CRL{}, err
 	}
 	err = s.DB.Update(ctx, func(tx *store.Tx) error {
-		err := mayGo(tx, missing, next.ThisUpdate)
+		err := mayGo(tx, missing, second)
 		if err != nil {
 			return err
 		}
@@ -111,7 +126,7 @@ func (s *Service) succeedCRL(ctx context.Context, issuer *issuance.Issuer, last 
 	return next, err
 }
 
-// revoked gives the entries of an issuer and the second before which they are all. A
+// revoked gives the entries of an issuer and the time up to which they are all. A
 // revocation on its way to the disk may bear an earlier time than now, so it is the
 // time of the last commit that counts; an empty commit makes that a fresh one.
 func (s *Service) revoked(ctx context.Context, issuerID string) (time.Time, [][]byte, error) {
@@ -123,8 +138,8 @@ func (s *Service) revoked(ctx context.Context, issuerID string) (time.Time, [][]
 	var entries [][]byte
 	err = s.DB.View(ctx, func(tx *store.Tx) error {
 		var err error
-		at = tx.Committed().Truncate(time.Second)
-		entries, err = tx.CRLEntries(issuerID, at)
+		at = tx.Committed()
+		entries, err = tx.CRLEntries(issuerID, at.Truncate(time.Second))
 		return err
 	})
 	return at, entries, err
@@ -181,9 +196,8 @@ func mayGo(tx *store.Tx, serials []string, at time.Time) error {
 	return nil
 }
 
-// CRLDue says whether an issuer's CRL must be renewed: none, old enough, or older
-// than a revocation.
+// CRLDue says whether an issuer's CRL must be renewed: none, old enough, or without
+// the newest revocation.
 func (s *Service) CRLDue(crl store.CRL, newestRevocation, now time.Time) bool {
-	return crl.Number == 0 || now.Sub(crl.ThisUpdate) >= s.CRLEvery ||
-		!newestRevocation.IsZero() && !newestRevocation.Truncate(time.Second).Before(crl.ThisUpdate)
+	return crl.Number == 0 || now.Sub(crl.ThisUpdate) >= s.CRLEvery || newestRevocation.After(crl.ThisUpdate)
 }

@@ -24,7 +24,7 @@ func publish(t *testing.T, o *catest.Office) store.CRL {
 	list, err := x509.ParseRevocationList(crl.DER)
 	must(t, err)
 	must(t, list.CheckSignatureFrom(o.CAs[issuance.G1]))
-	if list.Number.Int64() != crl.Number || !list.ThisUpdate.Equal(crl.ThisUpdate) {
+	if list.Number.Int64() != crl.Number || !list.ThisUpdate.Equal(crl.ThisUpdate.Truncate(time.Second)) {
 		t.Fatalf("row says %d at %s, list %d at %s", crl.Number, crl.ThisUpdate, list.Number, list.ThisUpdate)
 	}
 	return crl
@@ -123,6 +123,49 @@ func TestThreatST8TwoNodesOneSequence(t *testing.T) {
 			numbers := publishedNumbers(a)
 			if len(numbers) < 5 || !slices.IsSorted(numbers) || len(slices.Compact(slices.Clone(numbers))) != len(numbers) {
 				t.Errorf("published in this order: %v", numbers)
+			}
+		})
+	}
+}
+
+// One revocation, seen by every node at once and again while its CRL is on the way:
+// one CRL. The next one is due when it is old, and not before.
+func TestOneRevocationOneCRL(t *testing.T) {
+	for _, engine := range storetest.Engines {
+		t.Run(engine, func(t *testing.T) {
+			a := catest.New(t, catest.Options{Engine: engine})
+			serials := []string{a.Issued(catest.Application(1)).Serial, a.Issued(catest.Application(2)).Serial}
+			publish(t, a)
+			nodes := []*catest.Office{a, a.Node(t, a.DSN), a.Node(t, a.DSN), a.Node(t, a.DSN)}
+			for n, serial := range serials { // all in one second of the clock
+				revoke(t, a, serial, pki.KeyCompromise)
+				revoked := a.Certificate(serial).RevokedAt
+				var wg sync.WaitGroup
+				for _, node := range nodes {
+					wg.Go(func() {
+						for range 3 {
+							crl, err := node.CA.RenewCRL(t.Context(), issuance.G1, revoked)
+							if err != nil {
+								t.Error(err)
+								return
+							}
+							list, err := x509.ParseRevocationList(crl.DER)
+							if err != nil || len(list.RevokedCertificateEntries) != n+1 {
+								t.Errorf("a CRL without the revocation: %v", err)
+							}
+						}
+					})
+				}
+				wg.Wait()
+			}
+			if numbers := publishedNumbers(a); len(numbers) != 1+len(serials) {
+				t.Errorf("%d CRLs for %d revocations", len(numbers)-1, len(serials))
+			}
+			a.Advance(a.CA.CRLEvery + time.Second)
+			_, err := a.CA.RenewCRL(t.Context(), issuance.G1, time.Time{})
+			must(t, err)
+			if numbers := publishedNumbers(a); len(numbers) != 2+len(serials) {
+				t.Errorf("the CRL is old and none followed: %v", numbers)
 			}
 		})
 	}

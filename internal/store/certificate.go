@@ -171,7 +171,7 @@ func (tx *Tx) CRLEntries(issuer string, notBefore time.Time) ([][]byte, error) {
 type CRL struct {
 	Issuer     string
 	Number     int64
-	ThisUpdate time.Time
+	ThisUpdate time.Time // every revocation committed by then is in it; the DER has whole seconds
 	NextUpdate time.Time
 	DER        []byte
 }
