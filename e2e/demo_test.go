@@ -265,6 +265,9 @@ func (d *Demo) Issue(t *testing.T, terminal string) Request {
 // portOffsets are what --port-base moves together.
 var portOffsets = []int{443, 444, 445, 446, 80, 25, 90}
 
+// given are the bases that tests of this process have now.
+var given sync.Map
+
 // freePorts finds a base whose ports nobody holds, below the range from which
 // systems take ports for outgoing connections.
 func freePorts(t testing.TB) int {
@@ -272,6 +275,11 @@ func freePorts(t testing.TB) int {
 	start := 10 + os.Getpid()%20
 	for i := range 20 {
 		base := 1000 * (10 + (start+i)%20)
+		_, taken := given.LoadOrStore(base, true)
+		if taken {
+			continue
+		}
+		t.Cleanup(func() { given.Delete(base) })
 		if free(base) {
 			return base
 		}

@@ -88,6 +88,15 @@ await mistake('rcd-empty', { requestId: '', referenceId: '', pin: '' })
 await mistake('rcd-wrong-ids', { ...ids, referenceId: 'ABCDEFGHJK' })
 await mistake('rcd-pin-form', { ...ids, pin: '12ab' })
 await mistake('rcd-pin-differs', { ...ids, pinConfirm: '5999' })
+await mistake('rcd-too-large', { ...ids, referenceId: 'A'.repeat(70_000) })
+
+// Too many wrong answers from here: nobody's request, one of its own for each language.
+const guessed = { ...ids, requestId: job.lang === 'ja' ? '202001010000011' : '202001010000012', referenceId: 'ABCDEFGHJK' }
+for (let i = 0; i < 10; i++) {
+  const { requestId, referenceId, pin } = guessed
+  await page.request.post(job.portal + '/p/rcd', { form: { requestId, referenceId, password: pin, passwordConfirm: pin } })
+}
+await mistake('rcd-slow', guessed)
 for (const sample of job.samples) {
   if (!sample.referenceId) continue
   await prepare(page, job.portal, { ...sample, pin: job.pin })

@@ -2,22 +2,35 @@ package e2e
 
 import (
 	"os"
+	"slices"
 	"testing"
 )
 
-// everyPage wants no page to have anything wrong with it, in either language.
-func everyPage(t *testing.T, w *world) {
+// everyPage wants no page to have anything wrong with it, in either language, and each
+// to be there in both.
+func everyPage(t *testing.T, w *world) { bothLanguages(t, w, "") }
+
+func bothLanguages(t *testing.T, w *world, screens string) {
+	t.Helper()
+	seen := map[string][]string{}
 	for _, lang := range []string{"ja", "en"} {
-		t.Run(lang, func(t *testing.T) { walk(t, w, lang, "") })
+		t.Run(lang, func(t *testing.T) { seen[lang] = walk(t, w, lang, screens) })
+	}
+	if !slices.Equal(seen["ja"], seen["en"]) {
+		t.Errorf("pages in Japanese: %v\nin English: %v", seen["ja"], seen["en"])
 	}
 }
 
-// walk looks at every page in one language.
-func walk(t *testing.T, w *world, lang, screens string) {
+// walk looks at every page in one language and gives their names in order.
+func walk(t *testing.T, w *world, lang, screens string) []string {
+	t.Helper()
 	samples := append([]Sample(nil), w.Samples...)
 	suspended := w.issue(t, "一時停止1号機 "+lang)
 	w.Must(t, nil, "revoke", suspended.Serial, "--reason", "certificateHold", "--as", w.Operator(t, "officer"))
 	samples = append(samples, Sample{Purpose: "suspended", RequestID: suspended.RequestID, ReferenceID: suspended.ReferenceID})
+	cancelled := w.issue(t, "取消1号機 "+lang)
+	w.Must(t, nil, "request", "cancel", cancelled.RequestID, "--why", "test", "--as", w.Operator(t, "intake"))
+	samples = append(samples, Sample{Purpose: "cancelled", RequestID: cancelled.RequestID, ReferenceID: cancelled.ReferenceID})
 
 	var result struct {
 		Pages []struct {
@@ -33,12 +46,16 @@ func walk(t *testing.T, w *world, lang, screens string) {
 	if len(result.Pages) < 8 {
 		t.Errorf("saw %d pages only", len(result.Pages))
 	}
+	var names []string
 	for _, page := range result.Pages {
 		t.Logf("%-24s %s  %q", page.Name, page.URL, page.Heading)
+		names = append(names, page.Name)
 		for _, p := range page.Problems {
 			t.Errorf("%s: %s", page.Name, p)
 		}
 	}
+	slices.Sort(names)
+	return names
 }
 
 // TestScreens writes every page as a picture into the directory INKAN_SCREENS
@@ -52,8 +69,5 @@ func TestScreens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{Demo: Start(t), pin: newPIN(t)}
-	for _, lang := range []string{"ja", "en"} {
-		walk(t, w, lang, screens)
-	}
+	bothLanguages(t, &world{Demo: Start(t), pin: newPIN(t)}, screens)
 }

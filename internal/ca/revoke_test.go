@@ -3,6 +3,7 @@ package ca_test
 import (
 	"context"
 	"crypto/x509"
+	"sync"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"inkan/internal/keystore"
 	"inkan/internal/pki"
 	"inkan/internal/store"
+	"inkan/internal/store/storetest"
 )
 
 // revoke revokes by an officer.
@@ -147,6 +149,39 @@ func TestSweepLooksAgain(t *testing.T) {
 	must(t, <-swept)
 	if !o.Certificate(r.Serial).RevokedAt.IsZero() || o.KeyOf(r.ID).Stage != "held" {
 		t.Error("an extended request was swept")
+	}
+}
+
+// The sweep of every node meets the same requests: each key is destroyed once, each
+// certificate revoked once, each mail written once.
+func TestSweepOfThreeNodes(t *testing.T) {
+	for _, engine := range storetest.Engines {
+		t.Run(engine, func(t *testing.T) {
+			a := catest.New(t, catest.Options{Engine: engine})
+			var due []pki.Request
+			for n := range 8 {
+				due = append(due, a.Issued(catest.Application(n)))
+			}
+			a.Set(a.Request(due[0].ID).Downloads.Add(time.Minute))
+			var sweeping sync.WaitGroup
+			for _, node := range []*catest.Office{a, a.Node(t, a.DSN), a.Node(t, a.DSN)} {
+				sweeping.Go(func() {
+					_, err := node.CA.Sweep(t.Context())
+					if err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			sweeping.Wait()
+			for _, r := range due {
+				destroyed := a.Count("audit WHERE kind = 'key.destroyed' AND subject = $1", r.ID)
+				revoked := a.Count("audit WHERE kind = 'certificate.revoked' AND subject = $1", r.Serial)
+				mails := a.Count("outbox WHERE kind = 'revoked' AND request = $1", r.ID)
+				if destroyed != 1 || revoked != 1 || mails != 1 {
+					t.Errorf("%s: key destroyed %d times, certificate revoked %d times, %d mails", r.ID, destroyed, revoked, mails)
+				}
+			}
+		})
 	}
 }
 

@@ -359,7 +359,7 @@ func TestOddRequests(t *testing.T) {
 		{"PUT", "/p/rcd", nil, 404},
 		{"GET", "/p/rcd/t/", nil, 404},
 		{"GET", "/p/rcd/t/x/y/z", nil, 404},
-		{"POST", "/p/rcd", url.Values{"password": {strings.Repeat("1", 70_000)}}, 422},
+		{"POST", "/p/rcd", url.Values{"password": {strings.Repeat("1", 70_000)}}, 413},
 		{"POST", "/p/rcd?lang=en", url.Values{}, 404},
 	}
 	for _, tt := range tests {
@@ -369,6 +369,13 @@ func TestOddRequests(t *testing.T) {
 		}
 		if !strings.Contains(w.Body.String(), "<main") {
 			t.Errorf("%s %s: not one of our pages", tt.method, tt.path)
+		}
+	}
+	for lang, words := range map[string]string{"ja": "送られた内容が大きすぎました", "en": "That was too much to receive"} {
+		b.lang = lang
+		page := b.post(url.Values{"password": {strings.Repeat("1", 70_000)}}).Body.String()
+		if !strings.Contains(page, words) || !strings.Contains(page, "ERR-2") {
+			t.Errorf("too large in %s:\n%s", lang, page)
 		}
 	}
 }

@@ -36,7 +36,7 @@ var protocol = map[string]int{
 	"json.form":           http.StatusBadRequest,
 	"json.field":          http.StatusBadRequest,
 	"json.type":           http.StatusUnsupportedMediaType,
-	"http.too_large":      http.StatusRequestEntityTooLarge,
+	errMethod.Code:        http.StatusMethodNotAllowed,
 }
 
 // Draw is the webkit.Draw of the zone.

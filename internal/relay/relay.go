@@ -55,7 +55,17 @@ func New(c Config) *Server {
 // Mount adds the routes to the mux of the api zone.
 func (s *Server) Mount(mux *http.ServeMux) {
 	mux.Handle("POST /api/v1/certificates", s.Report.Handle(s.certificates))
+	mux.Handle("/api/v1/certificates", s.Report.Handle(postOnly))
 	mux.Handle("/api/v1/", s.Report.Handle(webkit.NotFound))
+}
+
+var errMethod = pki.E(pki.Invalid, "http.method").With("Allowed", http.MethodPost)
+
+// postOnly refuses every other method in the form of the api zone; the mux itself would
+// answer in plain text.
+func postOnly(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Allow", http.MethodPost)
+	return errMethod
 }
 
 // MaxBody bounds the body of a call.

@@ -89,6 +89,9 @@ func (rep *Reporter) Note(r *http.Request, err error) Failure {
 		f.Class, f.Code, f.Args = pki.Invalid, "http.too_large", map[string]any{"Limit": tooLarge.Limit}
 	}
 	f.Status = Status(f.Class)
+	if isTooLarge {
+		f.Status = http.StatusRequestEntityTooLarge
+	}
 	ctx := failed(r, f.Code)
 	f.Lookup = traceOf(ctx).lookup
 	level := slog.LevelInfo
@@ -100,7 +103,8 @@ func (rep *Reporter) Note(r *http.Request, err error) Failure {
 	return f
 }
 
-// Status gives the HTTP status of a class of errors. This is the only such table.
+// Status gives the HTTP status of a class of errors. This is the only such table; what
+// a zone says of HTTP itself stands beside it.
 func Status(c pki.Class) int {
 	switch c {
 	case pki.Invalid:

@@ -220,7 +220,7 @@ func TestBodiesAreBounded(t *testing.T) {
 		t.Errorf("a body of the limit: %d", w.Code)
 	}
 	w = serve(h, request("POST", "/", bytes.NewReader(make([]byte, webkit.BodyLimit+1))))
-	if w.Code != 422 || !strings.Contains(out.String(), "http.too_large") {
+	if w.Code != 413 || !strings.Contains(out.String(), "http.too_large") {
 		t.Errorf("a body over the limit: %d", w.Code)
 	}
 }
