@@ -39,13 +39,16 @@ type caller struct {
 	at    int
 
 	moved, later int
+	longest      time.Duration // a call took, with all its repetitions
 }
 
 // patience is longer than any restart; how long one takes is no part of the test.
 const patience = time.Minute
 
 func (c *caller) post(path, kind string, question []byte) (int, []byte, error) {
-	for began := time.Now(); time.Since(began) < patience; {
+	began := time.Now()
+	defer func() { c.longest = max(c.longest, time.Since(began)) }()
+	for time.Since(began) < patience {
 		base := c.bases[c.at%len(c.bases)]
 		answer, err := c.http.Post(base+path, kind, bytes.NewReader(question))
 		if err != nil && !unreached(err) {
@@ -376,11 +379,13 @@ func (c *cluster) rollingRestart(t *testing.T) {
 		placed += len(done)
 		maps.Copy(c.issued, done)
 	}
-	moved, later := 0, 0
-	for _, client := range callers {
+	moved, later, longest := 0, 0, map[bool]time.Duration{}
+	for n, client := range callers {
 		moved, later = moved+client.moved, later+client.later
+		longest[n < orderers] = max(longest[n < orderers], client.longest)
 	}
-	t.Logf("%d orders and %d questions; %d calls went on to another node, %d were told to come again", placed, asked.Load(), moved, later)
+	t.Logf("%d orders, the longest took %v; %d questions, the longest took %v; calls went on to another node %d times, and were told %d times to come again",
+		placed, longest[true].Round(time.Millisecond), asked.Load(), longest[false].Round(time.Millisecond), moved, later)
 	if placed == 0 || moved == 0 || later == 0 {
 		t.Error("the load did not meet the restarts")
 	}

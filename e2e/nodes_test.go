@@ -155,6 +155,7 @@ func (c *cluster) startSigner(t *testing.T) {
 
 func (c *cluster) restartSigner(t *testing.T) {
 	t.Helper()
+	began := time.Now()
 	err := c.signer.Process.Signal(syscall.SIGTERM)
 	if err == nil {
 		err = c.signer.Wait()
@@ -162,7 +163,9 @@ func (c *cluster) restartSigner(t *testing.T) {
 	if err != nil {
 		t.Fatalf("signer ended with %v", err)
 	}
+	ended := time.Since(began)
 	c.startSigner(t)
+	t.Logf("the signer ended after %v and answered again after %v", ended.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
 }
 
 // healthy wants no job of a node to have failed.
