@@ -153,9 +153,8 @@ func (c *cluster) startSigner(t *testing.T) {
 	t.Fatalf("no signer:\n%s", tail(log.Name(), 4000))
 }
 
-func (c *cluster) restartSigner(t *testing.T) {
+func (c *cluster) stopSigner(t *testing.T) {
 	t.Helper()
-	began := time.Now()
 	err := c.signer.Process.Signal(syscall.SIGTERM)
 	if err == nil {
 		err = c.signer.Wait()
@@ -163,9 +162,6 @@ func (c *cluster) restartSigner(t *testing.T) {
 	if err != nil {
 		t.Fatalf("signer ended with %v", err)
 	}
-	ended := time.Since(began)
-	c.startSigner(t)
-	t.Logf("the signer ended after %v and answered again after %v", ended.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
 }
 
 // healthy wants no job of a node to have failed.
