@@ -62,11 +62,11 @@ func TestThreatCO11(t *testing.T) {
 		if len(again.Changed) != 0 || again.Digest != first.Digest {
 			t.Errorf("the same settings in other words: %+v", again.Changed)
 		}
-		edited := start("database.dsn = \"postgres://inkan:s3cret2@db2/inkan\"\npolicy.letters_activate = \"issue\"\nsigner.keys.g1 = \"pkcs11:token=x?pin-value=s3cret3\"\n")
+		edited := start("database.dsn = \"postgres://inkan:s3cret2@db2/inkan\"\npolicy.letters_activate = \"issue\"\nsigner.keys.g1 = \"pkcs11:token=x;object=g1?module-path=/lib/token.so\"\n")
 		want := map[string][2]string{
 			"database.dsn":            {"postgres://inkan:REDACTED@db/inkan", "postgres://inkan:REDACTED@db2/inkan"},
 			"policy.letters_activate": {"dispatch", "issue"},
-			"signer.keys.g1":          {"", "pkcs11:token=x?pin-value=REDACTED"},
+			"signer.keys.g1":          {"", "pkcs11:token=x;object=g1?module-path=/lib/token.so"},
 		}
 		if !maps.Equal(edited.Changed, want) || edited.Digest == first.Digest {
 			t.Errorf("changed: %v, want %v", edited.Changed, want)
