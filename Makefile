@@ -7,7 +7,7 @@
 #
 #   make check    under two minutes: style, static checks, quick tests
 #   make screens  every page in both languages as pictures in screens/
-#   make bench    benchmarks of the parts
+#   make bench    the product under load, each figure beside its limit
 #   make soak     kills the program at random moments for KILL_FOR (10m)
 #   make fuzz     every fuzz target for FUZZTIME (10s)
 #
@@ -22,7 +22,7 @@ FUZZTIME ?= 10s
 FLAGS := -p 2
 BUILD := CGO_ENABLED=0 $(GO) build $(FLAGS) -trimpath
 
-.PHONY: build build-hsm demo check style test unit fuzz e2e screens soak bench clean
+.PHONY: build build-hsm demo check style test unit fuzz e2e screens soak bench bench-parts clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := build
 
@@ -72,7 +72,16 @@ KILL_FOR ?= 10m
 soak:
 	KILL_FOR=$(KILL_FOR) $(GO) test -v -count=1 -timeout 24h -run '^TestRandomKills$$' ./e2e/kill
 
-bench:
+# PARTS: api, status, download, growth, crl; FOR: how long each load lasts; SIZE: of the
+# large database. docs/PERFORMANCE.md explains the table.
+PARTS ?= all
+FOR   ?= 10s
+SIZE  ?= 1000000
+bench: build
+	@INKAN_BIN=$(CURDIR)/bin/inkan INKAN_TEST_FSYNC=1 INKAN_BENCH=$(PARTS) INKAN_BENCH_FOR=$(FOR) INKAN_BENCH_SIZE=$(SIZE) \
+	$(GO) test -count=1 -timeout 180m -run '^TestBench$$' -v ./e2e | grep -E '^\||FAIL|_test.go'
+
+bench-parts:
 	$(GO) test $(FLAGS) -run '^$$' -bench . -benchmem ./internal/...
 
 clean:

@@ -52,12 +52,15 @@ func TestBench(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.row("what", "figure", "limit", "share", "")
+	b.row("---", "---", "---", "---", "---")
 	for _, part := range []struct {
 		name string
 		run  func()
 	}{
 		{"api", b.api},
 		{"status", b.status},
+		{"download", b.download},
 		{"growth", b.growth},
 		{"crl", b.crl},
 	} {

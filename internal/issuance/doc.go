@@ -4,12 +4,12 @@
 // and OCSP requests.
 //
 // The order cannot be written wrongly: only Prepare and Relint make a Linted, only
-// a Linted can be signed, once, and only with the issuer's own key. Prepare has the
-// standard library build the certificate, signed with a throw-away key of the CA
-// key's algorithm, and then compares every byte with what our own encoder writes
-// from the same facts; Relint is the signer's half and does that comparison for
-// bytes that somebody else prepared. Both ask zlint (RFC 5280) and package lint (our
-// policy).
+// a Linted can be signed, once, and only with the issuer's own key. In Prepare our
+// encoder writes the bytes and the standard library reads them back under a stand-in
+// for the signature; Relint is the signer's half: it reads bytes that somebody else
+// prepared, writes them anew from what it read and accepts only the same. Both ask
+// package lint (our policy); Prepare asks zlint (RFC 5280), too, about each shape of a
+// certificate. Tests compare our encoder with the standard library's.
 //
 // It does not own when to issue, who asked, the CA keys (keystore), serial
 // uniqueness (store), or the clock: every function that needs a time is given one.
