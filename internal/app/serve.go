@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -85,7 +86,7 @@ func (i *instance) newMailer() (*notify.Service, error) {
 		desk["ja"] = i.config.Help.Phone + "（" + i.config.Help.HoursJA + "）"
 		desk["en"] = i.config.Help.Phone + " (" + i.config.Help.HoursEN + ")"
 	}
-	return notify.New(notify.Config{DB: i.db, Sender: sender, Text: i18n.Text, HelpDesk: desk, Now: now, Log: i.log}), nil
+	return notify.New(notify.Config{DB: i.db, Sender: sender, Text: i18n.Text, HelpDesk: desk, Now: i.clock.Now, Log: i.log}), nil
 }
 
 // drainTime bounds how long requests under way may take after SIGTERM.
@@ -95,18 +96,17 @@ const drainTime = 10 * time.Second
 // stops in the reverse order, so that nothing calls what is gone.
 func (s *server) run(ctx context.Context, ready func()) error {
 	s.wrong = map[string]string{}
-	if path := s.config.sqliteFile(s.dir); path != "" {
-		unlock, err := lockServe(path)
-		if err != nil {
-			return err
-		}
-		defer unlock()
+	unlock, err := lockServe(s.servePath())
+	if err != nil {
+		return err
 	}
+	defer unlock()
+	s.serving = true
 	jobs, stopJobs := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer stopJobs()
-	err := s.startSigner(jobs, &running)
+	err = s.startSigner(jobs, &running)
 	if err != nil {
 		return err
 	}
@@ -153,8 +153,8 @@ func (s *server) startSigner(ctx context.Context, running *sync.WaitGroup) error
 
 // prepare loads what answers need and makes sure of our own certificates.
 func (s *server) prepare(ctx context.Context) error {
-	s.view = ca.NewView(s.db, caIDs, now, s.log)
-	s.answers = ca.NewAnswers(s.view, s.issuers[issuance.G1], now)
+	s.view = ca.NewView(s.db, caIDs, s.clock.Now, s.log)
+	s.answers = ca.NewAnswers(s.view, s.issuers[issuance.G1], s.clock.Now)
 	s.leaves = []*leaf{{zone: "portal", hosts: s.config.Portal.Hosts}, {zone: "api", hosts: s.config.API.Hosts}}
 	err := s.renewOwn(ctx)
 	if !s.serves() {
@@ -165,7 +165,8 @@ func (s *server) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.renewCRLs(ctx)
+	s.note("crl", s.renewCRLs(ctx))
+	return nil
 }
 
 // renewOwn renews the site's TLS certificates and the OCSP responder. The error tells
@@ -200,7 +201,7 @@ func (s *server) renewCRLs(ctx context.Context) error {
 	var failures []error
 	for _, issuer := range online {
 		crl, newest := s.view.CRL(issuer)
-		if !s.ca.CRLDue(crl, newest, now()) {
+		if !s.ca.CRLDue(crl, newest, s.clock.Now()) {
 			continue
 		}
 		_, err := s.ca.PublishCRL(ctx, issuer)
@@ -236,7 +237,7 @@ func (s *server) listen(failed chan<- error) ([]*http.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	public := status.Handler(status.Config{Answers: s.answers, Lists: s.view, CAs: s.cas, Now: now, Log: s.log})
+	public := status.Handler(status.Config{Answers: s.answers, Lists: s.view, CAs: s.cas, Now: s.clock.Now, Log: s.log})
 	plan := []struct {
 		name, address string
 		server        *http.Server
@@ -282,7 +283,7 @@ func (s *server) portal() (http.Handler, error) {
 			{Name: s.config.Names.Root, URL: s.config.Status.URL + "/ca/root.cer"},
 			{Name: s.config.Names.Issuer, URL: s.config.Status.URL + "/ca/g1.cer"},
 		},
-		Demo: s.config.Mode == "demo", Now: now, Log: s.log,
+		Demo: s.config.Mode == "demo", Now: s.clock.Now, Log: s.log,
 	}, s.ra)
 	if err != nil {
 		return nil, err
@@ -291,7 +292,7 @@ func (s *server) portal() (http.Handler, error) {
 }
 
 func (s *server) api() (http.Handler, error) {
-	report := webkit.NewReporter(s.log, relay.Problem{Now: now}.Draw)
+	report := webkit.NewReporter(s.log, relay.Problem{Now: s.clock.Now}.Draw)
 	mux := http.NewServeMux()
 	relay.New(relay.Config{Office: s.ra, Clients: s.ops, Chain: [][]byte{s.cas[issuance.G1].Raw, s.cas[issuance.Root].Raw}, Report: report}).Mount(mux)
 	mux.Handle("/", report.Handle(webkit.NotFound))
@@ -304,7 +305,7 @@ func (s *server) apiTLS() *tls.Config {
 	pool := x509.NewCertPool()
 	pool.AddCert(s.cas[issuance.Operations])
 	c := serverTLS(s.leaves[1])
-	c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, pool
+	c.ClientAuth, c.ClientCAs, c.Time = tls.RequireAndVerifyClientCert, pool, s.clock.Now
 	return c
 }
 
@@ -344,14 +345,23 @@ func (s *server) problems() map[string]string {
 	for part, text := range s.wrong {
 		out[part] = text
 	}
-	if age := now().Sub(s.view.Horizon()); age > horizonHealth {
+	if doubt := s.clock.Doubt(); doubt != nil {
+		out["clock"] = said(doubt)
+	}
+	if age := s.clock.Now().Sub(s.view.Horizon()); age > horizonHealth {
 		out["status"] = fmt.Sprintf("nothing heard from the database for %s", age.Truncate(time.Second))
 	}
 	root, _ := s.view.CRL(issuance.Root)
-	if left := root.NextUpdate.Sub(now()); left < rootCRLWarn {
+	if left := root.NextUpdate.Sub(s.clock.Now()); left < rootCRLWarn {
 		out["root"] = fmt.Sprintf("the root's CRL ends in %d days; the next is a ceremony", int(left.Hours()/24))
 	}
 	return out
+}
+
+// said is an error in the words of the health page, with what to do.
+func said(err error) string {
+	text, hint := i18n.Error("en", err)
+	return strings.TrimSpace(text + " " + hint)
 }
 
 func (c *cli) signerCommand() *cobra.Command {

@@ -39,14 +39,18 @@ var ErrClosed = pki.E(pki.Busy, "store.closed")
 // Options say which database, and whose clock.
 type Options struct {
 	DSN string           // "sqlite:///absolute/path.db" or "postgres://…" (several hosts are fine)
-	Now func() time.Time // the wall clock; required
-	Log *slog.Logger     // nil: silence
+	Now func() time.Time // the clock; required
+	// Believe refuses the time beside that of the last commit: nothing is committed
+	// then (threats AU8 and AU9). nil believes every time.
+	Believe func(last time.Time) error
+	Log     *slog.Logger // nil: silence
 }
 
 // DB is the database of one process.
 type DB struct {
 	engine string
 	now    func() time.Time
+	sure   func(last time.Time) error
 	log    *slog.Logger
 	write  *sql.DB // on PostgreSQL the same pool as read
 	read   *sql.DB
@@ -73,9 +77,12 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if o.Now == nil {
 		panic("store: Options.Now is nil")
 	}
-	db := &DB{now: o.Now, log: o.Log, jobs: make(chan *job, maxBatch), stopped: make(chan struct{})}
+	db := &DB{now: o.Now, sure: o.Believe, log: o.Log, jobs: make(chan *job, maxBatch), stopped: make(chan struct{})}
 	if db.log == nil {
 		db.log = slog.New(slog.DiscardHandler)
+	}
+	if db.sure == nil {
+		db.sure = func(time.Time) error { return nil }
 	}
 	db.commit = func(do func() error) error { return do() }
 	readers, err := db.connect(ctx, o.DSN)

@@ -209,7 +209,7 @@ var (
 	lockTree   = map[string]string{SQLite: selectTree, PostgreSQL: selectTree + " FOR UPDATE"}
 )
 
-// beginWrite opens the transaction, locks the tree and sets the time.
+// beginWrite opens the transaction, locks the tree, and sets the time if that is believed.
 func (db *DB) beginWrite(ctx context.Context) (Tx, tree, error) {
 	db.turn.take()
 	err := db.writer.begin(ctx, beginWrite[db.engine])
@@ -219,6 +219,10 @@ func (db *DB) beginWrite(ctx context.Context) (Tx, tree, error) {
 	}
 	tx := Tx{ctx: ctx, s: &db.writer, engine: db.engine, wall: micros(db.now())}
 	err = tx.readClock(lockTree[db.engine])
+	if err != nil {
+		return Tx{}, tree{}, err
+	}
+	err = db.sure(fromMicros(tx.last))
 	if err != nil {
 		return Tx{}, tree{}, err
 	}

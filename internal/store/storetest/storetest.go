@@ -46,7 +46,13 @@ func Open(t testing.TB, dsn string, now func() time.Time) *store.DB {
 	if now == nil {
 		now = time.Now
 	}
-	db, err := store.Open(context.Background(), store.Options{DSN: dsn, Now: now})
+	return OpenWith(t, store.Options{DSN: dsn, Now: now})
+}
+
+// OpenWith is Open with every option.
+func OpenWith(t testing.TB, o store.Options) *store.DB {
+	t.Helper()
+	db, err := store.Open(context.Background(), o)
 	if err != nil {
 		t.Fatalf("open store: %v", err)
 	}
