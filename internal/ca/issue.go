@@ -295,6 +295,9 @@ func (s *Service) Finish(ctx context.Context, r pki.Request, intent store.Intent
 	results, err := s.Signer.SignIntents(ctx, []keystore.SignRequest{{ // line 5
 		Issuer: intent.Issuer, Profile: intent.Profile, TBS: intent.TBS, AuditIndex: intent.AuditIndex, AuditLeaf: intent.AuditLeaf,
 	}})
+	if pki.ClassOf(err) == pki.Busy {
+		return pki.Certificate{}, err // in the signer's own words
+	}
 	if err != nil {
 		return pki.Certificate{}, pki.E(pki.Busy, "signer.away").Because(err)
 	}

@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 	"time"
+
+	"inkan/internal/pki"
 )
 
 // maxBatch bounds how many closures share a transaction: enough to hide the cost
@@ -286,7 +288,8 @@ func (db *DB) call(tx *Tx, fn func(*Tx) error) error {
 	return err
 }
 
-// commitWrite ends the transaction. An error of COMMIT itself is ErrCommitUnknown.
+// commitWrite ends the transaction. An error of COMMIT itself is ErrCommitUnknown, but
+// for SQLite's full disk: the last frame, which makes the others count, is not there.
 func (db *DB) commitWrite(base Tx, edge *tree) error {
 	base.tree = edge
 	err := base.flushTree()
@@ -297,6 +300,9 @@ func (db *DB) commitWrite(base Tx, edge *tree) error {
 		_, err := db.writer.exec(base.ctx, "COMMIT")
 		return err
 	})
+	if pki.CodeOf(classify(err)) == errFull.Code && db.engine == SQLite {
+		return classify(err)
+	}
 	if err != nil {
 		return ErrCommitUnknown.Because(err)
 	}
