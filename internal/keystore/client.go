@@ -15,8 +15,8 @@ import (
 
 const (
 	callTimeout = 10 * time.Second // where the caller set no deadline; a flood of IDs takes one
-	maxCalls    = 64              // at once; the signer accepts some more connections
-	maxSlow     = 32              // of these, calls that may wait for Argon2id
+	maxCalls    = 64               // at once; the signer accepts some more connections
+	maxSlow     = 32               // of these, calls that may wait for Argon2id
 	maxIdle     = 8
 )
 
