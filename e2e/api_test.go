@@ -110,7 +110,7 @@ func apiIssues(t *testing.T, w *world) {
 	}
 }
 
-func csr(t *testing.T, key *ecdsa.PrivateKey) string {
+func csr(t testing.TB, key *ecdsa.PrivateKey) string {
 	t.Helper()
 	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
 	if err != nil {

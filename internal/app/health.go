@@ -25,6 +25,7 @@ const (
 	partDraining = "draining"
 	partStatus   = "status"
 	partRoot     = "root"
+	partClock    = "clock"
 )
 
 // stopping are the parts without which this node should get no requests. Of the others
@@ -75,18 +76,19 @@ const rootCRLWarn = 60 * 24 * time.Hour
 // problems lists what is wrong, the oldest first.
 func (s *server) problems() []wrong {
 	out := []wrong{}
+	s.health.set(partClock, s.clock.Doubt() != nil)
 	s.health.mu.Lock()
 	for part, since := range s.health.since {
 		out = append(out, newWrong(part, since, nil))
 	}
 	s.health.mu.Unlock()
 	horizon := s.view.Horizon()
-	if now().Sub(horizon) > horizonHealth {
+	if s.clock.Now().Sub(horizon) > horizonHealth {
 		out = append(out, newWrong(partStatus, horizon, nil))
 	}
 	root, _ := s.view.CRL(issuance.Root)
 	warn := root.NextUpdate.Add(-rootCRLWarn)
-	if now().After(warn) {
+	if s.clock.Now().After(warn) {
 		out = append(out, newWrong(partRoot, warn, map[string]any{"Until": root.NextUpdate}))
 	}
 	slices.SortFunc(out, func(a, b wrong) int {

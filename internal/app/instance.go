@@ -11,9 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"inkan/internal/ca"
+	"inkan/internal/clock"
 	"inkan/internal/issuance"
 	"inkan/internal/keystore"
 	"inkan/internal/ops"
@@ -28,6 +28,8 @@ type instance struct {
 	dir      string
 	config   Config
 	log      *slog.Logger
+	clock    *clock.Clock
+	serving  bool // this process is the serve of its directory
 	db       *store.DB
 	signer   *keystore.Client
 	cas      map[string]*x509.Certificate
@@ -43,9 +45,6 @@ var caIDs = []string{issuance.Root, issuance.G1, issuance.Operations, issuance.T
 
 // online are the CAs whose keys the signer holds.
 var online = []string{issuance.G1, issuance.Operations, issuance.TLS}
-
-// now is the one clock of the program.
-func now() time.Time { return time.Now() }
 
 // open reads the configuration, checks the directory, connects to the database and
 // wires the offices. It does not need the signer to be up.
@@ -67,6 +66,8 @@ func open(ctx context.Context, dir string, log *slog.Logger) (*instance, error) 
 		return nil, err
 	}
 	i := &instance{dir: dir, config: config, log: log}
+	i.clock = clock.New(clock.Sources{Wall: now, Elapsed: elapsed, Synchronised: synchronised,
+		Running: func() bool { return !i.serving && serveRuns(i.servePath()) }})
 	err = i.loadCAs()
 	if err != nil {
 		return nil, err
@@ -97,7 +98,7 @@ func (i *instance) openDatabase(ctx context.Context) error {
 		}
 	}
 	var err error
-	i.db, err = store.Open(ctx, store.Options{DSN: dsn, Now: now, Log: i.log})
+	i.db, err = store.Open(ctx, store.Options{DSN: dsn, Now: i.clock.Now, Believe: i.clock.Believe, Log: i.log})
 	if err != nil {
 		return err
 	}
@@ -148,7 +149,7 @@ func (i *instance) loadCAs() error {
 
 // wire puts the offices together. shared are the accounts that are no operator's.
 func (i *instance) wire(shared []uint32) {
-	c := i.config
+	c, now := i.config, i.clock.Now
 	i.ca = ca.New(ca.Config{DB: i.db, Signer: i.signer, Issuers: i.issuers, Profiles: i.profiles,
 		PoolKeyType: pki.KeyType(c.Policy.HolderKey), PoolSize: c.Policy.PoolSize,
 		CRLLifetime: c.Status.CRLLifetime.Duration, CRLEvery: c.Status.CRLEvery.Duration, Now: now, Log: i.log})

@@ -96,7 +96,7 @@ func (z zone) serve(l net.Listener) error {
 // status answers everybody; it has no names of its own, because its address stands in
 // certificates and is asked through all kinds of proxies.
 func (s *server) status() http.Handler {
-	public := status.Handler(status.Config{Answers: s.answers, Lists: s.view, CAs: s.cas, OCSP: s.metrics.answered, Now: now, Log: s.log})
+	public := status.Handler(status.Config{Answers: s.answers, Lists: s.view, CAs: s.cas, OCSP: s.metrics.answered, Now: s.clock.Now, Log: s.log})
 	return s.metrics.recorder().Watch("status", webkit.OneMeaning(public))
 }
 
@@ -109,7 +109,7 @@ func (s *server) portal() (http.Handler, error) {
 			{Name: s.config.Names.Issuer, URL: s.config.Status.URL + "/ca/g1.cer"},
 		},
 		SharedSources: s.config.perSource().Shared,
-		Demo:          s.config.Mode == "demo", Count: s.metrics.recorder(), Now: now, Log: s.log,
+		Demo:          s.config.Mode == "demo", Count: s.metrics.recorder(), Now: s.clock.Now, Log: s.log,
 	}, s.ra)
 	if err != nil {
 		return nil, err
@@ -118,7 +118,7 @@ func (s *server) portal() (http.Handler, error) {
 }
 
 func (s *server) api() http.Handler {
-	report := webkit.NewReporter(s.log, relay.Problem{Now: now}.Draw)
+	report := webkit.NewReporter(s.log, relay.Problem{Now: s.clock.Now}.Draw)
 	mux := http.NewServeMux()
 	relay.New(relay.Config{Office: s.ra, Clients: s.ops, Chain: [][]byte{s.cas[issuance.G1].Raw, s.cas[issuance.Root].Raw}, Report: report}).Mount(mux)
 	mux.Handle("/", report.Handle(webkit.NotFound))
@@ -131,6 +131,6 @@ func (s *server) apiTLS() *tls.Config {
 	pool := x509.NewCertPool()
 	pool.AddCert(s.cas[issuance.Operations])
 	c := serverTLS(s.leaves[1])
-	c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, pool
+	c.ClientAuth, c.ClientCAs, c.Time = tls.RequireAndVerifyClientCert, pool, s.clock.Now
 	return c
 }

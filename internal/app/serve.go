@@ -86,7 +86,7 @@ func (i *instance) newMailer() (*notify.Service, error) {
 		desk["ja"] = i.config.Help.Phone + "（" + i.config.Help.HoursJA + "）"
 		desk["en"] = i.config.Help.Phone + " (" + i.config.Help.HoursEN + ")"
 	}
-	return notify.New(notify.Config{DB: i.db, Sender: sender, Text: i18n.Text, HelpDesk: desk, Now: now, Log: i.log}), nil
+	return notify.New(notify.Config{DB: i.db, Sender: sender, Text: i18n.Text, HelpDesk: desk, Now: i.clock.Now, Log: i.log}), nil
 }
 
 // run serves until the context ends: signer, certificates, listeners, timers; and
@@ -94,13 +94,12 @@ func (i *instance) newMailer() (*notify.Service, error) {
 // last request, the signer after the last job.
 func (s *server) run(ctx context.Context, ready func()) error {
 	harden(s.log)
-	if path := s.config.sqliteFile(s.dir); path != "" {
-		unlock, err := lockServe(path)
-		if err != nil {
-			return err
-		}
-		defer unlock()
+	unlock, err := lockServe(s.servePath())
+	if err != nil {
+		return err
 	}
+	defer unlock()
+	s.serving = true
 	var signers, running sync.WaitGroup
 	lasting := context.WithoutCancel(ctx)
 	signing, stopSigner := context.WithCancel(lasting)
@@ -109,7 +108,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	jobs, stopJobs := context.WithCancel(lasting)
 	defer running.Wait()
 	defer stopJobs()
-	err := s.startSigner(signing, &signers)
+	err = s.startSigner(signing, &signers)
 	if err != nil {
 		return err
 	}
@@ -198,8 +197,8 @@ func (s *server) startSigner(ctx context.Context, running *sync.WaitGroup) error
 
 // prepare loads what answers need and makes sure of our own certificates.
 func (s *server) prepare(ctx context.Context) error {
-	s.view = ca.NewView(s.db, caIDs, now, s.log)
-	s.answers = ca.NewAnswers(s.view, s.issuers[issuance.G1], now)
+	s.view = ca.NewView(s.db, caIDs, s.clock.Now, s.log)
+	s.answers = ca.NewAnswers(s.view, s.issuers[issuance.G1], s.clock.Now)
 	s.leaves = []*leaf{{zone: "portal", hosts: s.config.Portal.Hosts}, {zone: "api", hosts: s.config.API.Hosts}}
 	err := s.renewOwn(ctx)
 	if !s.serves() {
@@ -246,7 +245,7 @@ func (s *server) renewCRLs(ctx context.Context) error {
 	var failures []error
 	for _, issuer := range online {
 		crl, newest := s.view.CRL(issuer)
-		if !s.ca.CRLDue(crl, newest, now()) {
+		if !s.ca.CRLDue(crl, newest, s.clock.Now()) {
 			continue
 		}
 		_, err := s.ca.RenewCRL(ctx, issuer, newest)

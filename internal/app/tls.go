@@ -74,8 +74,8 @@ func (i *instance) keepOwn(ctx context.Context, name, profile, commonName string
 	if err != nil && !os.IsNotExist(err) {
 		i.log.Warn("certificate of ours is unreadable; a new one is made", "file", path, "err", err)
 	}
-	usable := err == nil && serves(cert) && now().Before(cert.NotAfter)
-	if usable && !renewLeaf(cert, now()) {
+	usable := err == nil && serves(cert) && i.clock.Now().Before(cert.NotAfter)
+	if usable && !renewLeaf(cert, i.clock.Now()) {
 		return key, cert, nil
 	}
 	newKey, fresh, err := i.ownCertificate(ctx, profile, commonName, dns, ips)

@@ -15,8 +15,18 @@ import (
 // setUmask makes every file of the program its owner's alone (threat PL2).
 func setUmask() { unix.Umask(0o077) }
 
-// lockServe takes the one place of serve on an SQLite database, whatever directory it
-// is named from; a second serve is refused.
+// serveRuns says whether a serve has its place.
+func serveRuns(path string) bool {
+	f, err := os.Open(path + "-serve")
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }()
+	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
+}
+
+// lockServe takes the one place of serve on a database or directory, by whatever name
+// that is called; a second serve is refused.
 func lockServe(database string) (func(), error) {
 	path, err := filepath.EvalSymlinks(database)
 	if err != nil {

@@ -15,6 +15,7 @@ var lines = map[string]int{
 	"internal/crash":      0,
 	"internal/agentproto": 0,
 
+	"internal/clock":     1,
 	"internal/store":     1,
 	"internal/issuance":  1,
 	"internal/keystore":  1,

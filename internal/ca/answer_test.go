@@ -3,6 +3,7 @@ package ca_test
 import (
 	"bytes"
 	"crypto"
+	"crypto/x509"
 	"math/big"
 	"testing"
 	"time"
@@ -26,12 +27,18 @@ type answers struct {
 
 func newAnswers(t *testing.T, o *catest.Office, v *ca.View) answers {
 	t.Helper()
-	issuer, err := issuance.NewIssuer(issuance.G1, o.CAs[issuance.G1], catest.Config)
-	must(t, err)
-	a := answers{ca.NewAnswers(v, issuer, o.Now), o}
 	key := o.Keyed(pki.P256)
 	cert, err := o.CA.IssueOwn(t.Context(), issuance.ProfileOCSP, "OCSP Responder 1", key.Public(), nil, nil)
 	must(t, err)
+	return answersWith(t, o, v, key, cert)
+}
+
+// answersWith starts with the responder of an earlier run.
+func answersWith(t *testing.T, o *catest.Office, v *ca.View, key crypto.Signer, cert *x509.Certificate) answers {
+	t.Helper()
+	issuer, err := issuance.NewIssuer(issuance.G1, o.CAs[issuance.G1], catest.Config)
+	must(t, err)
+	a := answers{ca.NewAnswers(v, issuer, o.Clock.Now), o}
 	must(t, a.UseResponder(cert, key))
 	return a
 }

@@ -309,6 +309,9 @@ func (s *Service) Finish(ctx context.Context, r pki.Request, intent store.Intent
 		Issuer: intent.Issuer, Profile: intent.Profile, TBS: intent.TBS, AuditIndex: intent.AuditIndex, AuditLeaf: intent.AuditLeaf,
 	}})
 	crash.At("issue.5 after the signer")
+	if pki.ClassOf(err) == pki.Busy {
+		return pki.Certificate{}, err // in the signer's own words
+	}
 	if err != nil {
 		return pki.Certificate{}, pki.E(pki.Busy, "signer.away").Because(err)
 	}

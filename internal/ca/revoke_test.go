@@ -135,8 +135,9 @@ func TestThreatDL9ExtensionKeepsTheLetterGood(t *testing.T) {
 func TestSweepLooksAgain(t *testing.T) {
 	o := catest.New(t, catest.Options{})
 	r := o.Issued(catest.Application(1))
-	o.Set(r.Downloads.Add(time.Hour))
 	b := o.Node(t, o.DSN)
+	must(t, newView(t, b, b.Clock.Now).Catch(t.Context())) // it sees the time pass
+	o.Set(r.Downloads.Add(time.Hour))
 	swept := make(chan error, 1)
 	must(t, b.DB.Update(t.Context(), func(tx *store.Tx) error { // nobody else writes until it ends
 		go func() {

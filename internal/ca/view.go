@@ -93,8 +93,8 @@ func (v *View) Load(ctx context.Context) error {
 	v.feed.Lock()
 	defer v.feed.Unlock()
 	err := v.touch(ctx)
-	if err != nil {
-		return err
+	if err != nil { // the horizon is old then, and what is known by it all the same true
+		v.log.Warn("status is loaded as of the last commit", "err", err)
 	}
 	return v.db.View(ctx, func(tx *store.Tx) error {
 		size, _, err := tx.AuditTree()

@@ -10,6 +10,7 @@ import (
 
 	"inkan/internal/ca"
 	"inkan/internal/ca/catest"
+	"inkan/internal/clock"
 	"inkan/internal/issuance"
 	"inkan/internal/pki"
 	"inkan/internal/store"
@@ -74,7 +75,7 @@ func TestThreatST6HorizonLiesBeforeWhatIsNotKnown(t *testing.T) {
 			t.Errorf("said good as of %s, revoked at %s", horizon, at)
 		}
 	})
-	for _, skew := range []time.Duration{-30 * time.Second, 30 * time.Second} {
+	for _, skew := range []time.Duration{-clock.Tolerance, clock.Tolerance} {
 		t.Run("clock off by "+skew.String(), func(t *testing.T) {
 			o := catest.New(t, catest.Options{})
 			serials := manyCertificates(t, o, 20)

@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	callTimeout = 2 * time.Minute // where the caller set no deadline
-	maxCalls    = 64              // at once; the signer accepts some more connections
-	maxSlow     = 32              // of these, calls that may wait for Argon2id
+	callTimeout = 10 * time.Second // where the caller set no deadline; a flood of IDs takes one
+	maxCalls    = 64               // at once; the signer accepts some more connections
+	maxSlow     = 32               // of these, calls that may wait for Argon2id
 	maxIdle     = 8
 )
 
@@ -68,11 +68,20 @@ func (c *Client) call(ctx context.Context, v verb, q, a message) error {
 		return errMalformed.Because(errSize)
 	}
 	_, limited := ctx.Deadline()
-	if !limited {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, callTimeout)
-		defer cancel()
+	if limited {
+		return c.try(ctx, v, body, a)
 	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	err = c.try(ctx, v, body, a)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return errAway.Because(err) // it hangs, or its machine does
+	}
+	return err
+}
+
+// try makes a call until the context ends.
+func (c *Client) try(ctx context.Context, v verb, body []byte, a message) error {
 	release, err := c.acquire(ctx, v)
 	if err != nil {
 		return err

@@ -118,6 +118,22 @@ func CheckID(id string) error {
 	return nil
 }
 
+// AcceptClock makes the commit from which on the present time is that of the instance,
+// because an administrator says that it is right, and gives that time.
+func (s *Service) AcceptClock(ctx context.Context, by pki.Actor) (time.Time, error) {
+	err := by.Need(pki.MayManage)
+	if err != nil {
+		return time.Time{}, err
+	}
+	var at time.Time
+	err = s.DB.Update(ctx, func(tx *store.Tx) error {
+		at = tx.Now
+		_, _, err := tx.Audit(by, "clock.accepted", "", map[string]any{"now": at, "last": tx.Committed()})
+		return err
+	})
+	return at, err
+}
+
 // Operators lists all operators.
 func (s *Service) Operators(ctx context.Context) ([]pki.Operator, error) {
 	var all []pki.Operator

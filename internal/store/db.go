@@ -39,8 +39,11 @@ var ErrClosed = pki.E(pki.Busy, "store.closed")
 // Options say which database, and whose clock.
 type Options struct {
 	DSN string           // "sqlite:///absolute/path.db" or "postgres://…" (several hosts are fine)
-	Now func() time.Time // the wall clock; required
-	Log *slog.Logger     // nil: silence
+	Now func() time.Time // the clock; required
+	// Believe refuses the time beside that of the last commit: nothing is committed
+	// then (threats AU8 and AU9). nil believes every time.
+	Believe func(last time.Time) error
+	Log     *slog.Logger // nil: silence
 	// Commit goes around every COMMIT, so that a test can let one fail before it takes
 	// effect or after; nil: nothing does.
 	Commit func(do func() error) error
@@ -50,6 +53,7 @@ type Options struct {
 type DB struct {
 	engine string
 	now    func() time.Time
+	sure   func(last time.Time) error
 	log    *slog.Logger
 	write  *sql.DB // on PostgreSQL the same pool as read
 	read   *sql.DB
@@ -77,9 +81,12 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if o.Now == nil {
 		panic("store: Options.Now is nil")
 	}
-	db := &DB{now: o.Now, log: o.Log, jobs: make(chan *job, maxBatch), stopped: make(chan struct{})}
+	db := &DB{now: o.Now, sure: o.Believe, log: o.Log, jobs: make(chan *job, maxBatch), stopped: make(chan struct{})}
 	if db.log == nil {
 		db.log = slog.New(slog.DiscardHandler)
+	}
+	if db.sure == nil {
+		db.sure = func(time.Time) error { return nil }
 	}
 	db.commit = o.Commit
 	if db.commit == nil {

@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 	"time"
+
+	"inkan/internal/pki"
 )
 
 // maxBatch bounds how many closures share a transaction: enough to hide the cost
@@ -209,7 +211,7 @@ var (
 	lockTree   = map[string]string{SQLite: selectTree, PostgreSQL: selectTree + " FOR UPDATE"}
 )
 
-// beginWrite opens the transaction, locks the tree and sets the time.
+// beginWrite opens the transaction, locks the tree, and sets the time if that is believed.
 func (db *DB) beginWrite(ctx context.Context) (Tx, tree, error) {
 	db.turn.take()
 	err := db.writer.begin(ctx, beginWrite[db.engine])
@@ -219,6 +221,10 @@ func (db *DB) beginWrite(ctx context.Context) (Tx, tree, error) {
 	}
 	tx := Tx{ctx: ctx, s: &db.writer, engine: db.engine, wall: micros(db.now())}
 	err = tx.readClock(lockTree[db.engine])
+	if err != nil {
+		return Tx{}, tree{}, err
+	}
+	err = db.sure(fromMicros(tx.last))
 	if err != nil {
 		return Tx{}, tree{}, err
 	}
@@ -282,7 +288,8 @@ func (db *DB) call(tx *Tx, fn func(*Tx) error) error {
 	return err
 }
 
-// commitWrite ends the transaction. An error of COMMIT itself is ErrCommitUnknown.
+// commitWrite ends the transaction. An error of COMMIT itself is ErrCommitUnknown, but
+// for SQLite's full disk: the last frame, which makes the others count, is not there.
 func (db *DB) commitWrite(base Tx, edge *tree) error {
 	base.tree = edge
 	err := base.flushTree()
@@ -293,6 +300,9 @@ func (db *DB) commitWrite(base Tx, edge *tree) error {
 		_, err := db.writer.exec(base.ctx, "COMMIT")
 		return err
 	})
+	if pki.CodeOf(classify(err)) == errFull.Code && db.engine == SQLite {
+		return classify(err)
+	}
 	if err != nil {
 		return ErrCommitUnknown.Because(err)
 	}

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"inkan/internal/ca"
+	"inkan/internal/clock"
 	"inkan/internal/issuance"
 	"inkan/internal/keystore"
 	"inkan/internal/ops"
@@ -57,13 +58,15 @@ type World struct {
 	socket  string
 	mu      sync.Mutex
 	now     time.Time
+	elapsed time.Duration
 }
 
 // Office is one node.
 type Office struct {
 	*World
 	T      testing.TB
-	Steps  *Steps // outside: commits and calls of the signer
+	Clock  *clock.Clock // of this node
+	Steps  *Steps       // outside: commits and calls of the signer
 	DB     *store.DB
 	Signer *Signer
 	CA     *ca.Service
@@ -94,15 +97,32 @@ func (w *World) Now() time.Time {
 	return w.now
 }
 
-// Set puts the clock.
-func (w *World) Set(now time.Time) {
+// Jump sets the clock, as somebody may who has the machine.
+func (w *World) Jump(d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.now = now
+	w.now = w.now.Add(d)
 }
 
-// Advance moves the clock.
-func (w *World) Advance(d time.Duration) { w.Set(w.Now().Add(d)) }
+// Advance lets time pass, for every clock of the machine.
+func (w *World) Advance(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now, w.elapsed = w.now.Add(d), w.elapsed+d
+}
+
+// Set lets the time pass until then.
+func (w *World) Set(then time.Time) { w.Advance(then.Sub(w.Now())) }
+
+// NewClock is the clock of one more process.
+func (w *World) NewClock() *clock.Clock {
+	no := func() bool { return false }
+	return clock.New(clock.Sources{Wall: w.Now, Synchronised: no, Running: no, Elapsed: func() time.Duration {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.elapsed
+	}})
+}
 
 // serve starts the signer.
 func (w *World) serve(t testing.TB) {
@@ -145,9 +165,9 @@ func (w *World) Node(t testing.TB, dsn string) *Office {
 	t.Helper()
 	client := keystore.Dial(w.socket)
 	t.Cleanup(func() { _ = client.Close() })
-	steps := &Steps{}
-	n := &Office{World: w, T: t, Steps: steps, Signer: &Signer{Client: client, steps: steps, hooks: map[string][]hook{}},
-		DB: storetest.OpenWith(t, store.Options{DSN: dsn, Now: w.Now, Commit: steps.commit})}
+	steps, believed := &Steps{}, w.NewClock()
+	n := &Office{World: w, T: t, Clock: believed, Steps: steps, Signer: &Signer{Client: client, steps: steps, hooks: map[string][]hook{}},
+		DB: storetest.OpenWith(t, store.Options{DSN: dsn, Now: believed.Now, Believe: believed.Believe, Commit: steps.commit})}
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		_, err := client.Info(context.Background())
 		if err == nil {
@@ -165,10 +185,10 @@ func (w *World) Node(t testing.TB, dsn string) *Office {
 	}
 	log := w.Log.Logger()
 	n.CA = ca.New(ca.Config{DB: n.DB, Signer: n.Signer, Issuers: issuers, Profiles: issuance.Profiles(Config),
-		PoolKeyType: pki.P256, PoolSize: w.options.PoolSize, CRLLifetime: 24 * time.Hour, CRLEvery: time.Hour, Now: w.Now, Log: log})
+		PoolKeyType: pki.P256, PoolSize: w.options.PoolSize, CRLLifetime: 24 * time.Hour, CRLEvery: time.Hour, Now: n.Clock.Now, Log: log})
 	n.RA = ra.New(ra.Config{DB: n.DB, Issuer: n.CA, Custody: n.Signer, ActivateOnIssue: w.options.Activate, KeyType: pki.P256,
-		Chain: [][]byte{w.CAs[issuance.G1].Raw, w.CAs[issuance.Root].Raw}, IssuerName: "Test Root CA - G1", Now: w.Now, Log: log})
-	n.Ops = ops.New(ops.Config{DB: n.DB, Signer: n.Signer, Asserted: w.options.Asserted, Now: w.Now, Log: log})
+		Chain: [][]byte{w.CAs[issuance.G1].Raw, w.CAs[issuance.Root].Raw}, IssuerName: "Test Root CA - G1", Now: n.Clock.Now, Log: log})
+	n.Ops = ops.New(ops.Config{DB: n.DB, Signer: n.Signer, Asserted: w.options.Asserted, Now: n.Clock.Now, Log: log})
 	return n
 }
 
