@@ -12,10 +12,10 @@ import (
 )
 
 var (
-	hanako = pki.Account{Name: "hanako", UID: 1001}
-	jiro   = pki.Account{Name: "jiro", UID: 1002}
-	shared = pki.Account{Name: "inkan", UID: 999}
-	root   = pki.Account{Name: "root"}
+	accountA = pki.Account{Name: "accountA", UID: 1001}
+	accountB = pki.Account{Name: "accountB", UID: 1002}
+	shared   = pki.Account{Name: "inkan", UID: 999}
+	root     = pki.Account{Name: "root"}
 )
 
 // loggedIn is the office in a process that somebody logged in to.
@@ -36,7 +36,7 @@ func loggedIn(o *catest.Office, account pki.Account) *ops.Service {
 func TestThreatCO1Account(t *testing.T) {
 	o := catest.New(t, catest.Options{})
 	serials := map[string]string{}
-	for id, account := range map[string]pki.Account{"alpha": hanako, "beta": jiro, "keyed": {}, "by-root": root, "by-inkan": shared} {
+	for id, account := range map[string]pki.Account{"alpha": accountA, "beta": accountB, "keyed": {}, "by-root": root, "by-inkan": shared} {
 		made, _, cert := candidate(t, o, id, account)
 		serials[id] = pki.SerialHex(cert.SerialNumber)
 		// Not by AddOperator, which would not let the last two in.
@@ -47,16 +47,16 @@ func TestThreatCO1Account(t *testing.T) {
 		login    pki.Account
 		proved   bool
 	}{
-		{"own account", "alpha", hanako, true},
-		{"own account of another", "beta", jiro, true},
-		{"another's account", "beta", hanako, false},
+		{"own account", "alpha", accountA, true},
+		{"own account of another", "beta", accountB, true},
+		{"another's account", "beta", accountA, false},
 		{"nobody logged in", "alpha", pki.Account{}, false},
 		{"nobody logged in, operator without account", "keyed", pki.Account{}, false},
-		{"operator without account", "keyed", hanako, false},
+		{"operator without account", "keyed", accountA, false},
 		{"operator without account, root", "keyed", root, false},
-		{"nobody's name", "gamma", hanako, false},
-		{"number given to another account", "alpha", pki.Account{Name: "saburo", UID: hanako.UID}, false},
-		{"name given to another number", "alpha", pki.Account{Name: hanako.Name, UID: 1003}, false},
+		{"nobody's name", "gamma", accountA, false},
+		{"number given to another account", "alpha", pki.Account{Name: "accountC", UID: accountA.UID}, false},
+		{"name given to another number", "alpha", pki.Account{Name: accountA.Name, UID: 1003}, false},
 		{"root", "by-root", root, false},
 		{"owner of the instance", "by-inkan", shared, false},
 	} {
@@ -75,11 +75,11 @@ func TestThreatCO1Account(t *testing.T) {
 	catest.WantCode(t, err, "actor.key_needed")
 
 	catest.Must(t, o.Ops.DisableOperator(t.Context(), catest.Admin, "alpha"))
-	_, err = loggedIn(o, hanako).ProveAccount(t.Context(), "alpha", "request approve", "hash")
+	_, err = loggedIn(o, accountA).ProveAccount(t.Context(), "alpha", "request approve", "hash")
 	catest.WantCode(t, err, "actor.key_needed")
 	_, err = o.RA.Revoke(t.Context(), catest.Officer, serials["beta"], pki.KeyCompromise, "lost")
 	catest.Must(t, err)
-	_, err = loggedIn(o, jiro).ProveAccount(t.Context(), "beta", "request approve", "hash")
+	_, err = loggedIn(o, accountB).ProveAccount(t.Context(), "beta", "request approve", "hash")
 	catest.WantCode(t, err, "actor.key_needed")
 }
 
@@ -89,22 +89,22 @@ func TestThreatCO1AccountTwice(t *testing.T) {
 	for _, engine := range []string{store.SQLite, store.PostgreSQL} {
 		t.Run(engine, func(t *testing.T) {
 			o := catest.New(t, catest.Options{Engine: engine})
-			alpha, _, _ := candidate(t, o, "alpha", hanako)
+			alpha, _, _ := candidate(t, o, "alpha", accountA)
 			catest.Must(t, o.Ops.AddOperator(t.Context(), catest.Admin, alpha))
 			operator(t, o, "keyed")
 			operator(t, o, "keyed-2") // none is not one account
-			service := loggedIn(o, hanako)
+			service := loggedIn(o, accountA)
 			add := func(id string, account pki.Account) error {
 				return service.AddOperator(t.Context(), catest.Admin, pki.Operator{ID: id, Name: id, CertSHA256: id, Roles: []pki.Role{pki.RoleIntake}, Account: account})
 			}
-			catest.WantCode(t, add("beta", hanako), "operator.account_taken")
-			catest.WantCode(t, add("beta", pki.Account{Name: "another-name", UID: hanako.UID}), "operator.account_taken")
+			catest.WantCode(t, add("beta", accountA), "operator.account_taken")
+			catest.WantCode(t, add("beta", pki.Account{Name: "another-name", UID: accountA.UID}), "operator.account_taken")
 			catest.WantCode(t, add("beta", root), "operator.account_shared")
 			catest.WantCode(t, add("beta", shared), "operator.account_shared")
-			o.Refused(`INSERT INTO operator (id, name, cert_sha256, os_user, os_uid, created_at) VALUES ('g', 'g', 'g', 'hanako', 1001, 1)`)
-			o.Refused(`UPDATE operator SET os_user = 'jiro' WHERE id = 'alpha'`)
+			o.Refused(`INSERT INTO operator (id, name, cert_sha256, os_user, os_uid, created_at) VALUES ('g', 'g', 'g', 'accountA', 1001, 1)`)
+			o.Refused(`UPDATE operator SET os_user = 'accountB' WHERE id = 'alpha'`)
 			o.Refused(`UPDATE operator SET os_uid = 1002 WHERE id = 'alpha'`)
-			o.Refused(`UPDATE operator SET os_user = 'jiro', os_uid = 1002 WHERE id = 'keyed'`)
+			o.Refused(`UPDATE operator SET os_user = 'accountB', os_uid = 1002 WHERE id = 'keyed'`)
 
 			by, err := service.ProveAccount(t.Context(), "alpha", "request approve", "hash")
 			catest.Must(t, err)
@@ -117,7 +117,7 @@ func TestThreatCO1AccountTwice(t *testing.T) {
 
 			// Who comes after one who left may have the account; the other way is closed.
 			catest.Must(t, o.Ops.DisableOperator(t.Context(), catest.Admin, "alpha"))
-			catest.Must(t, add("beta", hanako))
+			catest.Must(t, add("beta", accountA))
 			o.Refused(`UPDATE operator SET disabled_at = 0 WHERE id = 'alpha'`)
 		})
 	}
