@@ -55,7 +55,7 @@ func (c *cli) checkConfig(ctx context.Context) error {
 		found = append(found, refuse(configFile, f))
 	}
 	found = append(found, checkModes(dir))
-	i := &instance{dir: dir, config: config, log: c.logger(false)}
+	i := newInstance(dir, config, c.logger(false))
 	_, mailErr := i.newMailer()
 	found = append(found, i.loadCAs(), i.checkHosts(), i.checkPassphrase(), i.checkTokens(), mailErr)
 	err = i.openDatabase(ctx)

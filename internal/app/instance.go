@@ -46,6 +46,14 @@ var caIDs = []string{issuance.Root, issuance.G1, issuance.Operations, issuance.T
 // online are the CAs whose keys the signer holds.
 var online = []string{issuance.G1, issuance.Operations, issuance.TLS}
 
+// newInstance is a directory of which nothing is open yet.
+func newInstance(dir string, config Config, log *slog.Logger) *instance {
+	i := &instance{dir: dir, config: config, log: log}
+	i.clock = clock.New(clock.Sources{Wall: now, Elapsed: elapsed, Synchronised: synchronised,
+		Running: func() bool { return !i.serving && serveRuns(i.servePath()) }})
+	return i
+}
+
 // open reads the configuration, checks the directory, connects to the database and
 // wires the offices. It does not need the signer to be up.
 func open(ctx context.Context, dir string, log *slog.Logger) (*instance, error) {
@@ -65,9 +73,7 @@ func open(ctx context.Context, dir string, log *slog.Logger) (*instance, error) 
 	if err != nil {
 		return nil, err
 	}
-	i := &instance{dir: dir, config: config, log: log}
-	i.clock = clock.New(clock.Sources{Wall: now, Elapsed: elapsed, Synchronised: synchronised,
-		Running: func() bool { return !i.serving && serveRuns(i.servePath()) }})
+	i := newInstance(dir, config, log)
 	err = i.loadCAs()
 	if err != nil {
 		return nil, err

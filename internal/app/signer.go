@@ -39,7 +39,7 @@ func runSigner(ctx context.Context, dir string, lifeline io.Reader, log *slog.Lo
 	if err != nil {
 		return err
 	}
-	i := &instance{dir: dir, config: config, log: log}
+	i := newInstance(dir, config, log)
 	err = i.loadCAs()
 	if err != nil {
 		return err

@@ -72,7 +72,8 @@ func newZones(t *testing.T) zones {
 		return selfSigned(t, key)
 	}
 	z := zones{own: pair()}
-	s := &server{instance: &instance{cas: map[string]*x509.Certificate{issuance.Operations: z.own.Leaf}}}
+	s := &server{instance: newInstance("", Config{}, slog.New(slog.DiscardHandler))}
+	s.cas = map[string]*x509.Certificate{issuance.Operations: z.own.Leaf}
 	for _, name := range []string{"portal", "api"} {
 		l, serving := &leaf{zone: name}, pair()
 		l.current.Store(&serving)
