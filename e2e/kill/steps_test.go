@@ -170,23 +170,32 @@ func (p *plant) stepOwn() (act, error) {
 	}}, err
 }
 
-// stepSweep: serve starts after the download deadline of a letter.
+// stepSweep: serve starts after the download deadline of a letter. The deadline is set
+// behind the program's back and put back before the records are compared with it.
 func (p *plant) stepSweep() (act, error) {
 	l, err := p.newLetter()
 	if err != nil {
 		return act{}, err
 	}
 	p.serve.kill()
-	_, err = p.db.Exec(`UPDATE request SET downloads_until = 1 WHERE id = $1`, l.ID)
+	deadline, err := p.count(`SELECT downloads_until FROM request WHERE id = '` + l.ID + `'`)
+	if err != nil {
+		return act{}, err
+	}
+	set := func(until int) error {
+		_, err := p.db.Exec(`UPDATE request SET downloads_until = $1 WHERE id = $2`, until, l.ID)
+		return err
+	}
 	return act{p.restart, func() error {
-		return persist(func() error {
+		err := persist(func() error {
 			n, err := p.count(`SELECT COUNT(*) FROM sealed_key WHERE stage = 'destroyed' AND request = '` + l.ID + `'`)
 			if n != 1 {
 				return errors.Join(err, errors.New("the key that nobody fetched is still here"))
 			}
 			return errors.Join(err, p.everywhere(l.Serial))
 		})
-	}}, err
+		return errors.Join(err, set(deadline))
+	}}, set(1)
 }
 
 // stepEpochs: serve starts with a vault that has the key of a month long past. Keys
