@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -223,7 +224,7 @@ func TestHSM(t *testing.T) {
 	l.until(t, "the intent", func() bool { return l.show(t, waiting.RequestID).State == "issuing" })
 	l.until(t, "what is wrong, in words", func() bool {
 		status, body := l.get(l.url(90, "/ready"))
-		return status == http.StatusServiceUnavailable && strings.Contains(body, "issue fails")
+		return status == http.StatusOK && strings.Contains(body, `"part":"issue"`) // told; the node serves on
 	})
 	if status, _ := l.get(l.url(80, "/crl/g1.crl")); status != http.StatusOK {
 		t.Errorf("the CRL is answered with %d", status)
@@ -231,9 +232,9 @@ func TestHSM(t *testing.T) {
 	h.Plug()
 	l.until(t, "the certificate that waited", func() bool { return l.show(t, waiting.RequestID).State == "issued" })
 	l.verify(t, l.show(t, waiting.RequestID))
-	l.until(t, "ready again", func() bool {
-		status, _ := l.get(l.url(90, "/ready"))
-		return status == http.StatusOK
+	l.until(t, "nothing wrong", func() bool {
+		_, body := l.get(l.url(90, "/ready"))
+		return !strings.Contains(body, `"part":"issue"`)
 	})
 	if signerOf(t, l) != pid {
 		t.Error("the signer was started anew")
@@ -289,16 +290,25 @@ func edgeKnowsNothing(t *testing.T, l *live, h *keystoretest.HSM, signer int) {
 	edge := fmt.Sprintf("/proc/%d/", l.cmd.Process.Pid)
 	module := filepath.Base(h.Module)
 	for _, file := range []string{"environ", "cmdline", "maps"} {
-		data := read(t, edge+file)
+		data, err := os.ReadFile(edge + file)
+		if errors.Is(err, fs.ErrPermission) {
+			t.Logf("the kernel shows %s of a hardened process to root alone", file)
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 		if bytes.Contains(data, []byte(h.PIN)) || bytes.Contains(data, []byte(module)) {
 			t.Errorf("%s of the edge shows the PIN or %s", file, module)
 		}
 	}
-	if memoryHolds(t, edge, h.PIN) {
-		t.Error("the PIN is in the edge's memory")
-	}
-	if !memoryHolds(t, edge, l.Dir) {
-		t.Error("nothing is found in the edge's memory at all")
+	if os.Geteuid() == 0 {
+		if memoryHolds(t, edge, h.PIN) {
+			t.Error("the PIN is in the edge's memory")
+		}
+		if !memoryHolds(t, edge, l.Dir) {
+			t.Error("nothing is found in the edge's memory at all")
+		}
 	}
 	for _, file := range []string{"environ", "cmdline"} {
 		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", signer, file))
