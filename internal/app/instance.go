@@ -95,6 +95,18 @@ func (i *instance) close() {
 // openDatabase opens the database that init made; where a file is missing, none is
 // begun in its place.
 func (i *instance) openDatabase(ctx context.Context) error {
+	err := i.connect(ctx)
+	if err != nil {
+		return err
+	}
+	err = i.checkMode(ctx)
+	if err != nil {
+		i.db.Close()
+	}
+	return err
+}
+
+func (i *instance) connect(ctx context.Context) error {
 	dsn := i.config.dsn(i.dir)
 	path, isFile := strings.CutPrefix(dsn, "sqlite://")
 	if isFile {
@@ -105,13 +117,6 @@ func (i *instance) openDatabase(ctx context.Context) error {
 	}
 	var err error
 	i.db, err = store.Open(ctx, store.Options{DSN: dsn, Now: i.clock.Now, Believe: i.clock.Believe, Log: i.log})
-	if err != nil {
-		return err
-	}
-	err = i.checkMode(ctx)
-	if err != nil {
-		i.db.Close()
-	}
 	return err
 }
 

@@ -97,7 +97,8 @@ func (c *cli) root() *cobra.Command {
 	}
 	root.AddCommand(c.initCommand(), c.serveCommand(), c.demoCommand(), c.signerCommand(), c.checkConfigCommand(),
 		c.requestCommand(), c.certCommand(), c.revokeCommand(), c.letterCommand(), c.crlCommand(), c.ocspCheckCommand(),
-		c.auditCommand(), c.clockCommand(), c.operatorCommand(), c.clientCommand(), c.grantCommand(), c.versionCommand())
+		c.auditCommand(), c.clockCommand(), c.operatorCommand(), c.clientCommand(), c.grantCommand(),
+		c.migrateCommand(), c.versionCommand())
 	mark(root)
 	return root
 }
