@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"math/big"
 	"testing"
-	"time"
 
 	"inkan/internal/issuance"
 	"inkan/internal/pki"
@@ -22,20 +21,7 @@ func signedList(t testing.TB, h hierarchy, n int) []byte {
 		}
 		entries[i] = issuance.EncodeEntry(serial, now, pki.Reason(i%2)*pki.SupersededReason)
 	}
-	g1 := h.issuers[issuance.G1]
-	tbs, err := g1.CRLTBS(7, now, now.Add(time.Hour), entries)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signature, err := g1.SignCRL(h.keys[issuance.G1], tbs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := g1.AssembleCRL(tbs, signature)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return der
+	return signCRL(t, h, entries)
 }
 
 func TestCRLSerialsAreThoseOfTheStandardLibrary(t *testing.T) {
