@@ -3,6 +3,7 @@ package e2e
 import (
 	"crypto/x509"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"runtime"
@@ -23,8 +24,10 @@ func (b *bench) download() {
 	d := Start(b.T)
 	sample := d.Sample(b.T, "download")
 	form := url.Values{"requestId": {sample.RequestID}, "referenceId": {sample.ReferenceID}, "password": {"4711"}, "passwordConfirm": {"4711"}}
-	got := load(b, holders, b.lasts, func(int) (func(int64) error, error) {
+	got := load(b, holders, b.lasts, func(worker int) (func(int64) error, error) {
 		v := newVisitor(b.T, d, "Mozilla/5.0 (Windows NT 10.0; Win64; x64) Edg/130.0")
+		from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(worker+1))}} // each holder is a source
+		v.client.Transport.(*http.Transport).DialContext = from.DialContext
 		v.do(b.T, http.MethodGet, d.Portal+"/p/rcd", nil) // the cookie
 		return func(int64) error {
 			page := v.do(b.T, http.MethodPost, d.Portal+"/p/rcd", form)
