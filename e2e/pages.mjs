@@ -103,6 +103,16 @@ for (const sample of job.samples) {
   await look('rcd-' + (sample.purpose === 'download' ? 'done' : sample.purpose))
 }
 
+// The file is saved: its key may be destroyed, but not without saying that a copy is kept.
+await prepare(page, job.portal, ids)
+await page.request.get(await saveLink(page).evaluate((a) => a.href))
+await page.reload()
+await page.locator('#end summary').click()
+await look('rcd-done-saved')
+await page.evaluate(() => document.querySelectorAll('form').forEach((f) => { f.noValidate = true }))
+await page.locator('#end button').click()
+await look('rcd-not-kept')
+
 // A ticket that is used up, somebody else's, and none at all.
 await prepare(page, job.portal, ids)
 const href = await saveLink(page).evaluate((a) => a.href)
