@@ -59,6 +59,9 @@ func makeLive(t *testing.T, bin, config string) *live {
 [portal]
 listen = %q
 hosts = [%q]
+[portal_auth]
+listen = %q
+hosts = [%q]
 [api]
 listen = %q
 hosts = [%q]
@@ -67,7 +70,7 @@ listen = %q
 url = "http://%s"
 [internal]
 listen = %q
-`, config, at(443), at(443), at(446), at(446), at(80), at(80), at(90)))
+`, config, at(443), at(443), at(444), at(444), at(446), at(446), at(80), at(80), at(90)))
 	stdout, stderr, code := l.Inkan(t, "init", "--config", file)
 	if code != 0 {
 		t.Fatalf("inkan init: %s%s", stdout, stderr)

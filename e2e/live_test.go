@@ -59,6 +59,9 @@ url = %q
 [portal]
 listen = %q
 hosts = [%q]
+[portal_auth]
+listen = %q
+hosts = [%q]
 [api]
 listen = %q
 hosts = [%q]
@@ -68,7 +71,7 @@ listen = %q
 rate_per_minute = 10000000
 [policy]
 pool_size = 4
-`, o.DSN, at(80), "http://"+at(80), at(443), at(443), at(446), at(446), at(90))
+`, o.DSN, at(80), "http://"+at(80), at(443), at(443), at(444), at(444), at(446), at(446), at(90))
 	if o.CAKey != "" {
 		config += fmt.Sprintf("ca_key = %q\n", o.CAKey)
 	}

@@ -120,7 +120,7 @@ func furtherNode(t *testing.T, first *Live) *Live {
 		t.Fatalf("%s\n%v\n%s", script, err, out)
 	}
 	var ports []string
-	for _, offset := range []int{80, 90, 443, 446} {
+	for _, offset := range []int{80, 90, 443, 444, 446} {
 		ports = append(ports, fmt.Sprintf(`"127.0.0.1:%d"`, first.PortBase+offset), fmt.Sprintf(`"127.0.0.1:%d"`, n.PortBase+offset))
 	}
 	edit(t, n, ports...)
@@ -226,7 +226,7 @@ func (c *cluster) leftBehind(t *testing.T) {
 	}
 	own := map[string]string{}
 	for _, n := range c.nodes {
-		for _, name := range []string{"ocsp", "portal", "api"} {
+		for _, name := range []string{"ocsp", "portal", "portal-auth", "api"} {
 			key := string(read(t, filepath.Join(n.Dir, "edge", name+".pem")))
 			if own[key] != "" {
 				t.Errorf("%s of %s is also %s", name, n.Dir, own[key])

@@ -143,7 +143,7 @@ func (p *plant) catchMails(t *testing.T) {
 // configure finds ports and writes the configuration.
 func (p *plant) configure(t *testing.T) string {
 	t.Helper()
-	for _, zone := range []string{"portal", "api", "status", "internal"} {
+	for _, zone := range []string{"portal", "auth", "api", "status", "internal"} {
 		p.at[zone] = fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	}
 	return fmt.Sprintf(`[database]
@@ -163,10 +163,13 @@ listen = %[5]q
 url = "http://%[5]s"
 [internal]
 listen = %[6]q
+[portal_auth]
+listen = %[8]q
+hosts = [%[8]q]
 [mail]
 smtp = %[7]q
 tls = "none"
-`, p.dsn, p.pool, p.at["portal"], p.at["api"], p.at["status"], p.at["internal"], p.at["mail"])
+`, p.dsn, p.pool, p.at["portal"], p.at["api"], p.at["status"], p.at["internal"], p.at["mail"], p.at["auth"])
 }
 
 var ports struct {

@@ -73,13 +73,10 @@ func (i *instance) checkHosts() error {
 		return nil // told by loadCAs
 	}
 	var faults []fault
-	for _, z := range []struct {
-		key   string
-		hosts []string
-	}{{"portal.hosts", i.config.Portal.Hosts}, {"api.hosts", i.config.API.Hosts}} {
-		for _, h := range z.hosts {
+	for _, z := range i.config.https() {
+		for _, h := range z.Hosts {
 			if !vouches(root, hostOnly(h)) {
-				faults = append(faults, fault{key: z.key, text: fmt.Sprintf("%q is outside the names that ca/tls.pem may vouch for", h)})
+				faults = append(faults, fault{key: z.key + ".hosts", text: fmt.Sprintf("%q is outside the names that ca/tls.pem may vouch for", h)})
 			}
 		}
 	}

@@ -77,6 +77,12 @@ type Config struct {
 		// LettersActivate says when a letter's IDs begin to work: "dispatch" or "issue".
 		LettersActivate string `toml:"letters_activate"`
 		PoolSize        int    `toml:"pool_size"` // keys made ahead
+		// RenewalGraceDays is how long after the end of the old certificate a renewed one may
+		// still be downloaded.
+		RenewalGraceDays int `toml:"renewal_grace_days"`
+		// SessionIdle is the time without a step after which a session of the holders' site
+		// ends; what was typed is kept.
+		SessionIdle duration `toml:"session_idle"`
 	} `toml:"policy"`
 
 	Status struct {
@@ -86,9 +92,11 @@ type Config struct {
 		CRLEvery    duration `toml:"crl_every"`
 	} `toml:"status"`
 
-	Portal   zoneConfig `toml:"portal"`
-	API      zoneConfig `toml:"api"`
-	Internal struct {
+	Portal zoneConfig `toml:"portal"`
+	// PortalAuth is the zone of the portal whose listener asks for a client certificate.
+	PortalAuth zoneConfig `toml:"portal_auth"`
+	API        zoneConfig `toml:"api"`
+	Internal   struct {
 		Listen string `toml:"listen"`
 		// DrainLead is how long /ready is red before the listeners close.
 		DrainLead duration `toml:"drain_lead"`
@@ -123,6 +131,17 @@ type zoneConfig struct {
 	Hosts  []string `toml:"hosts"` // host or host:port as browsers send it
 }
 
+// namedZone is an https zone with its section of the configuration.
+type namedZone struct {
+	key string
+	zoneConfig
+}
+
+// https lists the https zones.
+func (c Config) https() []namedZone {
+	return []namedZone{{"portal", c.Portal}, {"portal_auth", c.PortalAuth}, {"api", c.API}}
+}
+
 // duration is a time.Duration written as "24h".
 type duration struct{ time.Duration }
 
@@ -153,9 +172,11 @@ func defaultConfig(portBase int) Config {
 	c.Policy.OID = "1.3.6.1.4.1.32473.1.1" // the arc for documentation (RFC 5612); a live CA has its own
 	c.Policy.HolderKey, c.Policy.CAKey = string(pki.RSA2048), string(pki.RSA3072)
 	c.Policy.LettersActivate, c.Policy.PoolSize = "dispatch", 200
+	c.Policy.RenewalGraceDays, c.Policy.SessionIdle = 30, duration{30 * time.Minute}
 	c.Status.Listen, c.Status.URL = at(80), "http://"+at(80)
 	c.Status.CRLLifetime, c.Status.CRLEvery = duration{24 * time.Hour}, duration{time.Hour}
 	c.Portal = zoneConfig{Listen: at(443), Hosts: []string{at(443)}}
+	c.PortalAuth = zoneConfig{Listen: at(444), Hosts: []string{at(444)}}
 	c.API = zoneConfig{Listen: at(446), Hosts: []string{at(446)}}
 	c.Internal.Listen = at(90)
 	c.Limits.ConnectionsPerSource, c.Limits.ConnectionsPerShared, c.Limits.SharedNetworks = 256, 4096, []string{}

@@ -204,7 +204,11 @@ func (c Config) faults() []fault {
 	}
 	bad(c.Mode != "live" && c.Mode != "demo", "mode", `%q is neither "live" nor "demo"`, c.Mode)
 	taken := map[string]string{}
-	for _, l := range []struct{ key, value string }{{"status.listen", c.Status.Listen}, {"portal.listen", c.Portal.Listen}, {"api.listen", c.API.Listen}, {"internal.listen", c.Internal.Listen}} {
+	listens := []struct{ key, value string }{{"status.listen", c.Status.Listen}, {"internal.listen", c.Internal.Listen}}
+	for _, z := range c.https() {
+		listens = append(listens, struct{ key, value string }{z.key + ".listen", z.Listen})
+	}
+	for _, l := range listens {
 		host, port, err := net.SplitHostPort(l.value)
 		bad(err != nil, l.key, "%q is not of the form host:port", l.value)
 		number, notNumber := strconv.ParseUint(port, 10, 16)
@@ -218,20 +222,25 @@ func (c Config) faults() []fault {
 	}
 	u, err := url.Parse(c.Status.URL)
 	bad(err != nil || u.Scheme != "http" || u.Host == "" || u.Path != "", "status.url", "%q is not of the form http://host or http://host:port", c.Status.URL)
-	bad(len(c.Portal.Hosts) == 0, "portal.hosts", "is empty")
-	bad(len(c.API.Hosts) == 0, "api.hosts", "is empty")
 	// Browsers share a connection between names of one certificate, so zones share no
 	// name (threat RS4); an address is told apart by its port.
-	for _, h := range c.API.Hosts {
-		for _, other := range c.Portal.Hosts {
-			same := h == other || net.ParseIP(hostOnly(h)) == nil && hostOnly(h) == hostOnly(other)
-			bad(same, "api.hosts", "%q is a host of the portal already", h)
+	for n, z := range c.https() {
+		bad(len(z.Hosts) == 0, z.key+".hosts", "is empty")
+		for _, earlier := range c.https()[:n] {
+			for _, h := range z.Hosts {
+				same := slices.ContainsFunc(earlier.Hosts, func(other string) bool {
+					return h == other || net.ParseIP(hostOnly(h)) == nil && hostOnly(h) == hostOnly(other)
+				})
+				bad(same, z.key+".hosts", "%q is a host of %s already", h, earlier.key)
+			}
 		}
 	}
 	bad(!slices.Contains(pki.KeyTypes(), pki.KeyType(c.Policy.HolderKey)), "policy.holder_key", "%q is none of %v", c.Policy.HolderKey, pki.KeyTypes())
 	bad(!slices.Contains(pki.KeyTypes(), pki.KeyType(c.Policy.CAKey)), "policy.ca_key", "%q is none of %v", c.Policy.CAKey, pki.KeyTypes())
 	bad(c.Policy.LettersActivate != "dispatch" && c.Policy.LettersActivate != "issue", "policy.letters_activate", `%q is neither "dispatch" nor "issue"`, c.Policy.LettersActivate)
 	bad(c.Policy.PoolSize < 0 || c.Policy.PoolSize > 100000, "policy.pool_size", "%d is not between 0 and 100000", c.Policy.PoolSize)
+	bad(c.Policy.RenewalGraceDays < 0 || c.Policy.RenewalGraceDays > 365, "policy.renewal_grace_days", "%d is not between 0 and 365", c.Policy.RenewalGraceDays)
+	bad(c.Policy.SessionIdle.Duration < time.Minute || c.Policy.SessionIdle.Duration > 12*time.Hour, "policy.session_idle", "%s is not between 1m and 12h", c.Policy.SessionIdle)
 	bad(c.Status.CRLEvery.Duration < time.Minute, "status.crl_every", "%s is less than 1m", c.Status.CRLEvery)
 	bad(c.Status.CRLLifetime.Duration < 2*c.Status.CRLEvery.Duration, "status.crl_lifetime", "%s is less than twice status.crl_every", c.Status.CRLLifetime)
 	bad(c.Signer.RatePerMinute < 1, "signer.rate_per_minute", "%d is less than 1", c.Signer.RatePerMinute)

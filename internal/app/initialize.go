@@ -276,7 +276,11 @@ func newPassword(letters int) pki.Secret {
 func (c Config) siteNames() ([]string, []*net.IPNet) {
 	var dns []string
 	var ips []*net.IPNet
-	for _, host := range append(append([]string{}, c.Portal.Hosts...), c.API.Hosts...) {
+	var hosts []string
+	for _, z := range c.https() {
+		hosts = append(hosts, z.Hosts...)
+	}
+	for _, host := range hosts {
 		name := hostOnly(host)
 		ip := net.ParseIP(name)
 		switch {

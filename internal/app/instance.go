@@ -163,7 +163,7 @@ func (i *instance) wire(shared []uint32) {
 	c, now := i.config, i.clock.Now
 	i.ca = ca.New(ca.Config{DB: i.db, Signer: i.signer, Issuers: i.issuers, Profiles: i.profiles,
 		PoolKeyType: pki.KeyType(c.Policy.HolderKey), PoolSize: c.Policy.PoolSize,
-		CRLLifetime: c.Status.CRLLifetime.Duration, CRLEvery: c.Status.CRLEvery.Duration, Now: now, Log: i.log})
+		CRLLifetime: c.Status.CRLLifetime.Duration, CRLEvery: c.Status.CRLEvery.Duration, RenewalGrace: c.Policy.RenewalGraceDays, Now: now, Log: i.log})
 	i.ra = ra.New(ra.Config{DB: i.db, Issuer: i.ca, Custody: i.signer, ActivateOnIssue: c.Policy.LettersActivate == "issue",
 		KeyType: pki.KeyType(c.Policy.HolderKey), Chain: [][]byte{i.cas[issuance.G1].Raw, i.cas[issuance.Root].Raw},
 		IssuerName: c.Names.Issuer, Now: now, Log: i.log})

@@ -46,7 +46,8 @@ func (s *server) zones() ([]zone, error) {
 		return nil, err
 	}
 	return []zone{
-		{"portal", s.config.Portal.Listen, httpServer(site, serverTLS(s.leaves[0]), s.log)},
+		{"portal", s.config.Portal.Listen, httpServer(site.Handler(), serverTLS(s.leaves[0]), s.log)},
+		{"portal_auth", s.config.PortalAuth.Listen, httpServer(site.AuthHandler(), s.askingTLS(), s.log)},
 		{"api", s.config.API.Listen, httpServer(s.api(), s.apiTLS(), s.log)},
 		{"status", s.config.Status.Listen, httpServer(s.status(), nil, s.log)},
 		{"internal", s.config.Internal.Listen, httpServer(s.internal(), nil, s.log)},
@@ -100,9 +101,10 @@ func (s *server) status() http.Handler {
 	return s.metrics.recorder().Watch("status", webkit.OneMeaning(public))
 }
 
-func (s *server) portal() (http.Handler, error) {
-	p, err := portal.New(portal.Config{
-		Hosts: s.config.Portal.Hosts,
+func (s *server) portal() (*portal.Portal, error) {
+	return portal.New(portal.Config{
+		Hosts: s.config.Portal.Hosts, AuthHosts: s.config.PortalAuth.Hosts,
+		Flows: webkit.Flows{DB: s.db, Idle: s.config.Policy.SessionIdle.Duration},
 		Help:  portal.HelpDesk{Phone: s.config.Help.Phone, Hours: map[string]string{"ja": s.config.Help.HoursJA, "en": s.config.Help.HoursEN}},
 		Authorities: []portal.Authority{
 			{Name: s.config.Names.Root, URL: s.config.Status.URL + "/ca/root.cer"},
@@ -111,10 +113,16 @@ func (s *server) portal() (http.Handler, error) {
 		SharedSources: s.config.perSource().Shared,
 		Demo:          s.config.Mode == "demo", Count: s.metrics.recorder(), Now: s.clock.Now, Log: s.log,
 	}, s.ra)
-	if err != nil {
-		return nil, err
-	}
-	return p.Handler(), nil
+}
+
+// askingTLS asks for a certificate of the issuing CA, so that the browser's picker shows
+// ours alone (manual §6.2.1), and judges none: what is wrong with one is a page.
+func (s *server) askingTLS() *tls.Config {
+	pool := x509.NewCertPool()
+	pool.AddCert(s.cas[issuance.G1])
+	c := serverTLS(s.leaves[2])
+	c.ClientAuth, c.ClientCAs = tls.RequestClientCert, pool
+	return c
 }
 
 func (s *server) api() http.Handler {

@@ -207,7 +207,7 @@ func (p production) databaseLink() (verdict, string) {
 // listeners: the public zones can be reached from elsewhere.
 func (p production) listeners() (verdict, string) {
 	var local []string
-	for _, address := range []string{p.config.Portal.Listen, p.config.API.Listen, p.config.Status.Listen} {
+	for _, address := range []string{p.config.Portal.Listen, p.config.PortalAuth.Listen, p.config.API.Listen, p.config.Status.Listen} {
 		ip := net.ParseIP(hostOnly(address))
 		if ip != nil && ip.IsLoopback() {
 			local = append(local, address)
@@ -219,12 +219,12 @@ func (p production) listeners() (verdict, string) {
 // names: every zone has a name that is no address, and no two have the same.
 func (p production) names() (verdict, string) {
 	seen := map[string]string{}
-	hosts := map[string][]string{"portal.hosts": p.config.Portal.Hosts, "api.hosts": p.config.API.Hosts, "status.url": nil}
+	hosts := map[string][]string{"portal.hosts": p.config.Portal.Hosts, "portal_auth.hosts": p.config.PortalAuth.Hosts, "api.hosts": p.config.API.Hosts, "status.url": nil}
 	u, err := url.Parse(p.config.Status.URL)
 	if err == nil {
 		hosts["status.url"] = []string{u.Host}
 	}
-	for _, key := range []string{"portal.hosts", "api.hosts", "status.url"} {
+	for _, key := range []string{"portal.hosts", "portal_auth.hosts", "api.hosts", "status.url"} {
 		for _, h := range hosts[key] {
 			name := hostOnly(h)
 			other, known := seen[name]

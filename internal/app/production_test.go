@@ -33,6 +33,7 @@ func machine(t *testing.T) production {
 	c.Policy.OID = "1.2.392.200999.1"
 	c.Signer.Child, c.Signer.Keys = false, map[string]string{"g1": "pkcs11:token=ca;object=g1"}
 	c.Portal.Listen, c.API.Listen, c.Status.Listen = "192.0.2.1:8443", "192.0.2.1:8446", "[2001:db8::1]:8080"
+	c.PortalAuth.Listen, c.PortalAuth.Hosts = "192.0.2.1:8444", []string{"renew.example.jp"}
 	c.Portal.Hosts, c.API.Hosts, c.Status.URL = []string{"cert.example.jp"}, []string{"api.example.jp:8446"}, "http://status.example.jp"
 	c.Mail.SMTP, c.Mail.From = "mail.example.jp:587", "no-reply@example.jp"
 	return p

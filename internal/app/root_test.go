@@ -39,8 +39,8 @@ func TestThreatCK2(t *testing.T) {
 	_, at, err := freePorts()
 	check(t, err)
 	config := filepath.Join(home, "want.toml")
-	check(t, os.WriteFile(config, fmt.Appendf(nil, "%s[portal]\nlisten = %[2]q\nhosts = [%[2]q]\n[api]\nlisten = %[3]q\nhosts = [%[3]q]\n[status]\nlisten = %[4]q\nurl = \"http://%[4]s\"\n[internal]\nlisten = %[5]q\n",
-		liveConfig, at["PORTAL"], at["API"], at["STATUS"], at["INTERNAL"]), 0o600))
+	check(t, os.WriteFile(config, fmt.Appendf(nil, "%s[portal]\nlisten = %[2]q\nhosts = [%[2]q]\n[api]\nlisten = %[3]q\nhosts = [%[3]q]\n[portal_auth]\nlisten = %[6]q\nhosts = [%[6]q]\n[status]\nlisten = %[4]q\nurl = \"http://%[4]s\"\n[internal]\nlisten = %[5]q\n",
+		liveConfig, at["PORTAL"], at["API"], at["STATUS"], at["INTERNAL"], at["AUTH"]), 0o600))
 	out, err := exec.Command("inkan", "init", "--dir", dir, "--config", config).Output()
 	check(t, err)
 	shown := regexp.MustCompile(`password of operator-admin\.p12: +(\S+)\n +passphrase of offline/root\.key\.age: +(\S{32})\n`).FindSubmatch(out)

@@ -99,7 +99,7 @@ func freePorts() (int, map[string]string, error) {
 	for range 20 {
 		base := 10500 + 1000*int(bases.Add(1)%19) // between those of the end-to-end tests
 		addresses := map[string]string{}
-		for name, offset := range map[string]int{"PORTAL": 443, "API": 446, "STATUS": 80, "INTERNAL": 90, "MAIL": 25} {
+		for name, offset := range map[string]int{"PORTAL": 443, "AUTH": 444, "API": 446, "STATUS": 80, "INTERNAL": 90, "MAIL": 25} {
 			address := fmt.Sprintf("127.0.0.1:%d", base+offset)
 			l, err := net.Listen("tcp", address)
 			if err != nil {
@@ -108,7 +108,7 @@ func freePorts() (int, map[string]string, error) {
 			_ = l.Close()
 			addresses[name] = address
 		}
-		if len(addresses) == 5 {
+		if len(addresses) == 6 {
 			return base, addresses, nil
 		}
 	}
@@ -164,7 +164,7 @@ func copyLive(ts *testscript.TestScript, from, name string) {
 	path := filepath.Join(to, "inkan.toml")
 	raw, err := os.ReadFile(path)
 	ts.Check(err)
-	for address, zone := range map[string]string{"8443": "PORTAL", "8446": "API", "8080": "STATUS", "8090": "INTERNAL"} {
+	for address, zone := range map[string]string{"8443": "PORTAL", "8444": "AUTH", "8446": "API", "8080": "STATUS", "8090": "INTERNAL"} {
 		raw = bytes.ReplaceAll(raw, []byte("127.0.0.1:"+address), []byte(ts.Getenv(zone)))
 	}
 	ts.Check(os.WriteFile(path, raw, 0o600))

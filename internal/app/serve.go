@@ -37,7 +37,7 @@ func (c *cli) serveCommand() *cobra.Command {
 			return err
 		}
 		return s.run(cmd.Context(), func() {
-			c.say("portal  https://%s/p/rcd", i.config.Portal.Hosts[0])
+			c.say("portal  https://%s/p/", i.config.Portal.Hosts[0])
 			c.say("api     https://%s/api/v1/certificates", i.config.API.Hosts[0])
 			c.say("status  %s/ocsp, /crl/g1.crl, /ca/g1.cer", i.config.Status.URL)
 			c.say("health  http://%s/ready", i.config.Internal.Listen)
@@ -199,7 +199,8 @@ func (s *server) startSigner(ctx context.Context, running *sync.WaitGroup) error
 func (s *server) prepare(ctx context.Context) error {
 	s.view = ca.NewView(s.db, caIDs, s.clock.Now, s.log)
 	s.answers = ca.NewAnswers(s.view, s.issuers[issuance.G1], s.clock.Now)
-	s.leaves = []*leaf{{zone: "portal", hosts: s.config.Portal.Hosts}, {zone: "api", hosts: s.config.API.Hosts}}
+	s.leaves = []*leaf{{zone: "portal", hosts: s.config.Portal.Hosts}, {zone: "api", hosts: s.config.API.Hosts},
+		{zone: "portal-auth", hosts: s.config.PortalAuth.Hosts}}
 	err := s.renewOwn(ctx)
 	if !s.serves() {
 		return err

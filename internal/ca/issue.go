@@ -369,7 +369,15 @@ func (s *Service) keep(tx *store.Tx, r pki.Request, c *pki.Certificate) error {
 		return err
 	}
 	if r.ID != "" {
-		err = s.move(tx, &r, pki.EventIssue, store.RequestChange{Serial: c.Serial, IssuedAt: tx.Now, Downloads: pki.DownloadDeadline(tx.Now)}, nil)
+		downloads, facts := pki.DownloadDeadline(tx.Now), map[string]any(nil)
+		if r.Predecessor != "" {
+			downloads, err = s.supersede(tx, r.Predecessor, c.Serial)
+			if err != nil {
+				return err
+			}
+			facts = map[string]any{"until": downloads}
+		}
+		err = s.move(tx, &r, pki.EventIssue, store.RequestChange{Serial: c.Serial, IssuedAt: tx.Now, Downloads: downloads}, facts)
 		if err != nil {
 			return err
 		}
@@ -428,7 +436,7 @@ func (s *Service) failIn(tx *store.Tx, id string, cause error) error {
 	if err != nil {
 		return err
 	}
-	err = destroyKey(tx, actor, id, map[string]any{"failure": pki.CodeOf(cause)}) // a new attempt takes a new key and draws new IDs
+	err = s.DestroyKeyIn(tx, actor, id, map[string]any{"failure": pki.CodeOf(cause)}) // a new attempt takes a new key and draws new IDs
 	if err != nil {
 		return err
 	}

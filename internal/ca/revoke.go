@@ -31,7 +31,11 @@ func (s *Service) RevokeIn(tx *store.Tx, by pki.Actor, c pki.Certificate, reason
 		return err
 	}
 	if reason != pki.CertificateHold {
-		err = destroyKey(tx, by, c.RequestID, map[string]any{"revoked": reason.String()})
+		err = reopen(tx, c)
+		if err != nil {
+			return err
+		}
+		err = s.DestroyKeyIn(tx, by, c.RequestID, map[string]any{"revoked": reason.String()})
 		if err != nil {
 			return err
 		}
@@ -87,6 +91,10 @@ func (s *Service) Sweep(ctx context.Context) (int, error) {
 		if err != nil {
 			return err
 		}
+		_, err = tx.DropFlows()
+		if err != nil {
+			return err
+		}
 		err = tx.DropOverdueReferences()
 		if err != nil {
 			return err
@@ -131,7 +139,7 @@ func (s *Service) endKey(tx *store.Tx, id string) error {
 	if r.State != pki.Issued || !overdue && !used {
 		return nil // extended or cancelled since it was listed
 	}
-	err = destroyKey(tx, actor, r.ID, map[string]any{"deadline": r.Downloads, "fetched": !r.FetchedAt.IsZero()})
+	err = s.DestroyKeyIn(tx, actor, r.ID, map[string]any{"deadline": r.Downloads, "fetched": !r.FetchedAt.IsZero()})
 	if err != nil || !overdue || !r.FetchedAt.IsZero() {
 		return err
 	}
@@ -149,12 +157,6 @@ func (s *Service) endKey(tx *store.Tx, id string) error {
 // DestroyKeyIn destroys the key of a request within the caller's transaction, with its
 // audit record. Where there is none any more, nothing happens.
 func (s *Service) DestroyKeyIn(tx *store.Tx, by pki.Actor, request string, facts map[string]any) error {
-	return destroyKey(tx, by, request, facts)
-}
-
-// destroyKey destroys the key of a request that is still here, if any, with its audit
-// record.
-func destroyKey(tx *store.Tx, by pki.Actor, request string, facts map[string]any) error {
 	destroyed, err := tx.DestroyKey(request)
 	if err != nil || !destroyed {
 		return err

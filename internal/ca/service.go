@@ -40,8 +40,12 @@ type Config struct {
 	Issuers  map[string]*issuance.Issuer
 	Profiles map[string]issuance.Profile
 
-	PoolKeyType pki.KeyType   // type of the keys made ahead
-	PoolSize    int           // keys to keep ahead; 0: none
+	PoolKeyType pki.KeyType // type of the keys made ahead
+	PoolSize    int         // keys to keep ahead; 0: none
+	// RenewalGrace is how many days after the end of the old certificate a renewed one
+	// may still be downloaded.
+	RenewalGrace int
+
 	CRLLifetime time.Duration // nextUpdate − thisUpdate
 	CRLEvery    time.Duration // a new CRL at least this often
 

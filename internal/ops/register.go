@@ -140,6 +140,7 @@ type facts struct {
 	SHA256      string
 	NotAfter    time.Time
 	Reason      string
+	Successor   string
 	Name        string
 	Certificate string
 	Roles       []string
@@ -212,6 +213,7 @@ func requestColumns(r pki.Request) columns {
 	row.at("dispatched_at", r.Dispatched)
 	row.at("downloads_until", r.Downloads)
 	row.at("fetched_at", r.FetchedAt)
+	row.at("closed_at", r.Closed)
 	return row
 }
 
@@ -228,7 +230,7 @@ func toldOfRequest(history []event) (columns, []string) {
 			told = columns{"state": state, "entered_by": "", "checked_by": "", "approved_by": "", "failure": "", "serial": "false",
 				"grant_id": e.facts.Grant, "content_hash": e.facts.Content, "content": e.facts.Content, "origin": e.facts.Origin}
 			told.at("received_at", e.At)
-			for _, never := range []string{"approved_at", "issued_at", "dispatched_at", "downloads_until", "fetched_at"} {
+			for _, never := range []string{"approved_at", "issued_at", "dispatched_at", "downloads_until", "fetched_at", "closed_at"} {
 				told.at(never, time.Time{})
 			}
 			switch {
@@ -238,7 +240,7 @@ func toldOfRequest(history []event) (columns, []string) {
 				}
 			case e.facts.Source == pki.FromOperator:
 				told["entered_by"] = e.Actor
-			case e.facts.Source == pki.FromAPI:
+			case state == string(pki.Approved) || e.facts.Source == pki.FromAPI: // a renewal, or under a grant
 				told.at("approved_at", e.At)
 			}
 		case told == nil:
@@ -262,11 +264,16 @@ func toldOfRequest(history []event) (columns, []string) {
 				told["serial"] = "true"
 				told.at("issued_at", e.At)
 				told.at("downloads_until", pki.DownloadDeadline(e.At))
+				if !e.facts.Until.IsZero() { // a renewal's
+					told.at("downloads_until", e.facts.Until)
+				}
 			case pki.Failed:
 				told["failure"] = e.facts.Failure
 			}
 		case e.Kind == "letter.dispatched":
 			told.at("dispatched_at", e.At)
+		case e.Kind == "renewal.closed":
+			told.at("closed_at", e.At)
 		case e.Kind == "letter.extended":
 			told.at("downloads_until", e.facts.Until)
 		case e.Kind == "pickup.prepared" && told["fetched_at"] == micros(time.Time{}):

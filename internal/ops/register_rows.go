@@ -86,7 +86,6 @@ func (c *comparison) derived(r pki.Certificate, told columns) error {
 		c.deviate("certificate", r.Serial, "der")
 		delete(told, "der")
 	}
-	told["successor"] = "" // no flow writes it yet
 	for _, column := range []string{"holder_kind", "holder_code", "terminal", "predecessor"} {
 		told[column] = "" // of one of our own
 	}
@@ -115,9 +114,15 @@ func toldOfCertificate(history []event) columns {
 			if e.Erased {
 				told = columns{"reason": pki.Unspecified.String()}
 			}
+			told["successor"] = ""
 			told.at("issued_at", e.At)
 			told.at("revoked_at", time.Time{})
 			told.at("effective_at", time.Time{})
+		case told != nil && e.Kind == "certificate.successor":
+			told["successor"] = e.facts.Successor
+			if e.Erased {
+				delete(told, "successor")
+			}
 		case told != nil && e.Kind == "certificate.revoked":
 			told["reason"] = e.facts.Reason
 			if e.Erased {

@@ -45,8 +45,11 @@ func RenewalOpens(notAfter time.Time) time.Time {
 // DownloadDeadline is the end of the last day, in Japan, on which a certificate
 // issued at t may be fetched.
 func DownloadDeadline(t time.Time) time.Time {
-	return Day(t).AddDate(0, 0, DownloadDays+1).Add(-time.Second).UTC()
+	return DayEnd(t.AddDate(0, 0, DownloadDays))
 }
+
+// DayEnd is the last second of the day of t in Japan.
+func DayEnd(t time.Time) time.Time { return Day(t).AddDate(0, 0, 1).Add(-time.Second).UTC() }
 
 // Month names the calendar month in Japan, "2026-11": the name of an epoch key.
 func Month(t time.Time) string { return t.In(JST).Format("2006-01") }

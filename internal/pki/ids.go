@@ -73,3 +73,9 @@ func ParseRequestID(s string) (string, bool) {
 func ParsePIN(s string) (Secret, bool) {
 	return Secret(s), len(s) == 4 && allDigits(s)
 }
+
+// ParseLongPIN checks a certificate password of 鍵の取得: four half-width digits or more
+// (manual §3.2), at most sixteen.
+func ParseLongPIN(s string) (Secret, bool) {
+	return Secret(s), len(s) >= 4 && len(s) <= 16 && allDigits(s)
+}

@@ -213,6 +213,7 @@ type Request struct {
 	Downloads   time.Time // download deadline
 	FetchedAt   time.Time // first download
 	Installed   time.Time // first seen in TLS
+	Closed      time.Time // of a renewal whose certificate was revoked
 	Language    string    // of mails: "ja" or "en"
 }
 

@@ -130,7 +130,7 @@ func (p *Portal) prepare(ctx context.Context, in ra.PickupInput, form formData) 
 	if err != nil {
 		return "", err
 	}
-	ticket, err := p.pickups.PreparePickup(ctx, in)
+	ticket, err := p.office.PreparePickup(ctx, in)
 	wrong := pki.CodeOf(err) == "pickup.wrong_ids"
 	leave(wrong)
 	if attacked && !wrong {
@@ -191,21 +191,39 @@ type doneData struct {
 	View    ra.PickupView
 	FileURL string
 	EndURL  string // "" before the first fetch
+	Again   string // where another file is made
 	KB      int
 	Months  int
 	System  string
 }
 
-func (p *Portal) getDone(w http.ResponseWriter, r *http.Request) error {
+// tickets are the pages of prepared files below a path: the download site's, or the
+// renewal site's in its own zone.
+type tickets struct {
+	*Portal
+	base string
+}
+
+func (p *Portal) mountTickets(route func(string, webkit.Handler), base string) {
+	t := tickets{p, base}
+	route("GET "+base+"/t/{ticket}", t.getDone)
+	route("GET "+base+"/t/{ticket}/{file}", t.getFile)
+	route("POST "+base+"/t/{ticket}/end", t.postEnd)
+}
+
+func (p tickets) getDone(w http.ResponseWriter, r *http.Request) error {
 	ticket := pki.Secret(r.PathValue("ticket"))
-	view, err := p.pickups.PickupPage(r.Context(), ticket, known(r))
+	view, err := p.office.PickupPage(r.Context(), ticket, known(r))
 	if err != nil {
 		return err
 	}
-	here := "/p/rcd/t/" + url.PathEscape(ticket.Reveal())
+	here := p.base + "/t/" + url.PathEscape(ticket.Reveal())
 	data := doneData{
 		View: view, KB: max((view.Size+1023)/1024, 1), Months: lifeMonths(view.NotBefore, view.NotAfter), System: system(r.UserAgent()),
-		FileURL: here + "/" + url.PathEscape(view.FileName),
+		FileURL: here + "/" + url.PathEscape(view.FileName), Again: "/p/rcd",
+	}
+	if view.Renewal && p.base == "/p/ru" {
+		data.Again = renewalPath(view.RequestID)
 	}
 	if view.FetchesLeft < ra.TicketUses {
 		data.EndURL = here + "/end"
@@ -215,7 +233,7 @@ func (p *Portal) getDone(w http.ResponseWriter, r *http.Request) error {
 }
 
 // postEnd destroys the key that is kept for downloading anew, at the holder's wish.
-func (p *Portal) postEnd(w http.ResponseWriter, r *http.Request) error {
+func (p tickets) postEnd(w http.ResponseWriter, r *http.Request) error {
 	err := r.ParseForm()
 	if err != nil {
 		return formError(err)
@@ -224,11 +242,11 @@ func (p *Portal) postEnd(w http.ResponseWriter, r *http.Request) error {
 	if r.PostForm.Get("kept") != "yes" {
 		return pki.E(pki.Invalid, "pickup.not_kept")
 	}
-	err = p.pickups.EndPickup(r.Context(), ticket, known(r))
+	err = p.office.EndPickup(r.Context(), ticket, known(r))
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Location", "/p/rcd/t/"+url.PathEscape(ticket.Reveal())+"#end")
+	w.Header().Set("Location", p.base+"/t/"+url.PathEscape(ticket.Reveal())+"#end")
 	w.WriteHeader(http.StatusSeeOther)
 	return nil
 }
@@ -252,9 +270,9 @@ func lifeMonths(from, to time.Time) int {
 	return 0
 }
 
-func (p *Portal) getFile(w http.ResponseWriter, r *http.Request) error {
+func (p tickets) getFile(w http.ResponseWriter, r *http.Request) error {
 	ticket := pki.Secret(r.PathValue("ticket"))
-	view, err := p.pickups.PickupPage(r.Context(), ticket, known(r))
+	view, err := p.office.PickupPage(r.Context(), ticket, known(r))
 	if err != nil {
 		return err
 	}
@@ -263,7 +281,7 @@ func (p *Portal) getFile(w http.ResponseWriter, r *http.Request) error {
 	}
 	body := []byte(nil)
 	if r.Method != http.MethodHead { // a HEAD must not use up a fetch
-		_, body, err = p.pickups.PickupFile(r.Context(), ticket, known(r))
+		_, body, err = p.office.PickupFile(r.Context(), ticket, known(r))
 		if err != nil {
 			return err
 		}

@@ -27,7 +27,8 @@ type drawn struct {
 var tones = map[string]string{
 	"pickup.slow": "care", "pickup.not_issued": "tell", "pickup.not_dispatched": "care", "pickup.busy": "care",
 	"pickup.csr": "tell", "pickup.suspended": "care", "pickup.key_destroyed": "tell", "pickup.not_saved": "tell", "pickup.not_kept": "tell",
-	"ticket.over": "tell", "ticket.foreign": "care", "internal": "care",
+	"ticket.over": "tell", "ticket.foreign": "care", "internal": "care", "flow.ended": "tell", "flow.unknown": "care",
+	"renewal.none": "care", "renewal.suspended": "care", "renewal.early": "tell", "renewal.not_begun": "tell", "form.stale": "care",
 }
 
 func (p *Portal) three(f webkit.Failure) three {
@@ -58,17 +59,34 @@ func spoken(args map[string]any) map[string]any {
 type failureData struct {
 	three
 	Heading string
-	Again   bool // offer the form
+	Again   string    // where to go on; "" nowhere
+	Back    string    // key of its words
+	Resume  *stepForm // on the page of a session's end
+}
+
+// sites are the sequences of pages, each with its first page.
+var sites = []struct{ path, title, back string }{
+	{"/p/rcd", "rcd.title", "back.form"},
+	{"/p/ru", "ru.title", "back.ru"},
 }
 
 // drawFailure is the page of any failure that has no page of its own.
 func (p *Portal) drawFailure(w http.ResponseWriter, r *http.Request, f webkit.Failure) error {
 	card := p.three(f)
-	download := strings.HasPrefix(r.URL.Path, "/p/rcd")
-	data := failureData{three: card, Again: download, Heading: i18n.Text(f.Lang, "rcd.title", nil)}
-	if !download {
-		data.Heading = i18n.Text(f.Lang, "site.name", nil)
+	data := failureData{three: card, Heading: i18n.Text(f.Lang, "site.name", nil)}
+	for _, site := range sites {
+		if strings.HasPrefix(r.URL.Path, site.path) {
+			data.Again, data.Back, data.Heading = site.path, site.back, i18n.Text(f.Lang, site.title, nil)
+		}
 	}
+	if f.Code == "form.stale" { // what was typed is on the page that is drawn anew
+		data.Again, data.Back = r.URL.Path, "back.same"
+	}
+	return p.sendFailure(w, f, data)
+}
+
+func (p *Portal) sendFailure(w http.ResponseWriter, f webkit.Failure, data failureData) error {
+	card := data.three
 	title := i18n.Text(f.Lang, "error."+card.Failure.Code+".title", card.Failure.Args)
 	body, err := p.pages.Render(f.Lang, "failure", p.page(title, screenOf(f.Code), true, data))
 	if err != nil {
@@ -86,6 +104,8 @@ var screens = map[string]string{
 	"pickup.expired": "RCD-3H", "pickup.key_destroyed": "RCD-3I", "pickup.csr": "RCD-3J",
 	"pickup.not_saved": "RCD-2E", "pickup.not_kept": "RCD-2F",
 	"ticket.unknown": "RCD-4A", "ticket.foreign": "RCD-4B", "ticket.over": "RCD-4C",
+	"renewal.none": "RU-1N", "renewal.foreign": "RU-1O", "renewal.revoked": "RU-1R", "renewal.suspended": "RU-1S", "renewal.expired": "RU-1X",
+	"renewal.not_begun": "RU-1Y", "renewal.early": "RU-2E", "renewal.unknown": "RU-3N", "renewal.pin_form": "RU-3P", "form.stale": "ERR-4", "flow.unknown": "ERR-5", "flow.ended": "ERR-6",
 	"not_found": "ERR-404", "http.foreign_site": "ERR-1", "http.too_large": "ERR-2", "http.form": "ERR-3",
 }
 

@@ -123,7 +123,10 @@ func open(t testing.TB, change ...func(*portal.Config)) *site {
 	for _, f := range change {
 		f(&c)
 	}
-	p, err := portal.New(c, s.pickups)
+	p, err := portal.New(c, struct {
+		*pickups
+		portal.Renewals
+	}{pickups: s.pickups})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,13 @@ import (
 //go:embed pages/*.html
 var pageFiles embed.FS
 
-// Pickups is the part of the registration authority that this site needs.
+// Office is the registration authority as this site needs it.
+type Office interface {
+	Pickups
+	Renewals
+}
+
+// Pickups is its download site's part.
 type Pickups interface {
 	PreparePickup(ctx context.Context, in ra.PickupInput) (ticket pki.Secret, err error)
 	PickupPage(ctx context.Context, ticket pki.Secret, cookieHash [32]byte) (ra.PickupView, error)
@@ -60,7 +66,10 @@ type Authority struct {
 
 // Config is what the site is made of.
 type Config struct {
-	Hosts       []string // exact values of Host, see webkit.Zone
+	Hosts []string // exact values of Host, see webkit.Zone
+	// AuthHosts are those of the zone whose listener asks for a client certificate.
+	AuthHosts   []string
+	Flows       webkit.Flows
 	Help        HelpDesk
 	Authorities []Authority
 	Demo        bool // red banner on every page (threat PL1)
@@ -81,16 +90,16 @@ type Config struct {
 // Portal is the site.
 type Portal struct {
 	Config
-	pickups Pickups
-	pages   *webkit.Pages
-	assets  *webkit.Assets
-	report  *webkit.Reporter
-	guard   *guard
+	office Office
+	pages  *webkit.Pages
+	assets *webkit.Assets
+	report *webkit.Reporter
+	guard  *guard
 }
 
 // New makes the site. Every template is parsed and every page drawn once, so that a
 // mistake in one stops the start.
-func New(c Config, pickups Pickups) (*Portal, error) {
+func New(c Config, office Office) (*Portal, error) {
 	if c.Floor == 0 {
 		c.Floor = 150 * time.Millisecond
 	}
@@ -106,7 +115,7 @@ func New(c Config, pickups Pickups) (*Portal, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Portal{Config: c, pickups: pickups, pages: pages, assets: assets, guard: newGuard(c.SharedSources, c.Now, c.Log)}
+	p := &Portal{Config: c, office: office, pages: pages, assets: assets, guard: newGuard(c.SharedSources, c.Now, c.Log)}
 	p.report = webkit.NewReporter(c.Log, p.drawFailure)
 	return p, p.drawAll()
 }
@@ -115,6 +124,7 @@ func (p *Portal) drawAll() error {
 	for _, lang := range i18n.Languages {
 		for name, data := range map[string]any{
 			"start": p.start(), "form": blankForm(""), "done": doneData{},
+			"ru": renewHome{}, "ru-apply": renewHome{}, "ru-request": renewPage{}, "ru-list": renewList{}, "check": checkPage{Verdict: "none"},
 			"failure": failureData{Heading: "", three: three{Failure: &drawn{Code: "internal"}}},
 		} {
 			_, err := p.pages.Render(lang, name, p.page("", "", false, data))
@@ -126,12 +136,21 @@ func (p *Portal) drawAll() error {
 	return nil
 }
 
-// Handler is the whole site with its zone.
+// The zones of the site.
+const (
+	zonePlain = "portal"
+	zoneAuth  = "portal-auth"
+)
+
+// Handler is the zone that asks nobody for a certificate.
 func (p *Portal) Handler() http.Handler {
 	mux := http.NewServeMux()
 	p.Mount(mux)
-	stack := webkit.Stack{Zone: webkit.Zone{Name: "portal", Hosts: p.Hosts}, Report: p.report, Count: p.Count, HSTS: p.HSTS}
-	return stack.Wrap(mux)
+	return p.stack(zonePlain, p.Hosts).Wrap(mux)
+}
+
+func (p *Portal) stack(zone string, hosts []string) webkit.Stack {
+	return webkit.Stack{Zone: webkit.Zone{Name: zone, Hosts: hosts}, Report: p.report, Count: p.Count, HSTS: p.HSTS, Script: true}
 }
 
 // Mount lists the routes. They need the stack of Handler around them.
@@ -141,9 +160,10 @@ func (p *Portal) Mount(mux *http.ServeMux) {
 	route("GET /p/{$}", p.getStart)
 	route("GET /p/rcd", p.getForm)
 	route("POST /p/rcd", p.postForm)
-	route("GET /p/rcd/t/{ticket}", p.getDone)
-	route("GET /p/rcd/t/{ticket}/{file}", p.getFile)
-	route("POST /p/rcd/t/{ticket}/end", p.postEnd)
+	p.mountTickets(route, "/p/rcd")
+	for _, path := range authPaths {
+		route("GET "+path, p.leadTo(p.AuthHosts))
+	}
 	route("GET "+webkit.AssetPath, p.assets.Serve)
 	route("/", webkit.NotFound)
 }

@@ -51,6 +51,7 @@ type PickupView struct {
 	FetchesLeft  int
 	Legacy       bool
 	KeyHere      bool // the file can be prepared anew until Deadline
+	Renewal      bool
 }
 
 // A ticket lives ten minutes and serves three fetches: virus scanners and download
@@ -165,7 +166,7 @@ func (s *Service) mayFetch(ctx context.Context, f found) error {
 	default:
 		return pki.E(pki.NotYet, "pickup.not_issued")
 	}
-	if !s.ActivateOnIssue && r.Dispatched.IsZero() {
+	if !s.ActivateOnIssue && r.Dispatched.IsZero() && r.Kind != pki.Renewal { // a renewal's IDs stand on its page
 		return s.readEarly(ctx, r)
 	}
 	switch f.certificate.State(now) {
@@ -195,7 +196,7 @@ func (s *Service) mayFetch(ctx context.Context, f found) error {
 func (s *Service) readEarly(ctx context.Context, r pki.Request) error {
 	s.Log.ErrorContext(ctx, "alarm: letter IDs used before dispatch", "request", r.ID)
 	err := s.DB.Update(ctx, func(tx *store.Tx) error {
-		_, _, err := tx.Audit(pki.Actor{ID: "holder", Auth: pki.AuthHolder}, "letter.read_early", r.ID, nil)
+		_, _, err := tx.Audit(holder, "letter.read_early", r.ID, nil)
 		return err
 	})
 	if err != nil {
@@ -208,9 +209,10 @@ func (s *Service) readEarly(ctx context.Context, r pki.Request) error {
 // own certificate (threat DL10); delivery refuses another.
 func (s *Service) makeFile(ctx context.Context, f found, in PickupInput) ([]byte, error) {
 	crash.At("download.1 before the signer")
+	ref, verifier := f.openWith()
 	pkcs8, err := s.Custody.OpenHeld(ctx, keystore.OpenRequest{
 		KeyID: f.key.ID, RequestID: f.request.ID, SPKISHA256: f.certificate.SPKISHA256, Blob: f.key.Blob,
-		Reference: f.ref, Verifier: f.verifier(),
+		Reference: ref, Verifier: verifier,
 	})
 	crash.At("download.1 after the signer")
 	if err != nil {
@@ -265,7 +267,7 @@ func (s *Service) layReady(ctx context.Context, f found, in PickupInput, file []
 			return pki.E(pki.Gone, "pickup.revoked")
 		}
 		t.Until = tx.Now.Add(TicketLife)
-		_, _, err = tx.Audit(pki.Actor{ID: "holder", Auth: pki.AuthHolder}, "pickup.prepared", r.ID, map[string]any{
+		_, _, err = tx.Audit(holder, "pickup.prepared", r.ID, map[string]any{
 			"source": in.Source.String(), "legacy": in.Legacy, "sha256": t.FileSHA256,
 		})
 		if err != nil {
@@ -363,7 +365,7 @@ func (s *Service) PickupPage(ctx context.Context, ticket pki.Secret, cookieHash 
 		}
 		return PickupView{RequestID: r.ID, Holder: r.Application.Holder, TerminalName: r.Application.TerminalName,
 			Issuer: s.IssuerName, NotBefore: c.NotBefore, NotAfter: c.NotAfter, Deadline: r.Downloads, TicketUntil: t.Until,
-			FileName: r.ID + ".p12", SHA256: t.FileSHA256, Size: t.FileSize, FetchesLeft: TicketUses - t.Uses, Legacy: t.Legacy, KeyHere: here}, nil
+			FileName: r.ID + ".p12", SHA256: t.FileSHA256, Size: t.FileSize, FetchesLeft: TicketUses - t.Uses, Legacy: t.Legacy, KeyHere: here, Renewal: r.Kind == pki.Renewal}, nil
 	})
 }
 
@@ -387,7 +389,7 @@ func (s *Service) PickupFile(ctx context.Context, ticket pki.Secret, cookieHash 
 		if err != nil {
 			return nil, err
 		}
-		_, _, err = tx.Audit(pki.Actor{ID: "holder", Auth: pki.AuthHolder}, "pickup.fetched", r.ID, map[string]any{"ticket": t.ID[:8]})
+		_, _, err = tx.Audit(holder, "pickup.fetched", r.ID, map[string]any{"ticket": t.ID[:8]})
 		if err != nil {
 			return nil, err
 		}
@@ -416,6 +418,6 @@ func (s *Service) EndPickup(ctx context.Context, ticket pki.Secret, cookieHash [
 		if t.Uses == 0 {
 			return pki.E(pki.Conflict, "pickup.not_saved")
 		}
-		return s.Issuer.DestroyKeyIn(tx, pki.Actor{ID: "holder", Auth: pki.AuthHolder}, r.ID, map[string]any{"wish": "holder"})
+		return s.Issuer.DestroyKeyIn(tx, holder, r.ID, map[string]any{"wish": "holder"})
 	})
 }

@@ -38,6 +38,8 @@ type Issuer interface {
 // Custody is the part of the signer process that knows reference IDs and opens held
 // keys.
 type Custody interface {
+	NewVerifier(ctx context.Context, requestID string, ref pki.Secret) (keystore.Verifier, error)
+	SealReference(ctx context.Context, requestID string, ref pki.Secret) ([]byte, error)
 	CheckReference(ctx context.Context, requestID string, ref pki.Secret, v keystore.Verifier) (bool, error)
 	OpenReference(ctx context.Context, requestID string, sealed []byte) (pki.Secret, error)
 	OpenHeld(ctx context.Context, r keystore.OpenRequest) ([]byte, error)

@@ -36,7 +36,7 @@ func (s *Service) Submit(ctx context.Context, by pki.Actor, in Submission) (pki.
 	})
 }
 
-// enter checks and stores a new request and its audit record.
+// enter checks and stores a new request.
 func enter(tx *store.Tx, by pki.Actor, r *pki.Request) error {
 	if r.Application.PaymentMethod == 0 {
 		r.Application.PaymentMethod = 1
@@ -48,8 +48,14 @@ func enter(tx *store.Tx, by pki.Actor, r *pki.Request) error {
 	if err != nil {
 		return err
 	}
+	return receive(tx, by, r)
+}
+
+// receive stores a new request, whose content was checked, and its audit record.
+func receive(tx *store.Tx, by pki.Actor, r *pki.Request) error {
 	r.ContentHash = r.Application.Hash()
 	r.ReceivedAt = tx.Now
+	var err error
 	r.ID, err = tx.NextRequestID()
 	if err != nil {
 		return err

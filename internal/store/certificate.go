@@ -132,6 +132,12 @@ func (tx *Tx) Certificates(f CertificateFilter) ([]pki.Certificate, error) {
 	return collect(rows, scanCertificate)
 }
 
+// SetSuccessor names the newest renewal of a certificate; "" when that one was revoked.
+// pki.ErrConflict where it names another one already.
+func (tx *Tx) SetSuccessor(serial, seen, successor string) error {
+	return tx.one("set successor", `UPDATE certificate SET successor = $1 WHERE serial = $2 AND successor = $3`, successor, serial, seen)
+}
+
 // RevokeCertificate sets the revocation of a certificate that is not revoked, or
 // makes a hold final. revokedAt is the transaction's Now. The encoded CRL entry is
 // kept beside it, so that a CRL is made without encoding a million entries anew.

@@ -91,9 +91,11 @@ func (tx *Tx) RewrapKey(id string, seen, blob []byte, epoch string) error {
 }
 
 // DestroyKey destroys the key of a request, and the sealed reference ID of a letter
-// that was never dispatched; false when there was no key left.
+// that was never dispatched; false when there was no key left. The IDs of a renewal were
+// drawn with the request, stand on its page, and stay through another attempt to issue.
 func (tx *Tx) DestroyKey(request string) (bool, error) {
-	_, err := tx.exec(`UPDATE reference SET sealed = NULL WHERE request = $1 AND sealed IS NOT NULL`, request)
+	_, err := tx.exec(`UPDATE reference SET sealed = NULL WHERE request = $1 AND sealed IS NOT NULL
+		AND NOT EXISTS (SELECT 1 FROM request r WHERE r.id = reference.request AND r.kind = 'renewal' AND r.state <> 'issued')`, request)
 	if err != nil {
 		return false, dbError("drop sealed reference", err)
 	}

@@ -24,6 +24,7 @@ var guards embed.FS
 const (
 	guardsVersion        = 3
 	accountGuardsVersion = 6
+	renewalGuardsVersion = 8
 )
 
 // Migrate brings the schema up to date. Several processes may do so at once.
@@ -89,6 +90,9 @@ func (db *DB) provider() (*goose.Provider, error) {
 		}}, nil),
 		goose.NewGoMigration(accountGuardsVersion, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
 			return addGuards(ctx, tx, "guards_account_"+engine+".sql")
+		}}, nil),
+		goose.NewGoMigration(renewalGuardsVersion, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
+			return addGuards(ctx, tx, "guards_renewal_"+engine+".sql")
 		}}, nil),
 	))
 	p, err := goose.NewProvider(dialect, db.write, files, options...)

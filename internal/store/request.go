@@ -47,18 +47,19 @@ func (tx *Tx) AddRequest(r pki.Request) error {
 const requestColumns = `id, kind, source, state, holder_kind, holder_code, terminal_name, email, maintenance_email,
 	department, phone, payment_method, csr, content_hash, entered_by, checked_by, approved_by, grant_id, client_id,
 	idempotency, body_hash, profile, key_type, predecessor, serial, failure, language, received_at, approved_at,
-	issued_at, not_before, dispatched_at, downloads_until, fetched_at, installed_at`
+	issued_at, not_before, dispatched_at, downloads_until, fetched_at, installed_at, closed_at`
 
 func scanRequest(row interface{ Scan(...any) error }) (pki.Request, error) {
 	var r pki.Request
-	var received, approved, issued, notBefore, dispatched, downloads, fetched, installed int64
+	var received, approved, issued, notBefore, dispatched, downloads, fetched, installed, closed int64
 	err := row.Scan(&r.ID, &r.Kind, &r.Source, &r.State, &r.Application.Holder.Kind, &r.Application.Holder.Code,
 		&r.Application.TerminalName, &r.Application.Email, &r.Application.MaintenanceEmail, &r.Application.Department,
 		&r.Application.Phone, &r.Application.PaymentMethod, &r.Application.CSR, &r.ContentHash, &r.EnteredBy, &r.CheckedBy,
 		&r.ApprovedBy, &r.GrantID, &r.ClientID, &r.Idempotency, &r.BodyHash, &r.Profile, &r.KeyType, &r.Predecessor,
-		&r.Serial, &r.Failure, &r.Language, &received, &approved, &issued, &notBefore, &dispatched, &downloads, &fetched, &installed)
+		&r.Serial, &r.Failure, &r.Language, &received, &approved, &issued, &notBefore, &dispatched, &downloads, &fetched, &installed, &closed)
 	r.ReceivedAt, r.ApprovedAt, r.IssuedAt, r.NotBefore = fromMicros(received), fromMicros(approved), fromMicros(issued), fromMicros(notBefore)
 	r.Dispatched, r.Downloads, r.FetchedAt, r.Installed = fromMicros(dispatched), fromMicros(downloads), fromMicros(fetched), fromMicros(installed)
+	r.Closed = fromMicros(closed)
 	return r, err
 }
 
@@ -89,7 +90,7 @@ func (tx *Tx) Requests(f RequestFilter) ([]pki.Request, error) {
 	b := sqlbuilder.PostgreSQL.NewSelectBuilder()
 	b.Select(strings.Split(requestColumns, ",")...).From("request").OrderBy("id")
 	if len(f.States) > 0 {
-		b.Where(b.In("state", sqlbuilder.List(stateTexts(f.States))))
+		b.Where(b.In("state", sqlbuilder.List(texts(f.States))))
 	}
 	if f.HolderCode != "" {
 		b.Where(b.Equal("holder_code", f.HolderCode))
@@ -109,10 +110,10 @@ func (tx *Tx) Requests(f RequestFilter) ([]pki.Request, error) {
 	return collect(rows, scanRequest)
 }
 
-func stateTexts(states []pki.RequestState) []any {
-	out := make([]any, len(states))
-	for i, s := range states {
-		out[i] = string(s)
+func texts[T ~string](values []T) []any {
+	out := make([]any, len(values))
+	for i, v := range values {
+		out[i] = string(v)
 	}
 	return out
 }
@@ -223,4 +224,37 @@ func nullBytes(b []byte) any {
 		return nil
 	}
 	return b
+}
+
+// Renewals lists renewals of any of some certificates, the newest first.
+func (tx *Tx) Renewals(predecessors []string) ([]pki.Request, error) {
+	b := sqlbuilder.PostgreSQL.NewSelectBuilder()
+	b.Select(strings.Split(requestColumns, ",")...).From("request").Where("predecessor <> ''", b.In("predecessor", sqlbuilder.List(texts(predecessors)))).OrderBy("id DESC")
+	query, args := b.Build()
+	rows, err := tx.query(query, args...)
+	if err != nil {
+		return nil, dbError("list renewals", err)
+	}
+	return collect(rows, scanRequest)
+}
+
+// OpenRenewal gives the renewal of a certificate that stands: neither refused nor
+// closed by the revocation of what it brought; pki.ErrNotFound where there is none.
+func (tx *Tx) OpenRenewal(predecessor string) (pki.Request, error) {
+	r, err := scanRequest(tx.queryRow(`SELECT `+requestColumns+` FROM request WHERE predecessor = $1 AND predecessor <> '' AND closed_at = 0
+		AND state NOT IN ('rejected', 'cancelled')`, predecessor))
+	return r, dbError("read open renewal", err)
+}
+
+// CloseRenewal records that the certificate of a renewal was revoked, so that its
+// predecessor may be renewed again.
+func (tx *Tx) CloseRenewal(id string) error {
+	_, err := tx.exec(`UPDATE request SET closed_at = $1 WHERE id = $2 AND closed_at = 0`, micros(tx.Now), id)
+	return dbError("close renewal", err)
+}
+
+// MarkInstalled records that the certificate of a request was first seen in use.
+func (tx *Tx) MarkInstalled(id string) error {
+	_, err := tx.exec(`UPDATE request SET installed_at = $1 WHERE id = $2 AND installed_at = 0`, micros(tx.Now), id)
+	return dbError("mark installed", err)
 }

@@ -10,7 +10,7 @@ import (
 const BodyLimit = 64 << 10
 
 // policy is strict because our pages need nothing: one style sheet, no script, no
-// inline anything. A page set that ships a script adds script-src 'self'.
+// inline anything. A zone that ships a script says so in Stack.Script.
 const policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 // Secure sets the headers that every answer carries.
@@ -32,7 +32,7 @@ type Stack struct {
 	Zone   Zone
 	Report *Reporter
 	Count  Recorder // zero: nothing is counted
-	// Script adds script-src 'self' to the policy.
+	// Script lets pages bring a script of ours, which may ask our own pages.
 	Script bool
 	// HSTS is for names that will always be https; never for a demo on 127.0.0.1,
 	// where the header would reach every port of the machine.
@@ -57,7 +57,7 @@ func (s Stack) headers(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		Secure(w.Header())
 		if s.Script {
-			w.Header().Set("Content-Security-Policy", policy+"; script-src 'self'")
+			w.Header().Set("Content-Security-Policy", policy+"; script-src 'self'; connect-src 'self'")
 		}
 		if s.HSTS {
 			w.Header().Set("Strict-Transport-Security", "max-age=31536000")

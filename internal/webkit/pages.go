@@ -25,7 +25,7 @@ type Pages struct {
 //	t "key" "Name" value …       plain words
 //	rich "key" "Name" value …    words with **bold** and [link], for {{template "rich"}}
 //	steps "key" …                one rich line a step
-//	date, clock, minute, months, groups
+//	date, clock, minute, months, groups, list
 func ParsePages(fsys fs.FS, assets *Assets) (*Pages, error) {
 	names, err := fs.Glob(fsys, "*.html")
 	if err != nil {
@@ -103,6 +103,7 @@ func words(lang string, assets *Assets) template.FuncMap {
 		"minute": func(t time.Time) string { return i18n.Minute(lang, t) },
 		"months": func(n int) string { return i18n.Months(lang, n) },
 		"groups": i18n.Groups,
+		"list":   func(keys ...string) []string { return keys },
 	}
 }
 
