@@ -346,9 +346,9 @@ func (d *demo) tell() {
 	d.say("")
 	d.say("Inkan DEMO is running. Nothing here is a real certificate. / デモです。本物の電子証明書ではありません。")
 	d.say("")
-	_ = d.table([]string{"ADDRESS", "WHAT"}, 4, func(n int) []string {
-		return [][]string{{o.Portal + "/p/rcd", "download site / 証明書の取得"}, {o.Mail, "mails / 送ったメール"},
-			{o.Status + "/crl/g1.crl", "status, also /ocsp / 失効情報"}, {o.API + "/api/v1/certificates", "API"}}[n]
+	_ = d.table([]string{"ADDRESS", "WHAT"}, 6, func(n int) []string {
+		return [][]string{{o.Portal + "/p/", "everything a holder does / 手続きを選ぶ"}, {o.PortalAuth + "/p/ru", "renewal, with a certificate / 更新"},
+			{o.PortalAuth + "/p/check", "which certificate is in use / 証明書の確認"}, {o.Mail, "mails / 送ったメール"}, {o.Status + "/crl/g1.crl", "status, also /ocsp / 失効情報"}, {o.API + "/api/v1/certificates", "API"}}[n]
 	})
 	d.say("")
 	_ = d.table([]string{"SAMPLE", "REQUEST ID", "REFERENCE ID", "CODE", "TERMINAL"}, len(o.Samples), func(n int) []string {
@@ -361,14 +361,19 @@ func (d *demo) tell() {
 	d.say("Try next:")
 	d.say("  1. Trust the site in your browser: %s", o.TLSRoot)
 	d.say("  2. Open %s/p/rcd and type %s, %s and four digits.", o.Portal, first.RequestID, first.ReferenceID)
-	d.say("  3. Apply and approve as two people, and read the IDs:")
+	for _, s := range o.Samples {
+		if s.Purpose == "renew" {
+			d.say("  3. Import %s (password %s) into the browser, and open %s/p/ru.", s.P12, s.Password, o.PortalAuth)
+		}
+	}
+	d.say("  4. Apply and approve as two people, and read the IDs:")
 	d.say("     %s --as intake --kind medical --code 0110119153 --terminal 会計1号機 --email clinic@example.jp", run("request submit"))
 	d.say("     %s --as approver-1 REQUEST-ID", run("request approve"))
 	d.say("     %s REQUEST-ID", run("request show"))
-	d.say("  4. Revoke, and ask the responder:")
+	d.say("  5. Revoke, and ask the responder:")
 	d.say("     %s --as officer --reason keyCompromise %s", run("revoke"), first.Serial)
 	d.say("     %s %s", run("ocsp-check"), first.Serial)
-	d.say("  5. Check the audit tree:")
+	d.say("  6. Check the audit tree:")
 	d.say("     %s", run("audit verify"))
 	d.say("")
 	d.say("Stop with Ctrl-C. Everything above is also in %s", filepath.Join(d.dir, "demo.json"))
