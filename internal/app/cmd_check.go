@@ -54,7 +54,7 @@ func (c *cli) checkConfig(ctx context.Context) error {
 	for _, f := range faults {
 		found = append(found, refuse(configFile, f))
 	}
-	found = append(found, checkModes(dir))
+	found = append(found, checkModes(dir, config))
 	i := newInstance(dir, config, c.logger(false))
 	_, mailErr := i.newMailer()
 	found = append(found, i.loadCAs(), i.checkHosts(), i.checkPassphrase(), i.checkTokens(), mailErr)

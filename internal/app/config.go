@@ -110,6 +110,13 @@ type Config struct {
 		ConnectionsPerShared int      `toml:"connections_per_shared"`
 	} `toml:"limits"`
 
+	Downloads struct {
+		// Dir holds the signed program for terminals; relative to the instance directory.
+		Dir string `toml:"dir"`
+		// Keys are the public keys of those who may sign it.
+		Keys []string `toml:"keys"`
+	} `toml:"downloads"`
+
 	Help struct {
 		Phone   string `toml:"phone"`
 		HoursJA string `toml:"hours_ja"`
@@ -180,6 +187,7 @@ func defaultConfig(portBase int) Config {
 	c.API = zoneConfig{Listen: at(446), Hosts: []string{at(446)}}
 	c.Internal.Listen = at(90)
 	c.Limits.ConnectionsPerSource, c.Limits.ConnectionsPerShared, c.Limits.SharedNetworks = 256, 4096, []string{}
+	c.Downloads.Dir, c.Downloads.Keys = "downloads", []string{}
 	c.Help.HoursJA, c.Help.HoursEN = "月〜金 8:00〜18:00、土 8:00〜16:00（祝日を除く）", "Mon–Fri 8:00–18:00, Sat 8:00–16:00, not on holidays"
 	c.Mail.From, c.Mail.TLS = "no-reply@localhost", "required"
 	return c

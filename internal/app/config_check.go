@@ -18,6 +18,7 @@ import (
 
 	"inkan/internal/keystore"
 	"inkan/internal/pki"
+	"inkan/internal/release"
 )
 
 // fault is one thing that is wrong with a configuration.
@@ -244,6 +245,13 @@ func (c Config) faults() []fault {
 	bad(c.Status.CRLEvery.Duration < time.Minute, "status.crl_every", "%s is less than 1m", c.Status.CRLEvery)
 	bad(c.Status.CRLLifetime.Duration < 2*c.Status.CRLEvery.Duration, "status.crl_lifetime", "%s is less than twice status.crl_every", c.Status.CRLLifetime)
 	bad(c.Signer.RatePerMinute < 1, "signer.rate_per_minute", "%d is less than 1", c.Signer.RatePerMinute)
+	ours := []string{".", "ca", "edge", "offline", filepath.Clean(c.Signer.Dir)} // others may read the downloads
+	downloads := filepath.Clean(c.Downloads.Dir)
+	bad(slices.Contains(ours, downloads) || strings.HasPrefix(downloads, ".."), "downloads.dir", "%q is not a directory of its own", c.Downloads.Dir)
+	for _, key := range c.Downloads.Keys {
+		_, err := release.ParseKeys([]string{key})
+		bad(err != nil, "downloads.keys", "%q is no public key as inkan release key prints it", key)
+	}
 	for id, uri := range c.Signer.Keys {
 		bad(!slices.Contains(online, id), "signer.keys."+id, "there is no such CA whose key the signer holds; there are %v", online)
 		text := keyFault(uri)

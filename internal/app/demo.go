@@ -25,6 +25,7 @@ import (
 	"inkan/internal/mail/sink"
 	"inkan/internal/pki"
 	"inkan/internal/ra"
+	"inkan/internal/release"
 )
 
 // demoJSON is demo.json of the contract.
@@ -98,10 +99,19 @@ func (d *demo) run(ctx context.Context) error {
 	config.Policy.LettersActivate, config.Policy.PoolSize = "issue", 10
 	config.Signer.RatePerMinute = 1_000_000
 	config.Mail.SMTP, config.Mail.TLS = mails.address, "none"
+	private, public, err := release.NewKey("DEMO-release")
+	if err != nil {
+		return err
+	}
+	config.Downloads.Keys = []string{public}
 	in := &ceremony{dir: d.dir, config: config, log: d.logger(false), progress: d.stderr, workFactor: 12, operators: demoOperators()}
 	err = in.run(ctx)
 	if err != nil {
 		return err
+	}
+	err = writeNew(filepath.Join(d.dir, "release.key"), private.Reveal()+"\n")
+	if err != nil {
+		return fmt.Errorf("write release key: %w", err)
 	}
 	i, err := open(ctx, d.dir, d.logger(true))
 	if err != nil {

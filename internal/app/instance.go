@@ -65,7 +65,7 @@ func open(ctx context.Context, dir string, log *slog.Logger) (*instance, error) 
 	if err != nil {
 		return nil, err
 	}
-	err = checkModes(dir)
+	err = checkModes(dir, config)
 	if err != nil {
 		return nil, err
 	}
@@ -195,10 +195,14 @@ func writeCert(path string, certs ...*x509.Certificate) error {
 }
 
 // checkModes refuses an instance that other accounts of the machine can read
-// (threat PL2), and names every file.
-func checkModes(dir string) error {
+// (threat PL2), and names every file. What lies among the downloads is for everybody.
+func checkModes(dir string, c Config) error {
 	var found []error
+	public := inside(dir, c.Downloads.Dir)
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if path == public && path != dir {
+			return fs.SkipDir
+		}
 		if err == nil {
 			err = checkFileMode(path)
 		}

@@ -19,6 +19,7 @@ const (
 	ownEvery        = time.Hour
 	mailEvery       = 2 * time.Second
 	signerEvery     = 2 * time.Second
+	downloadsEvery  = 5 * time.Second
 )
 
 // retryAfter is the longest pause after a failure: what failed because the signer or
@@ -45,6 +46,7 @@ func (s *server) startJobs(ctx context.Context, running *sync.WaitGroup) {
 		return errors.Join(err, s.db.Shred(ctx))
 	})
 	s.every(ctx, running, "certificates", ownEvery, s.renewOwn)
+	s.every(ctx, running, "downloads", downloadsEvery, func(context.Context) error { return s.shelf.Look() })
 	if s.mailer != nil {
 		s.every(ctx, running, "mail", mailEvery, func(ctx context.Context) error {
 			_, err := s.mailer.Drain(ctx)

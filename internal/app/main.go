@@ -98,7 +98,7 @@ func (c *cli) root() *cobra.Command {
 	root.AddCommand(c.initCommand(), c.serveCommand(), c.demoCommand(), c.signerCommand(), c.checkConfigCommand(),
 		c.requestCommand(), c.certCommand(), c.revokeCommand(), c.letterCommand(), c.crlCommand(), c.ocspCheckCommand(),
 		c.auditCommand(), c.clockCommand(), c.operatorCommand(), c.clientCommand(), c.grantCommand(),
-		c.migrateCommand(), c.versionCommand())
+		c.migrateCommand(), c.releaseCommand(), c.versionCommand())
 	mark(root)
 	return root
 }

@@ -156,7 +156,7 @@ func (p production) hibernation() (verdict, string) {
 }
 
 func (p production) modes() (verdict, string) {
-	err := checkModes(p.dir)
+	err := checkModes(p.dir, p.config)
 	if err == nil {
 		return right, ""
 	}

@@ -19,6 +19,7 @@ import (
 	"inkan/internal/mail"
 	"inkan/internal/notify"
 	"inkan/internal/pki"
+	"inkan/internal/release"
 )
 
 func (c *cli) serveCommand() *cobra.Command {
@@ -52,6 +53,7 @@ type server struct {
 	answers *ca.Answers
 	leaves  []*leaf
 	mailer  *notify.Service // nil holds mails back
+	shelf   *release.Shelf  // what the download page gives out
 
 	health         health
 	metrics        *metrics
@@ -63,7 +65,11 @@ func newServer(i *instance) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &server{instance: i, mailer: mailer, health: health{since: map[string]time.Time{}}, metrics: newMetrics()}, nil
+	shelf, err := i.config.shelf(i.dir, i.clock.Now)
+	if err != nil {
+		return nil, err
+	}
+	return &server{instance: i, mailer: mailer, shelf: shelf, health: health{since: map[string]time.Time{}}, metrics: newMetrics()}, nil
 }
 
 // newMailer makes the office that drains the outbox; nil, which holds mails back,

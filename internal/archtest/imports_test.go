@@ -24,6 +24,7 @@ var lines = map[string]int{
 	"internal/mail/sink": 1,
 	"internal/letter":    1,
 	"internal/jobs":      1,
+	"internal/release":   1,
 	"internal/i18n":      1,
 
 	"internal/ra":     2,
