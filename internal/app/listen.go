@@ -49,7 +49,7 @@ func (s *server) zones() ([]zone, error) {
 		{"portal", s.config.Portal.Listen, httpServer(site.Handler(), serverTLS(s.leaves[0]), s.log)},
 		{"portal_auth", s.config.PortalAuth.Listen, httpServer(site.AuthHandler(), s.askingTLS(), s.log)},
 		{"api", s.config.API.Listen, httpServer(s.api(), s.apiTLS(), s.log)},
-		{"status", s.config.Status.Listen, httpServer(s.status(), nil, s.log)},
+		{"status", s.config.Status.Listen, httpServer(s.status(site.AboutRoot()), nil, s.log)},
 		{"internal", s.config.Internal.Listen, httpServer(s.internal(), nil, s.log)},
 	}, nil
 }
@@ -96,8 +96,8 @@ func (z zone) serve(l net.Listener) error {
 
 // status answers everybody; it has no names of its own, because its address stands in
 // certificates and is asked through all kinds of proxies.
-func (s *server) status() http.Handler {
-	public := status.Handler(status.Config{Answers: s.answers, Lists: s.view, CAs: s.cas, OCSP: s.metrics.answered, Now: s.clock.Now, Log: s.log})
+func (s *server) status(aboutRoot http.Handler) http.Handler {
+	public := status.Handler(status.Config{Answers: s.answers, Lists: s.view, CAs: s.cas, AboutRoot: aboutRoot, OCSP: s.metrics.answered, Now: s.clock.Now, Log: s.log})
 	return s.metrics.recorder().Watch("status", webkit.OneMeaning(public))
 }
 
@@ -110,6 +110,7 @@ func (s *server) portal() (*portal.Portal, error) {
 			{Name: s.config.Names.Root, URL: s.config.Status.URL + "/ca/root.cer"},
 			{Name: s.config.Names.Issuer, URL: s.config.Status.URL + "/ca/g1.cer"},
 		},
+		Issuer: s.config.Names.Issuer, SiteRoot: s.cas[issuance.TLS], StatusURL: s.config.Status.URL, Releases: s.shelf.Offer,
 		SharedSources: s.config.perSource().Shared,
 		Demo:          s.config.Mode == "demo", Count: s.metrics.recorder(), Now: s.clock.Now, Log: s.log,
 	}, s.ra)

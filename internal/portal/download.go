@@ -188,13 +188,20 @@ func pad(body []byte) []byte {
 }
 
 type doneData struct {
+	guided
 	View    ra.PickupView
 	FileURL string
 	EndURL  string // "" before the first fetch
 	Again   string // where another file is made
 	KB      int
 	Months  int
-	System  string
+}
+
+// Guide overrides guided's: another file is made where this one was.
+func (d doneData) Guide(key string) guide {
+	g := d.guided.Guide(key)
+	g.Args["Href"] = d.Again
+	return g
 }
 
 // tickets are the pages of prepared files below a path: the download site's, or the
@@ -219,12 +226,13 @@ func (p tickets) getDone(w http.ResponseWriter, r *http.Request) error {
 	}
 	here := p.base + "/t/" + url.PathEscape(ticket.Reveal())
 	data := doneData{
-		View: view, KB: max((view.Size+1023)/1024, 1), Months: lifeMonths(view.NotBefore, view.NotAfter), System: system(r.UserAgent()),
+		View: view, KB: max((view.Size+1023)/1024, 1), Months: lifeMonths(view.NotBefore, view.NotAfter), guided: p.guided(r.UserAgent()),
 		FileURL: here + "/" + url.PathEscape(view.FileName), Again: "/p/rcd",
 	}
 	if view.Renewal && p.base == "/p/ru" {
 		data.Again = renewalPath(view.RequestID)
 	}
+	data.Issuer = view.Issuer
 	if view.FetchesLeft < ra.TicketUses {
 		data.EndURL = here + "/end"
 	}

@@ -314,7 +314,7 @@ func TestThreatDL6PagesSayWhatThePINIs(t *testing.T) {
 		b.lang = lang
 		b.post(typed())
 		page := b.get("/p/rcd/t/" + goodTicket).Body.String()
-		if !strings.Contains(page, words) || !strings.Contains(page, html.EscapeString(i18n.Text(lang, "done.pin.lost", nil))) {
+		if !strings.Contains(page, words) || !strings.Contains(page, html.EscapeString(i18n.Text(lang, "help.pin.lost", nil))) {
 			t.Errorf("%s: the page of the file does not say it", lang)
 		}
 	}

@@ -3,8 +3,15 @@ package portal_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
 	"log/slog"
+	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -17,6 +24,7 @@ import (
 	"inkan/internal/pki"
 	"inkan/internal/portal"
 	"inkan/internal/ra"
+	"inkan/internal/release"
 )
 
 // Canaries: they must appear nowhere but where the person put them.
@@ -103,11 +111,12 @@ func (p *pickups) PickupFile(_ context.Context, ticket pki.Secret, cookie [32]by
 
 // site is a portal with what a test wants to look at.
 type site struct {
-	t       testing.TB
-	h       http.Handler
-	pickups *pickups
-	log     *bytes.Buffer
-	now     *time.Time
+	t         testing.TB
+	h         http.Handler
+	aboutRoot http.Handler // on plain http
+	pickups   *pickups
+	log       *bytes.Buffer
+	now       *time.Time
 }
 
 func open(t testing.TB, change ...func(*portal.Config)) *site {
@@ -116,9 +125,10 @@ func open(t testing.TB, change ...func(*portal.Config)) *site {
 	now := start
 	s.now = &now
 	c := portal.Config{
-		Hosts: []string{"portal.test"}, Floor: -1,
-		Help: portal.HelpDesk{Phone: "0570-123-456", Free: true, Hours: map[string]string{"ja": "月〜金 9:00〜17:00", "en": "Mon-Fri 9:00-17:00"}},
-		Now:  func() time.Time { return now }, Log: slog.New(slog.NewJSONHandler(&guarded{out: s.log}, nil)),
+		Hosts: []string{"portal.test"}, Floor: -1, Issuer: "Test CA - G1", SiteRoot: siteRoot(t), StatusURL: "http://status.test",
+		Releases: func() (release.Offer, bool) { return release.Offer{}, false },
+		Help:     portal.HelpDesk{Phone: "0570-123-456", Free: true, Hours: map[string]string{"ja": "月〜金 9:00〜17:00", "en": "Mon-Fri 9:00-17:00"}},
+		Now:      func() time.Time { return now }, Log: slog.New(slog.NewJSONHandler(&guarded{out: s.log}, nil)),
 	}
 	for _, f := range change {
 		f(&c)
@@ -130,8 +140,32 @@ func open(t testing.TB, change ...func(*portal.Config)) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.h = p.Handler()
+	s.h, s.aboutRoot = p.Handler(), p.AboutRoot()
 	return s
+}
+
+var madeRoot = sync.OnceValues(func() (*x509.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	like := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test Site Root"}, NotBefore: start, NotAfter: start.AddDate(10, 0, 0),
+		IsCA: true, BasicConstraintsValid: true, PermittedDNSDomains: []string{"portal.test"},
+		PermittedIPRanges: []*net.IPNet{{IP: net.IPv4(192, 0, 2, 1).To4(), Mask: net.CIDRMask(32, 32)}}}
+	der, err := x509.CreateCertificate(rand.Reader, like, like, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	return x509.ParseCertificate(der)
+})
+
+func siteRoot(t testing.TB) *x509.Certificate {
+	t.Helper()
+	root, err := madeRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
 }
 
 type guarded struct {

@@ -1,4 +1,5 @@
-// Package portal is the site of the holders (利用者): the start page and the download
+// Package portal is the site of the holders (利用者): the start page, the pages of
+// how-to, the site's root certificate, the program for terminals, and the download
 // site /p/rcd, on which the person with a letter (電子証明書発行通知書) fetches a
 // certificate file. It works without JavaScript, in many tabs, with double clicks,
 // back and reload.
@@ -9,10 +10,12 @@ package portal
 
 import (
 	"context"
+	"crypto/x509"
 	"embed"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -21,6 +24,7 @@ import (
 	"inkan/internal/i18n"
 	"inkan/internal/pki"
 	"inkan/internal/ra"
+	"inkan/internal/release"
 	"inkan/internal/webkit"
 )
 
@@ -72,7 +76,11 @@ type Config struct {
 	Flows       webkit.Flows
 	Help        HelpDesk
 	Authorities []Authority
-	Demo        bool // red banner on every page (threat PL1)
+	Issuer      string                       // name of the issuer in holders' certificates
+	SiteRoot    *x509.Certificate            // root of this site's own TLS certificate
+	StatusURL   string                       // plain http, where the root is served, too
+	Releases    func() (release.Offer, bool) // the program for terminals
+	Demo        bool                         // red banner on every page (threat PL1)
 	HSTS        bool
 
 	// Floor is the least time an answer to typed IDs takes, so that its time says
@@ -121,12 +129,14 @@ func New(c Config, office Office) (*Portal, error) {
 }
 
 func (p *Portal) drawAll() error {
+	all := map[string]any{
+		"form": blankForm(""), "done": doneData{},
+		"ru": renewHome{}, "ru-apply": renewHome{}, "ru-request": renewPage{}, "ru-list": renewList{}, "check": checkPage{Verdict: "none"},
+		"failure": failureData{Heading: "", three: three{Failure: &drawn{Code: "internal"}}},
+	}
+	maps.Copy(all, p.standing())
 	for _, lang := range i18n.Languages {
-		for name, data := range map[string]any{
-			"start": p.start(), "form": blankForm(""), "done": doneData{},
-			"ru": renewHome{}, "ru-apply": renewHome{}, "ru-request": renewPage{}, "ru-list": renewList{}, "check": checkPage{Verdict: "none"},
-			"failure": failureData{Heading: "", three: three{Failure: &drawn{Code: "internal"}}},
-		} {
+		for name, data := range all {
 			_, err := p.pages.Render(lang, name, p.page("", "", false, data))
 			if err != nil {
 				return err
@@ -156,8 +166,7 @@ func (p *Portal) stack(zone string, hosts []string) webkit.Stack {
 // Mount lists the routes. They need the stack of Handler around them.
 func (p *Portal) Mount(mux *http.ServeMux) {
 	route := func(pattern string, h webkit.Handler) { mux.Handle(pattern, p.report.Handle(h)) }
-	route("GET /{$}", p.getStart)
-	route("GET /p/{$}", p.getStart)
+	p.mountStanding(route)
 	route("GET /p/rcd", p.getForm)
 	route("POST /p/rcd", p.postForm)
 	p.mountTickets(route, "/p/rcd")
@@ -175,6 +184,7 @@ type page struct {
 	Problem bool
 	Demo    bool
 	Help    HelpDesk
+	Home    string // "" or, on another listener, where the site is
 	Data    any
 }
 
@@ -189,13 +199,4 @@ func (p *Portal) send(w http.ResponseWriter, r *http.Request, status int, name s
 	}
 	webkit.WriteHTML(w, status, body)
 	return nil
-}
-
-type startData struct{ Authorities []Authority }
-
-func (p *Portal) start() startData { return startData{p.Authorities} }
-
-func (p *Portal) getStart(w http.ResponseWriter, r *http.Request) error {
-	title := i18n.Text(webkit.Lang(r), "start.title", nil)
-	return p.send(w, r, http.StatusOK, "start", p.page(title, "HOME", false, p.start()))
 }

@@ -43,6 +43,8 @@ type Config struct {
 	Answers Answers
 	Lists   Lists
 	CAs     map[string]*x509.Certificate // by issuer ID; "tls" is the site's root of /p/cert
+	// AboutRoot is the page that explains the site's root, with its style sheet; nil: none.
+	AboutRoot http.Handler
 	// OCSP is told of every OCSP answer: what it says, and whether it was signed for an
 	// earlier question; nil: nobody counts.
 	OCSP func(says string, kept bool)
@@ -73,6 +75,10 @@ func Handler(c Config) http.Handler {
 	mux.HandleFunc("GET /crl/{file}", c.crl)
 	mux.HandleFunc("GET /ca/{file}", c.certificate)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusNotFound) })
+	if c.AboutRoot != nil {
+		mux.Handle("GET /p/cert/about", c.AboutRoot)
+		mux.Handle("GET "+webkit.AssetPath, c.AboutRoot)
+	}
 	mux.HandleFunc("GET /p/cert", func(w http.ResponseWriter, r *http.Request) { c.serveCA(w, r, issuance.TLS) })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")

@@ -345,7 +345,7 @@ func TestPages(t *testing.T) {
 		"layout.html": {Data: []byte(`{{lang}} {{block "main" .}}{{end}}`)},
 		"_p.html":     {Data: []byte(`{{define "rich"}}{{$h := .Href}}{{range .Spans}}{{if .Link}}<a href="{{$h}}">{{.Text}}</a>{{else}}{{.Text}}{{end}}{{end}}{{end}}`)},
 		"a.html":      {Data: []byte(`{{define "main"}}{{t "must"}} {{.X}}{{end}}`)},
-		"b.html":      {Data: []byte(`{{define "main"}}{{template "rich" (rich "done.win.tip" "Href" .X)}}{{end}}`)},
+		"b.html":      {Data: []byte(`{{define "main"}}{{template "rich" (rich "help.install.windows.tip" "Href" .X)}}{{end}}`)},
 	}
 	pages, err := webkit.ParsePages(good, assets)
 	if err != nil {
