@@ -31,6 +31,8 @@ func TestInkan(t *testing.T) {
 		{"impatient people", impatientPeople},
 		{"ten tabs", tenTabs},
 		{"pages", everyPage},
+		{"root of the site", siteRoot},
+		{"program for terminals", clientProgram},
 		{"API", apiIssues},
 		{"revocation", revocation},
 		{"command line", commandLine},

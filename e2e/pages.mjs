@@ -80,6 +80,17 @@ async function mistake(name, ids) {
   await look(name)
 }
 
+// Only these: states that are gone when the walk begins.
+if (job.only) {
+  for (const [name, url] of Object.entries(job.only)) {
+    await page.goto(url)
+    await look(name)
+  }
+  answer({ pages })
+  await context.close()
+  process.exit(0)
+}
+
 // The download site, with all that can go wrong there.
 await page.goto(job.portal + '/p/rcd')
 await look('rcd-form')
@@ -146,12 +157,12 @@ for (const [name, url] of Object.entries(job.starts)) {
 for (const url of links) {
   if (taken.size >= maxPages) break
   const { origin, pathname, search } = new URL(url)
-  if (!job.origins.includes(origin) || pathname.includes('/t/')) continue
+  if (!job.origins.includes(origin) || pathname.includes('/t/') || search) continue // ?lang= would change the rest of the walk
   if (origin === job.mail && pages.filter((p) => p.url.startsWith(job.mail)).length > 4) continue
   const head = await page.request.get(url, { maxRedirects: 3 }).catch(() => null)
   if (!head || !(head.headers()['content-type'] ?? '').startsWith('text/html')) continue
   const name = pathname.replace(/[^a-z0-9]+/gi, '-').replace(/^-+|-+$/g, '') || 'start'
-  if (search || taken.has(name) || pages.some((p) => p.url === url)) continue
+  if (taken.has(name) || pages.some((p) => p.url === url)) continue
   const response = await page.goto(url)
   if (response.status() >= 400) noise.push(`a link leads to ${response.status()}`)
   await look(name)

@@ -34,22 +34,29 @@ func walk(t *testing.T, w *world, lang, screens string) []string {
 	w.Must(t, nil, "request", "cancel", cancelled.RequestID, "--why", "test", "--as", w.Operator(t, "intake"))
 	samples = append(samples, Sample{Purpose: "cancelled", RequestID: cancelled.RequestID, ReferenceID: cancelled.ReferenceID})
 
-	var result struct {
+	type found struct {
 		Pages []struct {
 			Name, URL, Heading string
 			Problems           []string
 		}
 	}
-	NewBrowser(t, w.TLSRoot).Run(t, "pages.mjs", map[string]any{
+	var before, result found
+	b := NewBrowser(t, w.TLSRoot)
+	b.Run(t, "pages.mjs", map[string]any{"lang": lang, "portal": w.Portal, "screens": screens, "origins": []string{w.Portal},
+		"only": map[string]string{"p-s-none": w.Portal + "/p/s"}}, &before)
+	publish(t, w)
+	defer unpublish(t, w)
+	b.Run(t, "pages.mjs", map[string]any{
 		"lang": lang, "portal": w.Portal, "mail": w.Mail, "samples": samples, "pin": w.pin, "screens": screens,
 		"origins": []string{w.Portal, w.PortalAuth, w.Status, w.Mail},
-		"starts":  map[string]string{"start": w.Portal + "/", "mail": w.Mail + "/", "status": w.Status + "/", "with-certificate": w.PortalAuth + "/"},
+		"starts":  map[string]string{"start": w.Portal + "/", "mail": w.Mail + "/", "status": w.Status + "/p/cert/about", "with-certificate": w.PortalAuth + "/"},
 	}, &result)
-	if len(result.Pages) < 8 {
-		t.Errorf("saw %d pages only", len(result.Pages))
+	pages := append(before.Pages, result.Pages...)
+	if len(pages) < 40 {
+		t.Errorf("saw %d pages only", len(pages))
 	}
 	var names []string
-	for _, page := range result.Pages {
+	for _, page := range pages {
 		t.Logf("%-24s %s  %q", page.Name, page.URL, page.Heading)
 		if !strings.HasPrefix(page.URL, w.Mail) { // caught mails are named by their number
 			names = append(names, page.Name)

@@ -62,14 +62,13 @@ func (c *cli) releaseSignCommand() *cobra.Command {
 		if days < 1 || days > pki.ReleaseDays {
 			return &usageError{"release sign", fmt.Errorf("--days %d: 1 to %d", days, pki.ReleaseDays)}
 		}
-		if minimum == "" {
-			minimum = version
-		}
 		r := pki.Release{Until: now().Add(time.Duration(days) * 24 * time.Hour).UTC().Truncate(time.Second)}
-		var errs [2]error
-		r.Version, errs[0] = pki.ParseVersion(version)
-		r.Minimum, errs[1] = pki.ParseVersion(minimum)
-		err := errors.Join(errs[:]...)
+		var err error
+		r.Version, err = pki.ParseVersion(version)
+		r.Minimum = r.Version
+		if err == nil && minimum != "" {
+			r.Minimum, err = pki.ParseVersion(minimum)
+		}
 		if err != nil {
 			return err
 		}

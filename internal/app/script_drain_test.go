@@ -56,8 +56,9 @@ func finish(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// retryGet STATUS URL: asks until that is the status.
-func retryGet(ts *testscript.TestScript, status, url string) {
+// retryGet STATUS URL [WORDS]: asks until that is the status, and the words are there.
+func retryGet(ts *testscript.TestScript, _ bool, args []string) {
+	status, url, words := args[0], args[1], strings.Join(args[2:], " ")
 	until(ts, status+" from "+url, func() bool {
 		resp, err := http.DefaultClient.Get(url)
 		if err != nil {
@@ -66,7 +67,7 @@ func retryGet(ts *testscript.TestScript, status, url string) {
 		defer resp.Body.Close()
 		body, err := io.ReadAll(resp.Body)
 		ts.Check(err)
-		if fmt.Sprint(resp.StatusCode) != status {
+		if fmt.Sprint(resp.StatusCode) != status || !strings.Contains(string(body), words) {
 			return false
 		}
 		_, _ = ts.Stdout().Write(body)

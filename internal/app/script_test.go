@@ -68,7 +68,7 @@ func TestScripts(t *testing.T) {
 			"find":      find,
 			"fetch":     fetch,
 			"get":       get,
-			"retry-get": func(ts *testscript.TestScript, _ bool, args []string) { retryGet(ts, args[0], args[1]) },
+			"retry-get": retryGet,
 			"hoard":     hoard,
 			"begin":     begin,
 			"finish":    finish,

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"inkan/internal/i18n"
@@ -147,8 +148,9 @@ func (p *Portal) getRoot(w http.ResponseWriter, _ *http.Request) error {
 
 type rootData struct {
 	guided
-	Plain  bool // drawn on plain http
-	URL    string
+	Plain  bool   // drawn on plain http
+	URL    string // on plain http
+	Site   string // and over https
 	Name   string
 	Until  time.Time
 	Names  []string // what it may vouch for
@@ -166,7 +168,7 @@ func (d rootData) Guide(key string) guide {
 func (p *Portal) aboutRoot(userAgent string) rootData {
 	root := p.SiteRoot
 	long, short := sha256.Sum256(root.Raw), sha1.Sum(root.Raw) //nolint:gosec // see the import
-	return rootData{guided: p.guided(userAgent), URL: p.StatusURL + "/p/cert/about", Name: root.Subject.CommonName, Until: root.NotAfter,
+	return rootData{guided: p.guided(userAgent), URL: p.StatusURL + "/p/cert/about", Site: "https://" + p.Hosts[0] + "/p/cert/about", Name: root.Subject.CommonName, Until: root.NotAfter,
 		Names: vouchedFor(root), SHA256: fingerprint(long[:], 2), SHA1: fingerprint(short[:], 4)}
 }
 
@@ -179,9 +181,10 @@ func fingerprint(sum []byte, bytes int) []string {
 	return out
 }
 
-// vouchedFor lists the names to which the root is constrained (threat ST9).
+// vouchedFor lists the names to which the root is constrained (threat ST9). A name below
+// .invalid stands for “no name at all”.
 func vouchedFor(root *x509.Certificate) []string {
-	names := slices.Clone(root.PermittedDNSDomains)
+	names := slices.DeleteFunc(slices.Clone(root.PermittedDNSDomains), func(d string) bool { return strings.HasSuffix(d, ".invalid") })
 	for _, n := range root.PermittedIPRanges {
 		if ones, bits := n.Mask.Size(); ones == bits {
 			names = append(names, n.IP.String())
@@ -189,7 +192,8 @@ func vouchedFor(root *x509.Certificate) []string {
 			names = append(names, n.String())
 		}
 	}
-	return names
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 func (p *Portal) getAboutRoot(w http.ResponseWriter, r *http.Request) error {
