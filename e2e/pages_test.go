@@ -47,7 +47,7 @@ func walk(t *testing.T, w *world, lang, screens string) []string {
 	publish(t, w)
 	defer unpublish(t, w)
 	b.Run(t, "pages.mjs", map[string]any{
-		"lang": lang, "portal": w.Portal, "mail": w.Mail, "samples": samples, "pin": w.pin, "screens": screens,
+		"lang": lang, "portal": w.Portal, "mail": w.Mail, "samples": samples, "pin": w.pin, "screens": screens, "asking": w.PortalAuth,
 		"origins": []string{w.Portal, w.PortalAuth, w.Status, w.Mail},
 		"starts":  map[string]string{"start": w.Portal + "/", "mail": w.Mail + "/", "status": w.Status + "/p/cert/about", "with-certificate": w.PortalAuth + "/"},
 	}, &result)

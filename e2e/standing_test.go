@@ -81,7 +81,7 @@ func publish(t *testing.T, w *world) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	body := strings.Repeat("no program, but bytes of a size. ", 50_000)
+	body := strings.Repeat("no program, but bytes of a size. ", 20_000)
 	path := write(t, dir, clientFile, []byte(body))
 	w.Must(t, nil, "release", "sign", "--key", filepath.Join(w.Dir, "release.key"), "--version", "1.2.0", "--minimum", "1.1.0", path)
 	awaitOffer(t, w, true)

@@ -17,7 +17,7 @@ func (p *Portal) AuthHandler() http.Handler {
 	route := func(pattern string, h webkit.Handler) { mux.Handle(pattern, p.report.Handle(h)) }
 	p.mountRenewal(route)
 	route("GET /p/check", p.getCheck)
-	for _, path := range []string{"/{$}", "/p/{$}", "/p/rcd", "/p/rcr", "/p/status", "/p/s", "/p/cert", "/p/help/{page}"} {
+	for _, path := range []string{"/{$}", "/p/{$}", "/p/rcd", "/p/rcr", "/p/status", "/p/s", "/p/cert", "/p/cert/about", "/p/help", "/p/help/{topic}"} {
 		route("GET "+path, p.leadTo(p.Hosts))
 	}
 	route("GET "+webkit.AssetPath, p.assets.Serve)

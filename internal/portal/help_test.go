@@ -114,6 +114,7 @@ type site struct {
 	t         testing.TB
 	h         http.Handler
 	aboutRoot http.Handler // on plain http
+	auth      http.Handler // the zone that asks for a certificate
 	pickups   *pickups
 	log       *bytes.Buffer
 	now       *time.Time
@@ -125,7 +126,7 @@ func open(t testing.TB, change ...func(*portal.Config)) *site {
 	now := start
 	s.now = &now
 	c := portal.Config{
-		Hosts: []string{"portal.test"}, Floor: -1, Issuer: "Test CA - G1", SiteRoot: siteRoot(t), StatusURL: "http://status.test",
+		Hosts: []string{"portal.test"}, AuthHosts: []string{"auth.test"}, Floor: -1, Issuer: "Test CA - G1", SiteRoot: siteRoot(t), StatusURL: "http://status.test",
 		Releases: func() (release.Offer, bool) { return release.Offer{}, false },
 		Help:     portal.HelpDesk{Phone: "0570-123-456", Free: true, Hours: map[string]string{"ja": "月〜金 9:00〜17:00", "en": "Mon-Fri 9:00-17:00"}},
 		Now:      func() time.Time { return now }, Log: slog.New(slog.NewJSONHandler(&guarded{out: s.log}, nil)),
@@ -140,7 +141,7 @@ func open(t testing.TB, change ...func(*portal.Config)) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.h, s.aboutRoot = p.Handler(), p.AboutRoot()
+	s.h, s.aboutRoot, s.auth = p.Handler(), p.AboutRoot(), p.AuthHandler()
 	return s
 }
 

@@ -91,6 +91,21 @@ func TestEveryLinkLeadsSomewhere(t *testing.T) {
 	}
 }
 
+// Pages of the zone that asks for a certificate have the same head and the same steps, so
+// their links lead over to this one.
+func TestTheOtherZoneLeadsHere(t *testing.T) {
+	s := open(t)
+	for _, path := range []string{"/", "/p/", "/p/rcd", "/p/help", "/p/help/install", "/p/cert", "/p/cert/about", "/p/s"} {
+		r := httptest.NewRequest(http.MethodGet, path, nil)
+		r.Host = "auth.test"
+		w := httptest.NewRecorder()
+		s.auth.ServeHTTP(w, r)
+		if w.Code != http.StatusSeeOther || w.Header().Get("Location") != "https://portal.test"+path {
+			t.Errorf("%s: %d to %q", path, w.Code, w.Header().Get("Location"))
+		}
+	}
+}
+
 // Instructions of all systems are on the page, those of the present one open; without
 // JavaScript.
 func TestInstructionsForThisTerminal(t *testing.T) {
