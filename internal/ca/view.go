@@ -32,6 +32,7 @@ type View struct {
 	known   known
 	crls    map[string]store.CRL // by issuer
 	cursor  int64                // records below it are known
+	root    [32]byte             // of the audit tree of these records
 	horizon time.Time            // everything that bears a time up to it is known
 }
 
@@ -96,8 +97,12 @@ func (v *View) Load(ctx context.Context) error {
 	if err != nil { // the horizon is old then, and what is known by it all the same true
 		v.log.Warn("status is loaded as of the last commit", "err", err)
 	}
+	return v.reload(ctx)
+}
+
+func (v *View) reload(ctx context.Context) error {
 	return v.db.View(ctx, func(tx *store.Tx) error {
-		size, _, err := tx.AuditTree()
+		size, root, err := tx.AuditTree()
 		if err != nil {
 			return err
 		}
@@ -111,7 +116,7 @@ func (v *View) Load(ctx context.Context) error {
 		}
 		v.mu.Lock()
 		defer v.mu.Unlock()
-		v.known, v.crls, v.cursor, v.horizon = all, crls, size, tx.Committed()
+		v.known, v.crls, v.cursor, v.root, v.horizon = all, crls, size, root, tx.Committed()
 		return nil
 	})
 }
@@ -167,12 +172,18 @@ func (v *View) Run(ctx context.Context) {
 // feedPage bounds how many records one read of the feed looks at.
 const feedPage = 4000
 
+// catchTime bounds one reading of the feed: from a database that hangs without a word,
+// the next reading may get to another one.
+const catchTime = 20 * time.Second
+
 // Catch reads the feed up to its end. When the horizon is old because nothing was
 // committed, an empty commit moves it; that may fail (another process holds the lock)
 // without keeping what is known already from the answers.
 func (v *View) Catch(ctx context.Context) error {
 	v.feed.Lock()
 	defer v.feed.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, catchTime)
+	defer cancel()
 	err := v.read(ctx)
 	if err != nil || v.now().Sub(v.Horizon()) < beat {
 		return err
@@ -186,24 +197,55 @@ func (v *View) Catch(ctx context.Context) error {
 
 func (v *View) read(ctx context.Context) error {
 	for {
-		more := false
+		more, other := false, false
 		err := v.db.View(ctx, func(tx *store.Tx) error {
-			size, _, err := tx.AuditTree()
+			size, root, err := tx.AuditTree()
 			if err != nil {
+				return err
+			}
+			other, err = v.another(tx, size, root)
+			if err != nil || other {
 				return err
 			}
 			to := min(size, v.cursor+feedPage)
 			more = to < size
-			return v.apply(tx, to, more)
+			if more {
+				root, err = tx.AuditTreeAt(to)
+				if err != nil {
+					return err
+				}
+			}
+			return v.apply(tx, to, root, more)
 		})
+		if other {
+			v.log.Error("the database lacks commits that were known; status is loaded anew", "known", v.cursor)
+			return v.reload(ctx)
+		}
 		if err != nil || !more {
 			return err
 		}
 	}
 }
 
-// apply takes over what the records up to an index tell.
-func (v *View) apply(tx *store.Tx, to int64, more bool) error {
+// another says whether the records below the cursor are not those that the view knows:
+// so it is after a failover to a standby that lacked the last commits, or a restore. To
+// go on from the cursor would then be to miss what others took its place.
+func (v *View) another(tx *store.Tx, size int64, root [32]byte) (bool, error) {
+	if size < v.cursor {
+		return true, nil
+	}
+	if size > v.cursor {
+		before, err := tx.AuditTreeAt(v.cursor)
+		if err != nil {
+			return false, err
+		}
+		root = before
+	}
+	return root != v.root && v.cursor > 0, nil
+}
+
+// apply takes over what the records up to an index tell; root is the tree's of them.
+func (v *View) apply(tx *store.Tx, to int64, root [32]byte, more bool) error {
 	rows, published, err := tx.StatusFeed(v.cursor, to)
 	if err != nil {
 		return err
@@ -227,7 +269,7 @@ func (v *View) apply(tx *store.Tx, to int64, more bool) error {
 	for issuer, crl := range crls {
 		v.crls[issuer] = crl
 	}
-	v.cursor = to
+	v.cursor, v.root = to, root
 	if !more {
 		v.horizon = tx.Committed()
 	}

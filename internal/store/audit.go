@@ -222,6 +222,9 @@ func (tx *Tx) AuditTree() (int64, tlog.Hash, error) {
 	return tx.size, root, nil
 }
 
+// AuditTreeAt gives the root that the tree had when it was of a size.
+func (tx *Tx) AuditTreeAt(size int64) (tlog.Hash, error) { return tx.treeHash(size) }
+
 // storedHashes reads nodes of the tree: leaves from their records, the rest from
 // audit_hash. It is a tlog.HashReader.
 func (tx *Tx) storedHashes(indexes []int64) ([]tlog.Hash, error) {

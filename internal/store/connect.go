@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -114,21 +116,10 @@ func privateFile(path string) error {
 }
 
 func (db *DB) connectPostgres(ctx context.Context, dsn string) (int, error) {
-	config, err := pgxpool.ParseConfig(dsn)
+	config, err := postgresConfig(dsn)
 	if err != nil {
-		return 0, pki.E(pki.Invalid, "store.dsn").Because(err) // pgx hides the password
+		return 0, err
 	}
-	if !strings.Contains(dsn, "pool_max_conns") {
-		config.MaxConns = int32(max(12, 4*runtime.GOMAXPROCS(0)))
-	}
-	config.MaxConns = max(4, config.MaxConns)
-	params := config.ConnConfig.RuntimeParams
-	if params["application_name"] == "" {
-		params["application_name"] = "inkan"
-	}
-	// A node that stops in the middle of a transaction must not hold the lock of
-	// the audit tree for ever.
-	params["idle_in_transaction_session_timeout"] = "60000"
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return 0, fmt.Errorf("open database: %w", classify(err))
@@ -146,4 +137,37 @@ func (db *DB) connectPostgres(ctx context.Context, dsn string) (int, error) {
 		return 0, fmt.Errorf("open database: %w", classify(err))
 	}
 	return int(config.MaxConns) - 3, nil // writer, migrations, ping
+}
+
+// A server whose machine is gone answers nothing at all, where one that merely ended
+// refuses: the next host of the DSN has its turn after connectTime, which is short beside
+// batchTime, and a connection on which nothing is acknowledged for lineTime is given up.
+const (
+	connectTime = 5 * time.Second
+	lineTime    = 20 * time.Second
+)
+
+func postgresConfig(dsn string) (*pgxpool.Config, error) {
+	config, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		return nil, pki.E(pki.Invalid, "store.dsn").Because(err) // pgx hides the password
+	}
+	if !strings.Contains(dsn, "pool_max_conns") {
+		config.MaxConns = int32(max(12, 4*runtime.GOMAXPROCS(0)))
+	}
+	config.MaxConns = max(4, config.MaxConns)
+	params := config.ConnConfig.RuntimeParams
+	if params["application_name"] == "" {
+		params["application_name"] = "inkan"
+	}
+	// A node that stops in the middle of a transaction must not hold the lock of
+	// the audit tree for ever.
+	params["idle_in_transaction_session_timeout"] = "60000"
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = connectTime // of each host
+	}
+	line := &net.Dialer{Control: giveUpAfter(lineTime),
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: lineTime / 2, Interval: lineTime / 4, Count: 2}}
+	config.ConnConfig.DialFunc = line.DialContext
+	return config, nil
 }

@@ -23,4 +23,5 @@ func (db *DB) FailCommit(f func(do func() error) error) { db.commit = f }
 const (
 	MaxBatch      = maxBatch
 	LostRowsQuery = lostRows
+	BatchTime     = batchTime
 )

@@ -1,0 +1,79 @@
+package ca_test
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"inkan/internal/ca/catest"
+	"inkan/internal/issuance"
+	"inkan/internal/store"
+)
+
+// TestViewOfATreeThatWentBack: after a failover to a standby that lacked the last
+// commits, a view knows what that one knows, and learns what is revoked from then on:
+// whether the new history is shorter yet than the lost one, as long, or longer.
+func TestViewOfATreeThatWentBack(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		more int // certificates after the failover; three records are lost
+	}{{"shorter", 1}, {"as long", 2}, {"longer", 5}} {
+		t.Run(row.name, func(t *testing.T) {
+			o := catest.New(t, catest.Options{Engine: store.PostgreSQL})
+			kept := manyCertificates(t, o, 3)
+			v := newView(t, o, o.Now)
+			toStandby := standby(t, o.DSN)
+			lost := manyCertificates(t, o, 2)
+			must(t, o.DB.Update(t.Context(), func(tx *store.Tx) error { return revokeIn(o, tx, kept[0]) }))
+			must(t, v.Catch(t.Context()))
+			if revoked, _ := knows(v, kept[0]); !revoked {
+				t.Fatal("not revoked")
+			}
+			toStandby()
+			later := manyCertificates(t, o, row.more)
+			must(t, o.DB.Update(t.Context(), func(tx *store.Tx) error { return revokeIn(o, tx, kept[1]) }))
+			must(t, v.Catch(t.Context()))
+			for serial, want := range map[string][2]bool{kept[0]: {true, false}, kept[1]: {true, true}, kept[2]: {true, false},
+				lost[0]: {false, false}, later[0]: {true, false}} {
+				status, known := v.Status(issuance.G1, serialNumber(serial))
+				if got := [2]bool{known, !status.Revoked.IsZero()}; got != want {
+					t.Errorf("%s is known, revoked: %v, want %v", serial, got, want)
+				}
+			}
+			if !strings.Contains(o.Log.String(), "lacks commits") {
+				t.Error("nobody is told")
+			}
+		})
+	}
+}
+
+// standby copies a database as it is; the function that it gives puts the copy into
+// its place, as a failover does, and cuts every connection.
+func standby(t *testing.T, dsn string) func() {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	must(t, err)
+	name := strings.TrimPrefix(u.Path, "/")
+	u.Path = "/postgres"
+	conn, err := pgx.Connect(t.Context(), u.String())
+	must(t, err)
+	t.Cleanup(func() { _ = conn.Close(t.Context()) })
+	run := func(statements ...string) {
+		t.Helper()
+		_, err := conn.Exec(t.Context(), "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = $1", name)
+		must(t, err)
+		for _, s := range statements {
+			_, err = conn.Exec(t.Context(), s)
+			must(t, err)
+		}
+	}
+	quoted := pgx.Identifier{name}.Sanitize()
+	copied, gone := pgx.Identifier{name + "_standby"}.Sanitize(), pgx.Identifier{name + "_gone"}.Sanitize()
+	run("CREATE DATABASE " + copied + " TEMPLATE " + quoted)
+	return func() {
+		t.Helper()
+		run("ALTER DATABASE "+quoted+" RENAME TO "+gone, "ALTER DATABASE "+copied+" RENAME TO "+quoted)
+	}
+}
