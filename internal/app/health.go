@@ -26,6 +26,7 @@ const (
 	partStatus   = "status"
 	partRoot     = "root"
 	partClock    = "clock"
+	partRelay    = "relay"
 )
 
 // stopping are the parts without which this node should get no requests. Of the others

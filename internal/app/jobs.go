@@ -48,10 +48,7 @@ func (s *server) startJobs(ctx context.Context, running *sync.WaitGroup) {
 	s.every(ctx, running, "certificates", ownEvery, s.renewOwn)
 	s.every(ctx, running, "downloads", downloadsEvery, func(context.Context) error { return s.shelf.Look() })
 	if s.mailer != nil {
-		s.every(ctx, running, "mail", mailEvery, func(ctx context.Context) error {
-			_, err := s.mailer.Drain(ctx)
-			return err
-		})
+		s.every(ctx, running, "mail", mailEvery, s.sendMails)
 	}
 }
 
@@ -89,6 +86,23 @@ func (s *server) note(name string, err error) {
 	case turned:
 		s.log.Info("job works again", "job", name)
 	}
+}
+
+// sendMails sends what is due. Mails that the relay did not take are no failure of the
+// job, but people are told.
+func (s *server) sendMails(ctx context.Context) error {
+	_, err := s.mailer.Drain(ctx)
+	if err != nil {
+		return err
+	}
+	delayed, err := s.mailer.Delayed(ctx)
+	if err != nil {
+		return err
+	}
+	if s.health.set(partRelay, delayed > 0) {
+		s.log.Info("mail relay", "delayed", delayed)
+	}
+	return nil
 }
 
 // lookAtSigner makes sure that the signer answers, and remembers what it refused.

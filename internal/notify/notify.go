@@ -51,10 +51,11 @@ var facts = map[string][]string{
 	"revoked":    {"HolderCode", "Terminal", "At", "Reason"},
 }
 
-// waits are the pauses after each failed attempt. After the last one the mail is given
+// waits are the pauses after each failed attempt: short at first, because a relay that
+// is started anew is away for a moment. After the last one the mail is given
 // up: two and a half days is longer than any weekend of a relay that people look after.
 var waits = []time.Duration{
-	time.Minute, 3 * time.Minute, 10 * time.Minute, 30 * time.Minute, 90 * time.Minute,
+	10 * time.Second, 30 * time.Second, time.Minute, 3 * time.Minute, 10 * time.Minute, 30 * time.Minute, 90 * time.Minute,
 	4 * time.Hour, 6 * time.Hour, 24 * time.Hour, 24 * time.Hour,
 }
 
@@ -111,6 +112,20 @@ func (s *Service) Drain(ctx context.Context) (int, error) {
 			}
 		}
 	}
+}
+
+// Delayed says how many mails were tried in vain and will be tried again.
+func (s *Service) Delayed(ctx context.Context) (int, error) {
+	n := 0
+	err := s.DB.View(ctx, func(tx *store.Tx) error {
+		var err error
+		n, err = tx.DelayedMessages(never)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("count delayed mails: %w", err)
+	}
+	return n, nil
 }
 
 func (s *Service) send(ctx context.Context, m store.Message) error {

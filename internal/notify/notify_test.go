@@ -129,6 +129,15 @@ func (o *office) drain(want int) {
 	}
 }
 
+func (o *office) delayed(want int) {
+	o.t.Helper()
+	n, err := o.Delayed(o.t.Context())
+	must(o.t, err)
+	if n != want {
+		o.t.Errorf("%d mails are delayed, want %d", n, want)
+	}
+}
+
 func (o *office) audit() []store.AuditRecord {
 	o.t.Helper()
 	var all []store.AuditRecord
@@ -216,9 +225,9 @@ func TestEveryReasonHasWords(t *testing.T) {
 
 func TestTriesAgain(t *testing.T) {
 	run(t, func(t *testing.T, o *office) {
-		o.relay.answer = func(mail.Message) error { return &mail.Error{Code: 451} }
+		o.relay.answer = func(mail.Message) error { return fmt.Errorf("relay: %w", &mail.Error{Code: 451}) }
 		o.add(revoked("1"))
-		waits := []time.Duration{time.Minute, 3 * time.Minute, 10 * time.Minute, 30 * time.Minute, 90 * time.Minute, 4 * time.Hour, 6 * time.Hour, 24 * time.Hour, 24 * time.Hour}
+		waits := []time.Duration{10 * time.Second, 30 * time.Second, time.Minute, 3 * time.Minute, 10 * time.Minute, 30 * time.Minute, 90 * time.Minute, 4 * time.Hour, 6 * time.Hour, 24 * time.Hour, 24 * time.Hour}
 		o.drain(0)
 		for i, wait := range waits {
 			o.clock.add(wait - time.Second)
@@ -226,6 +235,7 @@ func TestTriesAgain(t *testing.T) {
 			if o.relay.tries != i+1 {
 				t.Fatalf("tried %d times a second before pause %d was over, want %d", o.relay.tries, i, i+1)
 			}
+			o.delayed(1)
 			o.clock.add(2 * time.Second)
 			o.drain(0)
 			if o.relay.tries != i+2 {
@@ -235,7 +245,8 @@ func TestTriesAgain(t *testing.T) {
 		o.relay.answer = nil
 		o.clock.add(10000 * time.Hour)
 		o.drain(0)
-		if o.relay.tries != 10 || o.kinds() != "mail.given_up" {
+		o.delayed(0) // given up
+		if o.relay.tries != 12 || o.kinds() != "mail.given_up" {
 			t.Errorf("tried %d times, audit %s", o.relay.tries, o.kinds())
 		}
 		if strings.Contains(o.log.String(), "example.jp") {
@@ -252,6 +263,7 @@ func TestComesThroughAtLast(t *testing.T) {
 	o.relay.answer = nil
 	o.clock.add(2 * time.Minute)
 	o.drain(1)
+	o.delayed(0)
 	if o.kinds() != "mail.sent" {
 		t.Errorf("audit: %s", o.kinds())
 	}

@@ -114,3 +114,11 @@ func (tx *Tx) UnsentMessages(before time.Time) (int, int, error) {
 		micros(before), micros(before)).Scan(&due, &later)
 	return due, later, dbError("count messages", err)
 }
+
+// DelayedMessages counts the messages whose last attempt failed and whose next comes
+// before a time.
+func (tx *Tx) DelayedMessages(before time.Time) (int, error) {
+	var n int
+	err := tx.queryRow(`SELECT COUNT(*) FROM outbox WHERE sent_at = 0 AND next_at < $1 AND failure <> ''`, micros(before)).Scan(&n)
+	return n, dbError("count delayed messages", err)
+}
