@@ -108,6 +108,9 @@ type Config struct {
 		// source with larger bounds.
 		SharedNetworks       []string `toml:"shared_networks"`
 		ConnectionsPerShared int      `toml:"connections_per_shared"`
+		// TrustedProxies are the networks of TCP balancers that name the source of each
+		// connection by the PROXY protocol, version 2, and do so always.
+		TrustedProxies []string `toml:"trusted_proxies"`
 	} `toml:"limits"`
 
 	Downloads struct {
@@ -188,6 +191,7 @@ func defaultConfig(portBase int) Config {
 	c.Internal.Listen = at(90)
 	c.Limits.ConnectionsPerSource, c.Limits.ConnectionsPerShared, c.Limits.SharedNetworks = 256, 4096, []string{}
 	c.Downloads.Dir, c.Downloads.Keys = "downloads", []string{}
+	c.Limits.TrustedProxies = []string{}
 	c.Help.HoursJA, c.Help.HoursEN = "月〜金 8:00〜18:00、土 8:00〜16:00（祝日を除く）", "Mon–Fri 8:00–18:00, Sat 8:00–16:00, not on holidays"
 	c.Mail.From, c.Mail.TLS = "no-reply@localhost", "required"
 	return c
@@ -206,13 +210,21 @@ func (c Config) issuance() issuance.Config {
 		StatusURL: c.Status.URL, KindOU: ou, Demo: c.Mode == "demo"}
 }
 
-// perSource gives the bounds of connections; networks that are none are told by faults.
+// perSource gives the bounds of connections.
 func (c Config) perSource() webkit.PerSource {
-	out := webkit.PerSource{Most: c.Limits.ConnectionsPerSource, MostShared: c.Limits.ConnectionsPerShared}
-	for _, text := range c.Limits.SharedNetworks {
+	return webkit.PerSource{Most: c.Limits.ConnectionsPerSource, MostShared: c.Limits.ConnectionsPerShared, Shared: prefixes(c.Limits.SharedNetworks)}
+}
+
+// proxies gives the networks of proxies.
+func (c Config) proxies() webkit.Proxies { return prefixes(c.Limits.TrustedProxies) }
+
+// prefixes reads networks; what is none is told by faults.
+func prefixes(texts []string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, text := range texts {
 		n, err := netip.ParsePrefix(text)
 		if err == nil {
-			out.Shared = append(out.Shared, n)
+			out = append(out, n)
 		}
 	}
 	return out

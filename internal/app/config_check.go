@@ -265,6 +265,11 @@ func (c Config) faults() []fault {
 		_, err := netip.ParsePrefix(text)
 		bad(err != nil, "limits.shared_networks", "%q is not of the form 192.0.2.0/24", text)
 	}
+	for _, text := range c.Limits.TrustedProxies {
+		n, err := netip.ParsePrefix(text)
+		bad(err != nil, "limits.trusted_proxies", "%q is not of the form 192.0.2.1/32", text)
+		bad(err == nil && n.Bits() == 0, "limits.trusted_proxies", "%q is everybody: anybody could name any source", text)
+	}
 	for kind := range c.Names.OU {
 		_, ok := pki.HolderKind(kind).Info()
 		bad(!ok, "names.ou."+kind, "there is no such kind of holder")

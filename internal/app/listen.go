@@ -61,7 +61,7 @@ func (s *server) listen(failed chan<- error) ([]*http.Server, *http.Server, erro
 	if err != nil {
 		return nil, nil, err
 	}
-	bound := s.config.perSource()
+	bound, proxies := s.config.perSource(), s.config.proxies()
 	listeners := make([]net.Listener, len(zones))
 	for n, z := range zones {
 		l, err := net.Listen("tcp", z.address)
@@ -70,6 +70,9 @@ func (s *server) listen(failed chan<- error) ([]*http.Server, *http.Server, erro
 				_ = l.Close()
 			}
 			return nil, nil, pki.E(pki.Conflict, "listen.taken").With("Zone", z.name).With("Address", z.address).Because(err)
+		}
+		if n < len(zones)-1 { // the last is for this machine
+			l = proxies.Listen(l)
 		}
 		listeners[n] = bound.Limit(l)
 	}

@@ -106,8 +106,9 @@ func hostname(host string) string {
 	return strings.Trim(name, "[]")
 }
 
-// Source is who is at the other end of the connection. Headers such as
-// X-Forwarded-For are claims and are not read (threat DL3).
+// Source is who is at the other end of the connection, or whom a trusted proxy names
+// there (Proxies). Headers such as X-Forwarded-For are claims and are not read (threat
+// DL3).
 func Source(r *http.Request) netip.Addr {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
