@@ -32,6 +32,7 @@ func TestThreatDL3TrustedProxy(t *testing.T) {
 		tls        *tls.Config // nil: plain
 	}{
 		{"portal", "/p/rcd", 443, l.clientTLS(t)},
+		{"portal_auth", "/p/ru", 444, l.clientTLS(t)},
 		{"api", "/api/v1/nothing", 446, l.clientTLS(t)},
 		{"status", "/crl/g1.crl", 80, nil},
 	} {
