@@ -25,10 +25,9 @@ type Intent struct {
 // AddIntent stores an intent. A serial or a request that already has one is
 // pki.ErrConflict.
 func (tx *Tx) AddIntent(i Intent) error {
-	_, err := tx.exec(`INSERT INTO intent (serial, issuer, profile, request, tbs, audit_index, audit_leaf, state, made_at)
+	return tx.add("add intent", `INSERT INTO intent (serial, issuer, profile, request, tbs, audit_index, audit_leaf, state, made_at)
 		VALUES ($1,$2,$3,$4,$5,$6,$7,'open',$8)`,
 		i.Serial, i.Issuer, i.Profile, i.Request, i.TBS, i.AuditIndex, i.AuditLeaf, micros(tx.Now))
-	return dbError("add intent", err)
 }
 
 // CloseIntent moves an open intent to done or abandoned.
@@ -65,12 +64,11 @@ func (tx *Tx) IntentOfRequest(request string) (Intent, error) {
 // AddCertificate stores a certificate. Serial, fingerprint and request are unique:
 // a second one is pki.ErrConflict.
 func (tx *Tx) AddCertificate(c pki.Certificate) error {
-	_, err := tx.exec(`INSERT INTO certificate (serial, issuer, profile, request, holder_kind, holder_code, terminal, der, sha256,
+	return tx.add("add certificate", `INSERT INTO certificate (serial, issuer, profile, request, holder_kind, holder_code, terminal, der, sha256,
 		spki_sha256, not_before, not_after, predecessor, issued_at, revoked_at, reason, effective_at)
 		VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17)`,
 		c.Serial, c.Issuer, c.Profile, c.RequestID, string(c.Holder.Kind), c.Holder.Code, c.Terminal, c.DER, c.SHA256,
 		c.SPKISHA256, micros(c.NotBefore), micros(c.NotAfter), c.Predecessor, micros(c.IssuedAt), micros(c.RevokedAt), int(c.Reason), micros(c.EffectiveAt))
-	return dbError("add certificate", err)
 }
 
 const certificateColumns = `serial, issuer, profile, request, holder_kind, holder_code, terminal, der, sha256, spki_sha256,
@@ -193,8 +191,7 @@ func (tx *Tx) PublishCRL(c CRL, previous int64) error {
 	if err != nil {
 		return dbError("drop old CRL", err)
 	}
-	err = tx.one("publish CRL", `INSERT INTO crl (issuer, number, this_update, next_update, der)
+	return tx.one("publish CRL", `INSERT INTO crl (issuer, number, this_update, next_update, der)
 		SELECT $1, $2, $3, $4, $5 WHERE NOT EXISTS (SELECT 1 FROM crl WHERE issuer = $6 AND number > $7)`,
 		c.Issuer, c.Number, micros(c.ThisUpdate), micros(c.NextUpdate), c.DER, c.Issuer, previous)
-	return err
 }

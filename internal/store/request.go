@@ -2,7 +2,6 @@ package store
 
 import (
 	"database/sql"
-	"errors"
 	"strings"
 	"time"
 
@@ -27,12 +26,12 @@ func (tx *Tx) NextRequestID() (string, error) {
 // ReceivedAt are the transaction's Now unless ReceivedAt is set.
 func (tx *Tx) AddRequest(r pki.Request) error {
 	a := r.Application
-	_, err := tx.exec(`INSERT INTO holder (kind, code, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
+	err := tx.add("add holder", `INSERT INTO holder (kind, code, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
 		string(a.Holder.Kind), a.Holder.Code, micros(tx.Now))
 	if err != nil {
-		return dbError("add holder", err)
+		return err
 	}
-	_, err = tx.exec(`INSERT INTO request (id, kind, source, state, holder_kind, holder_code, terminal_name,
+	return tx.add("add request", `INSERT INTO request (id, kind, source, state, holder_kind, holder_code, terminal_name,
 		email, maintenance_email, department, phone, payment_method, csr, content_hash, entered_by,
 		checked_by, approved_by, grant_id, client_id, idempotency, body_hash, profile, key_type,
 		predecessor, language, received_at, changed_at, approved_at, not_before)
@@ -41,7 +40,6 @@ func (tx *Tx) AddRequest(r pki.Request) error {
 		a.Email, a.MaintenanceEmail, a.Department, a.Phone, a.PaymentMethod, nullBytes(a.CSR), r.ContentHash, r.EnteredBy,
 		r.CheckedBy, r.ApprovedBy, r.GrantID, r.ClientID, r.Idempotency, r.BodyHash, r.Profile, string(r.KeyType),
 		r.Predecessor, r.Language, micros(r.ReceivedAt), micros(tx.Now), micros(r.ApprovedAt), micros(r.NotBefore))
-	return dbError("add request", err)
 }
 
 const requestColumns = `id, kind, source, state, holder_kind, holder_code, terminal_name, email, maintenance_email,
@@ -190,18 +188,6 @@ func (tx *Tx) ChangeContent(r pki.Request, next pki.RequestState, a pki.Applicat
 		WHERE id = $10 AND state = $11 AND content_hash = $12`,
 		a.TerminalName, a.Email, a.MaintenanceEmail, a.Department, a.Phone, a.PaymentMethod, a.Hash(), string(next), micros(tx.Now),
 		r.ID, string(r.State), r.ContentHash)
-}
-
-// one runs a statement that must change exactly one row; pki.ErrConflict otherwise.
-func (tx *Tx) one(what, query string, args ...any) error {
-	n, err := tx.exec(query, args...)
-	if err != nil {
-		return dbError(what, err)
-	}
-	if n != 1 {
-		return pki.ErrConflict.Because(errors.New(what + ": the row is not as it was seen"))
-	}
-	return nil
 }
 
 func collect[T any](rows *sql.Rows, scan func(interface{ Scan(...any) error }) (T, error)) ([]T, error) {

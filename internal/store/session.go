@@ -17,6 +17,7 @@ type session struct {
 	sent     *atomic.Int64 // statements, over all sessions
 	conn     *sql.Conn
 	stmts    map[string]*sql.Stmt
+	pipe     pipe
 }
 
 // maxStatements bounds the cache: list filters make texts of their own.
@@ -46,6 +47,7 @@ func (s *session) drop() {
 	_ = s.conn.Raw(func(any) error { return driver.ErrBadConn })
 	_ = s.conn.Close()
 	s.conn, s.stmts = nil, nil
+	s.pipe.clear()
 }
 
 // begin runs the statement that opens a transaction; a connection that went stale
@@ -70,6 +72,10 @@ func (s *session) begin(ctx context.Context, statement string) error {
 }
 
 func (s *session) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	err := s.flush(ctx)
+	if err != nil {
+		return nil, err
+	}
 	s.sent.Add(1)
 	if !s.prepared {
 		return s.conn.ExecContext(ctx, query, args...)
@@ -82,6 +88,10 @@ func (s *session) exec(ctx context.Context, query string, args ...any) (sql.Resu
 }
 
 func (s *session) query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	err := s.flush(ctx)
+	if err != nil {
+		return nil, err
+	}
 	s.sent.Add(1)
 	if !s.prepared {
 		return s.conn.QueryContext(ctx, query, args...)
