@@ -23,11 +23,11 @@ type Intent struct {
 }
 
 // AddIntent stores an intent. A serial or a request that already has one is
-// pki.ErrConflict.
+// pki.ErrConflict, as is the serial of a certificate.
 func (tx *Tx) AddIntent(i Intent) error {
-	return tx.add("add intent", `INSERT INTO intent (serial, issuer, profile, request, tbs, audit_index, audit_leaf, state, made_at)
-		VALUES ($1,$2,$3,$4,$5,$6,$7,'open',$8)`,
-		i.Serial, i.Issuer, i.Profile, i.Request, i.TBS, i.AuditIndex, i.AuditLeaf, micros(tx.Now))
+	return tx.one("add intent", `INSERT INTO intent (serial, issuer, profile, request, tbs, audit_index, audit_leaf, state, made_at)
+		SELECT $1, $2, $3, $4, $5, $6, $7, 'open', $8 WHERE NOT EXISTS (SELECT 1 FROM certificate WHERE serial = $9)`,
+		i.Serial, i.Issuer, i.Profile, i.Request, i.TBS, i.AuditIndex, i.AuditLeaf, micros(tx.Now), i.Serial)
 }
 
 // CloseIntent moves an open intent to done or abandoned.
@@ -61,7 +61,7 @@ func (tx *Tx) IntentOfRequest(request string) (Intent, error) {
 	return i, dbError("read intent of request", err)
 }
 
-// AddCertificate stores a certificate. Serial, fingerprint and request are unique:
+// AddCertificate stores a certificate. Serial and request are unique:
 // a second one is pki.ErrConflict.
 func (tx *Tx) AddCertificate(c pki.Certificate) error {
 	return tx.add("add certificate", `INSERT INTO certificate (serial, issuer, profile, request, holder_kind, holder_code, terminal, der, sha256,
@@ -90,10 +90,11 @@ func (tx *Tx) Certificate(serial string) (pki.Certificate, error) {
 	return c, dbError("read certificate", err)
 }
 
-// CertificateByHash reads one certificate by the SHA-256 of its DER: the one name
-// by which TLS layers may look it up (threats RS7, RS8).
-func (tx *Tx) CertificateByHash(sha256 string) (pki.Certificate, error) {
-	c, err := scanCertificate(tx.queryRow(`SELECT `+certificateColumns+` FROM certificate WHERE sha256 = $1`, sha256))
+// OwnCertificateByHash reads one of our own certificates, an operator's or an API
+// client's, by the SHA-256 of its DER: the one name by which TLS layers may look it up
+// (threats RS7, RS8). A holder's is read by its serial, and its hash compared.
+func (tx *Tx) OwnCertificateByHash(sha256 string) (pki.Certificate, error) {
+	c, err := scanCertificate(tx.queryRow(`SELECT `+certificateColumns+` FROM certificate WHERE sha256 = $1 AND request = ''`, sha256))
 	return c, dbError("read certificate by hash", err)
 }
 
@@ -110,7 +111,7 @@ func (tx *Tx) Certificates(f CertificateFilter) ([]pki.Certificate, error) {
 	b := sqlbuilder.PostgreSQL.NewSelectBuilder()
 	b.Select(certificateColumns).From("certificate").OrderBy("serial")
 	if f.Issuer != "" {
-		b.Where(b.Equal("issuer", f.Issuer))
+		b.Where(b.Equal("issuer || ''", f.Issuer)) // by no index: there are few issuers
 	}
 	if f.HolderCode != "" {
 		b.Where(b.Equal("holder_code", f.HolderCode))

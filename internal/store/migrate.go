@@ -19,11 +19,12 @@ var migrations embed.FS
 //go:embed guards*.sql
 var guards embed.FS
 
-// Migrations that add triggers, the one thing that cannot be said in one text for
-// both engines.
+// Migrations that cannot be said in one text for both engines: triggers, and tables of
+// SQLite built anew.
 const (
 	guardsVersion        = 3
 	accountGuardsVersion = 6
+	slimVersion          = 10 // see slim.go
 )
 
 // Migrate brings the schema up to date. Several processes may do so at once.
@@ -89,6 +90,13 @@ func (db *DB) provider() (*goose.Provider, error) {
 		}}, nil),
 		goose.NewGoMigration(accountGuardsVersion, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
 			return addGuards(ctx, tx, "guards_account_"+engine+".sql")
+		}}, nil),
+		goose.NewGoMigration(slimVersion, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
+			err := slim(ctx, tx, db.engine)
+			if err != nil {
+				return err
+			}
+			return addGuards(ctx, tx, "guards_slim_"+engine+".sql")
 		}}, nil),
 	))
 	p, err := goose.NewProvider(dialect, db.write, files, options...)
