@@ -27,6 +27,7 @@ type Client struct {
 	socket string
 	slots  chan struct{}
 	slow   chan struct{}
+	group  group
 
 	mu     sync.Mutex
 	idle   []net.Conn
@@ -37,7 +38,11 @@ var _ Service = (*Client)(nil)
 
 // Dial gives a client of the signer at a unix socket. It does not connect yet.
 func Dial(socket string) *Client {
-	return &Client{socket: socket, slots: make(chan struct{}, maxCalls), slow: make(chan struct{}, maxSlow)}
+	c := &Client{socket: socket, slots: make(chan struct{}, maxCalls), slow: make(chan struct{}, maxSlow)}
+	c.group.call = func(requests []SignRequest) ([]SignResult, error) {
+		return c.signIntents(context.Background(), requests) // nobody's own deadline: callTimeout
+	}
+	return c
 }
 
 // Close closes the connections that rest. Calls under way end by themselves.

@@ -39,7 +39,7 @@ func (s *Service) ProveAccount(ctx context.Context, id, command, content string)
 		if o.Account != account {
 			return unproved.Because(fmt.Errorf("account %s is not the operator's", account.Name))
 		}
-		c, err := tx.CertificateByHash(o.CertSHA256)
+		c, err := tx.OwnCertificateByHash(o.CertSHA256)
 		if err != nil {
 			return fmt.Errorf("read operator's certificate: %w", err)
 		}

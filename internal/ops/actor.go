@@ -76,7 +76,7 @@ func (s *Service) Prove(ctx context.Context, st Statement, certDER, signature []
 		if err != nil {
 			return unproved.Because(err)
 		}
-		c, err := tx.CertificateByHash(hashHex(certDER))
+		c, err := tx.OwnCertificateByHash(hashHex(certDER))
 		if err != nil {
 			return unproved.Because(err)
 		}

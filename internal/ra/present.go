@@ -1,10 +1,9 @@
 package ra
 
 import (
+	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 
@@ -43,8 +42,7 @@ func (s *Service) Present(ctx context.Context, leaf *x509.Certificate) (Presente
 	if leaf == nil {
 		return Presented{Verdict: Absent}, nil
 	}
-	sum := sha256.Sum256(leaf.Raw)
-	p, err := read(ctx, s, func(tx *store.Tx) (Presented, error) { return present(tx, hex.EncodeToString(sum[:])) })
+	p, err := read(ctx, s, func(tx *store.Tx) (Presented, error) { return present(tx, leaf) })
 	if errors.Is(err, pki.ErrNotFound) {
 		return s.stranger(ctx, leaf)
 	}
@@ -80,10 +78,13 @@ func (s *Service) stranger(ctx context.Context, leaf *x509.Certificate) (Present
 
 // present reads what a certificate is within a transaction, so that who acts on it acts
 // on what is true when the act is committed (threat RS14).
-func present(tx *store.Tx, sha256 string) (Presented, error) {
-	c, err := tx.CertificateByHash(sha256)
+func present(tx *store.Tx, leaf *x509.Certificate) (Presented, error) {
+	c, err := tx.Certificate(pki.SerialHex(leaf.SerialNumber))
 	if err != nil {
 		return Presented{}, err
+	}
+	if !bytes.Equal(c.DER, leaf.Raw) { // a number is easily copied
+		return Presented{}, pki.ErrNotFound
 	}
 	if c.RequestID == "" {
 		return Presented{Verdict: OtherPurpose}, nil

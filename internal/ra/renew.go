@@ -3,10 +3,8 @@ package ra
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"net/netip"
 	"time"
@@ -67,9 +65,8 @@ func (s *Service) enterRenewal(ctx context.Context, in RenewInput) (pki.Request,
 	if in.Leaf == nil {
 		return pki.Request{}, pki.E(pki.Forbidden, "renewal.foreign")
 	}
-	sum := sha256.Sum256(in.Leaf.Raw)
 	try := func(tx *store.Tx) (pki.Request, error) {
-		p, err := present(tx, hex.EncodeToString(sum[:]))
+		p, err := present(tx, in.Leaf)
 		if errors.Is(err, pki.ErrNotFound) {
 			return pki.Request{}, pki.E(pki.Forbidden, "renewal.foreign")
 		}

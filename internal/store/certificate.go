@@ -23,12 +23,11 @@ type Intent struct {
 }
 
 // AddIntent stores an intent. A serial or a request that already has one is
-// pki.ErrConflict.
+// pki.ErrConflict, as is the serial of a certificate.
 func (tx *Tx) AddIntent(i Intent) error {
-	_, err := tx.exec(`INSERT INTO intent (serial, issuer, profile, request, tbs, audit_index, audit_leaf, state, made_at)
-		VALUES ($1,$2,$3,$4,$5,$6,$7,'open',$8)`,
-		i.Serial, i.Issuer, i.Profile, i.Request, i.TBS, i.AuditIndex, i.AuditLeaf, micros(tx.Now))
-	return dbError("add intent", err)
+	return tx.one("add intent", `INSERT INTO intent (serial, issuer, profile, request, tbs, audit_index, audit_leaf, state, made_at)
+		SELECT $1, $2, $3, $4, $5, $6, $7, 'open', $8 WHERE NOT EXISTS (SELECT 1 FROM certificate WHERE serial = $9)`,
+		i.Serial, i.Issuer, i.Profile, i.Request, i.TBS, i.AuditIndex, i.AuditLeaf, micros(tx.Now), i.Serial)
 }
 
 // CloseIntent moves an open intent to done or abandoned.
@@ -62,15 +61,14 @@ func (tx *Tx) IntentOfRequest(request string) (Intent, error) {
 	return i, dbError("read intent of request", err)
 }
 
-// AddCertificate stores a certificate. Serial, fingerprint and request are unique:
+// AddCertificate stores a certificate. Serial and request are unique:
 // a second one is pki.ErrConflict.
 func (tx *Tx) AddCertificate(c pki.Certificate) error {
-	_, err := tx.exec(`INSERT INTO certificate (serial, issuer, profile, request, holder_kind, holder_code, terminal, der, sha256,
+	return tx.add("add certificate", `INSERT INTO certificate (serial, issuer, profile, request, holder_kind, holder_code, terminal, der, sha256,
 		spki_sha256, not_before, not_after, predecessor, issued_at, revoked_at, reason, effective_at)
 		VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17)`,
 		c.Serial, c.Issuer, c.Profile, c.RequestID, string(c.Holder.Kind), c.Holder.Code, c.Terminal, c.DER, c.SHA256,
 		c.SPKISHA256, micros(c.NotBefore), micros(c.NotAfter), c.Predecessor, micros(c.IssuedAt), micros(c.RevokedAt), int(c.Reason), micros(c.EffectiveAt))
-	return dbError("add certificate", err)
 }
 
 const certificateColumns = `serial, issuer, profile, request, holder_kind, holder_code, terminal, der, sha256, spki_sha256,
@@ -92,10 +90,11 @@ func (tx *Tx) Certificate(serial string) (pki.Certificate, error) {
 	return c, dbError("read certificate", err)
 }
 
-// CertificateByHash reads one certificate by the SHA-256 of its DER: the one name
-// by which TLS layers may look it up (threats RS7, RS8).
-func (tx *Tx) CertificateByHash(sha256 string) (pki.Certificate, error) {
-	c, err := scanCertificate(tx.queryRow(`SELECT `+certificateColumns+` FROM certificate WHERE sha256 = $1`, sha256))
+// OwnCertificateByHash reads one of our own certificates, an operator's or an API
+// client's, by the SHA-256 of its DER: the one name by which TLS layers may look it up
+// (threats RS7, RS8). A holder's is read by its serial, and its hash compared.
+func (tx *Tx) OwnCertificateByHash(sha256 string) (pki.Certificate, error) {
+	c, err := scanCertificate(tx.queryRow(`SELECT `+certificateColumns+` FROM certificate WHERE sha256 = $1 AND request = ''`, sha256))
 	return c, dbError("read certificate by hash", err)
 }
 
@@ -112,7 +111,7 @@ func (tx *Tx) Certificates(f CertificateFilter) ([]pki.Certificate, error) {
 	b := sqlbuilder.PostgreSQL.NewSelectBuilder()
 	b.Select(certificateColumns).From("certificate").OrderBy("serial")
 	if f.Issuer != "" {
-		b.Where(b.Equal("issuer", f.Issuer))
+		b.Where(b.Equal("issuer || ''", f.Issuer)) // by no index: there are few issuers
 	}
 	if f.HolderCode != "" {
 		b.Where(b.Equal("holder_code", f.HolderCode))
@@ -199,8 +198,7 @@ func (tx *Tx) PublishCRL(c CRL, previous int64) error {
 	if err != nil {
 		return dbError("drop old CRL", err)
 	}
-	err = tx.one("publish CRL", `INSERT INTO crl (issuer, number, this_update, next_update, der)
+	return tx.one("publish CRL", `INSERT INTO crl (issuer, number, this_update, next_update, der)
 		SELECT $1, $2, $3, $4, $5 WHERE NOT EXISTS (SELECT 1 FROM crl WHERE issuer = $6 AND number > $7)`,
 		c.Issuer, c.Number, micros(c.ThisUpdate), micros(c.NextUpdate), c.DER, c.Issuer, previous)
-	return err
 }

@@ -68,9 +68,8 @@ func (tx *Tx) AddMessage(m Message) error {
 	if err != nil {
 		return dbError("encode message", err)
 	}
-	_, err = tx.exec(`INSERT INTO outbox (id, kind, request, address, language, args, made_at, next_at) VALUES ($1,$2,$3,$4,$5,$6,$7,$8)
+	return tx.add("add message", `INSERT INTO outbox (id, kind, request, address, language, args, made_at, next_at) VALUES ($1,$2,$3,$4,$5,$6,$7,$8)
 		ON CONFLICT DO NOTHING`, m.ID, m.Kind, m.Request, m.Address, m.Language, string(args), micros(tx.Now), micros(tx.Now))
-	return dbError("add message", err)
 }
 
 // ClaimMessages takes due messages and moves their next attempt away by hold, so

@@ -1,6 +1,9 @@
 package store
 
-import "database/sql"
+import (
+	"context"
+	"database/sql"
+)
 
 // What tests of this package may do and nobody else.
 
@@ -13,6 +16,16 @@ func (tx *Tx) Int(query string, args ...any) (int64, error) {
 }
 
 func (tx *Tx) TreeHash(size int64) ([32]byte, error) { return tx.treeHash(size) }
+
+// MigrateTo stops at a version.
+func (db *DB) MigrateTo(ctx context.Context, version int64) error {
+	p, err := db.provider()
+	if err != nil {
+		return err
+	}
+	_, err = p.UpTo(ctx, version)
+	return err
+}
 
 // Raw goes past everything: what somebody with the database's password could do.
 func (db *DB) Raw() *sql.DB { return db.write }

@@ -28,10 +28,10 @@ func (tx *Tx) AddPoolKeys(keys []SealedKey) error {
 		if err != nil {
 			return err
 		}
-		_, err = tx.exec(`INSERT INTO sealed_key (id, key_type, spki, spki_sha256, stage, blob, epoch, made_at) VALUES ($1,$2,$3,$4,'pool',$5,$6,$7)`,
+		err = tx.add("add pool key", `INSERT INTO sealed_key (id, key_type, spki, spki_sha256, stage, blob, epoch, made_at) VALUES ($1,$2,$3,$4,'pool',$5,$6,$7)`,
 			k.ID, string(k.KeyType), k.SPKI, k.SPKISHA256, k.Blob, k.Epoch, micros(tx.Now))
 		if err != nil {
-			return dbError("add pool key", err)
+			return err
 		}
 	}
 	return nil
@@ -159,11 +159,10 @@ type Reference struct {
 // AddReference stores the verifier and the sealed ID of a request. It replaces that
 // of an earlier attempt to issue, whose letter was never printed.
 func (tx *Tx) AddReference(r Reference) error {
-	_, err := tx.exec(`INSERT INTO reference (request, kid, salt, gate, tag, sealed, epoch) VALUES ($1,$2,$3,$4,$5,$6,$7)
+	return tx.add("add reference", `INSERT INTO reference (request, kid, salt, gate, tag, sealed, epoch) VALUES ($1,$2,$3,$4,$5,$6,$7)
 		ON CONFLICT (request) DO UPDATE SET kid = excluded.kid, salt = excluded.salt, gate = excluded.gate, tag = excluded.tag,
 		sealed = excluded.sealed, epoch = excluded.epoch`,
 		r.Request, r.KID, r.Salt, int64(r.Gate), r.Tag, nullBytes(r.Sealed), r.Epoch)
-	return dbError("add reference", err)
 }
 
 // Reference reads the verifier of a request; pki.ErrNotFound where there is none.

@@ -19,12 +19,13 @@ var migrations embed.FS
 //go:embed guards*.sql
 var guards embed.FS
 
-// Migrations that add triggers, the one thing that cannot be said in one text for
-// both engines.
+// Migrations that cannot be said in one text for both engines: triggers, and tables of
+// SQLite built anew.
 const (
 	guardsVersion        = 3
 	accountGuardsVersion = 6
 	renewalGuardsVersion = 8
+	slimVersion          = 10 // see slim.go
 )
 
 // Migrate brings the schema up to date. Several processes may do so at once.
@@ -93,6 +94,13 @@ func (db *DB) provider() (*goose.Provider, error) {
 		}}, nil),
 		goose.NewGoMigration(renewalGuardsVersion, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
 			return addGuards(ctx, tx, "guards_renewal_"+engine+".sql")
+		}}, nil),
+		goose.NewGoMigration(slimVersion, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
+			err := slim(ctx, tx, db.engine)
+			if err != nil {
+				return err
+			}
+			return addGuards(ctx, tx, "guards_slim_"+engine+".sql")
 		}}, nil),
 	))
 	p, err := goose.NewProvider(dialect, db.write, files, options...)

@@ -2,7 +2,6 @@ package store
 
 import (
 	"database/sql"
-	"errors"
 	"strings"
 	"time"
 
@@ -27,12 +26,12 @@ func (tx *Tx) NextRequestID() (string, error) {
 // ReceivedAt are the transaction's Now unless ReceivedAt is set.
 func (tx *Tx) AddRequest(r pki.Request) error {
 	a := r.Application
-	_, err := tx.exec(`INSERT INTO holder (kind, code, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
+	err := tx.add("add holder", `INSERT INTO holder (kind, code, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
 		string(a.Holder.Kind), a.Holder.Code, micros(tx.Now))
 	if err != nil {
-		return dbError("add holder", err)
+		return err
 	}
-	_, err = tx.exec(`INSERT INTO request (id, kind, source, state, holder_kind, holder_code, terminal_name,
+	return tx.add("add request", `INSERT INTO request (id, kind, source, state, holder_kind, holder_code, terminal_name,
 		email, maintenance_email, department, phone, payment_method, csr, content_hash, entered_by,
 		checked_by, approved_by, grant_id, client_id, idempotency, body_hash, profile, key_type,
 		predecessor, language, received_at, changed_at, approved_at, not_before)
@@ -41,7 +40,6 @@ func (tx *Tx) AddRequest(r pki.Request) error {
 		a.Email, a.MaintenanceEmail, a.Department, a.Phone, a.PaymentMethod, nullBytes(a.CSR), r.ContentHash, r.EnteredBy,
 		r.CheckedBy, r.ApprovedBy, r.GrantID, r.ClientID, r.Idempotency, r.BodyHash, r.Profile, string(r.KeyType),
 		r.Predecessor, r.Language, micros(r.ReceivedAt), micros(tx.Now), micros(r.ApprovedAt), micros(r.NotBefore))
-	return dbError("add request", err)
 }
 
 const requestColumns = `id, kind, source, state, holder_kind, holder_code, terminal_name, email, maintenance_email,
@@ -130,6 +128,14 @@ type RequestChange struct {
 // MoveRequest makes one conditional step from the state in which the caller saw the
 // request, with the content it saw. pki.ErrConflict when either is no longer so.
 func (tx *Tx) MoveRequest(r pki.Request, next pki.RequestState, c RequestChange) error {
+	if c == (RequestChange{Serial: c.Serial, IssuedAt: c.IssuedAt, Downloads: c.Downloads}) &&
+		c.Serial != "" && !c.IssuedAt.IsZero() && !c.Downloads.IsZero() {
+		// Every certificate ends with this step. The guards look at the columns that a
+		// statement names: none of these is theirs.
+		return tx.one("move request", `UPDATE request SET state = $1, changed_at = $2, serial = $3, issued_at = $4, downloads_until = $5
+			WHERE id = $6 AND state = $7 AND content_hash = $8`,
+			string(next), micros(tx.Now), c.Serial, micros(c.IssuedAt), micros(c.Downloads), r.ID, string(r.State), r.ContentHash)
+	}
 	return tx.one("move request", `UPDATE request SET state = $1, changed_at = $2,
 		checked_by = COALESCE(NULLIF($3, ''), checked_by), approved_by = COALESCE(NULLIF($4, ''), approved_by),
 		serial = COALESCE(NULLIF($5, ''), serial), failure = COALESCE(CAST($6 AS TEXT), failure),
@@ -191,18 +197,6 @@ func (tx *Tx) ChangeContent(r pki.Request, next pki.RequestState, a pki.Applicat
 		WHERE id = $10 AND state = $11 AND content_hash = $12`,
 		a.TerminalName, a.Email, a.MaintenanceEmail, a.Department, a.Phone, a.PaymentMethod, a.Hash(), string(next), micros(tx.Now),
 		r.ID, string(r.State), r.ContentHash)
-}
-
-// one runs a statement that must change exactly one row; pki.ErrConflict otherwise.
-func (tx *Tx) one(what, query string, args ...any) error {
-	n, err := tx.exec(query, args...)
-	if err != nil {
-		return dbError(what, err)
-	}
-	if n != 1 {
-		return pki.ErrConflict.Because(errors.New(what + ": the row is not as it was seen"))
-	}
-	return nil
 }
 
 func collect[T any](rows *sql.Rows, scan func(interface{ Scan(...any) error }) (T, error)) ([]T, error) {

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"errors"
+	"math"
 	"time"
 
 	"inkan/internal/pki"
@@ -20,30 +22,39 @@ type StatusRow struct {
 // everything that bears a time up to it is known (threat ST6).
 func (tx *Tx) Committed() time.Time { return fromMicros(tx.last) }
 
-// serialParts are the ranges in which EachSerials reads: enough that no text of a
-// million serials is large, few enough to cost nothing where there are none.
-const serialParts = "0123456789abcdefg"
+// serialPart is how many serials EachSerials joins in one text, and those that were
+// issued in the same transaction as the last of them.
+const serialPart = 1 << 16
 
-// EachSerials calls fn with the serials of an issuer, many in one text with
-// commas between, in no particular order. The engine joins them from an index of its own: a million rows
-// handed over one by one would take seconds of every start.
+// EachSerials calls fn with the serials of an issuer, many in one text with commas
+// between. The engine joins them from an index of its own: a million rows handed over
+// one by one would take seconds of every start.
 func (tx *Tx) EachSerials(issuer string, fn func(serials string) error) error {
-	for i := range len(serialParts) - 1 {
+	after := int64(-1)
+	for {
+		last := int64(math.MaxInt64)
+		err := tx.queryRow(`SELECT issued_at FROM certificate WHERE issuer = $1 AND issued_at > $2 ORDER BY issued_at LIMIT 1 OFFSET $3`,
+			issuer, after, serialPart-1).Scan(&last)
+		if err != nil && !errors.Is(err, pki.ErrNotFound) {
+			return dbError("read serials", err)
+		}
 		var serials string
-		err := tx.queryRow(`SELECT COALESCE(string_agg(serial, ','), '') FROM certificate WHERE issuer = $1 AND serial >= $2 AND serial < $3`,
-			issuer, serialParts[i:i+1], serialParts[i+1:i+2]).Scan(&serials)
+		err = tx.queryRow(`SELECT COALESCE(string_agg(serial, ','), '') FROM certificate WHERE issuer = $1 AND issued_at > $2 AND issued_at <= $3`,
+			issuer, after, last).Scan(&serials)
 		if err != nil {
 			return dbError("read serials", err)
 		}
-		if serials == "" {
-			continue
+		if serials != "" {
+			err = fn(serials)
+			if err != nil {
+				return err
+			}
 		}
-		err = fn(serials)
-		if err != nil {
-			return err
+		if last == math.MaxInt64 {
+			return nil
 		}
+		after = last
 	}
-	return nil
 }
 
 const statusColumns = `c.serial, c.issuer, c.revoked_at, c.effective_at, c.reason`

@@ -2,11 +2,14 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/bits"
 	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"inkan/internal/pki"
 )
 
 // tree is the right edge of the Merkle tree: the roots of its complete subtrees,
@@ -100,14 +103,11 @@ func (tx *Tx) flushTree() error {
 		return err
 	}
 	root := tx.tree.root()
-	n, err := tx.exec(`UPDATE audit_tree SET size = $1, root = $2, last_at = $3 WHERE id = 1`, tx.tree.size, root[:], micros(tx.Now))
-	if err != nil {
-		return dbError("store audit tree", err)
+	err = tx.one("store audit tree", `UPDATE audit_tree SET size = $1, root = $2, last_at = $3 WHERE id = 1`, tx.tree.size, root[:], micros(tx.Now))
+	if errors.Is(err, pki.ErrConflict) {
+		return errors.New("store audit tree: its row is gone") // no closure's conflict
 	}
-	if n != 1 {
-		return fmt.Errorf("store audit tree: %d rows changed", n)
-	}
-	return nil
+	return err
 }
 
 func (tx *Tx) flushRecords() error {
@@ -121,9 +121,9 @@ func (tx *Tx) flushRecords() error {
 			h := r.header
 			args = append(args, h.Index, h.At, h.Actor, h.Auth, h.Kind, h.Subject, r.digest, r.leaf, r.salt, r.body)
 		}
-		_, err := tx.exec(insertRecords[n], args...)
+		err := tx.add("append audit records", insertRecords[n], args...)
 		if err != nil {
-			return dbError("append audit records", err)
+			return err
 		}
 		tx.tree.records = tx.tree.records[n:]
 	}
@@ -140,9 +140,9 @@ func (tx *Tx) flushNodes() error {
 		for _, node := range tx.tree.pending[:n] {
 			args = append(args, node.index, node.hash[:])
 		}
-		_, err := tx.exec(insertNodes[n], args...)
+		err := tx.add("store tree hashes", insertNodes[n], args...)
 		if err != nil {
-			return dbError("store tree hashes", err)
+			return err
 		}
 		tx.tree.pending = tx.tree.pending[n:]
 	}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"inkan/internal/pki"
@@ -33,6 +34,7 @@ type Tx struct {
 	size   int64 // of the audit tree, as the transaction found it
 	root   []byte
 	failed error
+	wrote  bool // a statement was sent that may have changed something
 }
 
 var errOver = errors.New("transaction is over")
@@ -49,6 +51,7 @@ func (tx *Tx) exec(query string, args ...any) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	tx.wrote = true
 	result, err := tx.s.exec(tx.ctx, query, args...)
 	if err != nil {
 		return 0, tx.spoil(err)
@@ -60,6 +63,34 @@ func (tx *Tx) exec(query string, args ...any) (int64, error) {
 	return n, nil
 }
 
+// change runs a statement that must change a number of rows, or any where that is
+// negative; pki.ErrConflict where it did not. In a bold transaction (see DB.transact) on
+// PostgreSQL the statement waits for others, and nil says nothing yet: if it fails, the
+// closure runs again, and learns it then.
+func (tx *Tx) change(what string, rows int64, query string, args ...any) error {
+	w := waitingStatement{what, query, args, rows}
+	if tx.s == nil || !tx.s.pipe.open {
+		n, err := tx.exec(query, args...)
+		if err != nil {
+			return dbError(what, err)
+		}
+		return w.check(n)
+	}
+	err := tx.ready(args)
+	if err != nil {
+		return err
+	}
+	tx.wrote = true
+	tx.s.pipe.queue = append(tx.s.pipe.queue, w)
+	return nil
+}
+
+// one runs a statement that must change exactly one row; pki.ErrConflict otherwise.
+func (tx *Tx) one(what, query string, args ...any) error { return tx.change(what, 1, query, args...) }
+
+// add runs a statement whose number of rows does not matter.
+func (tx *Tx) add(what, query string, args ...any) error { return tx.change(what, -1, query, args...) }
+
 // query runs a statement that gives rows. Read and close them before the next
 // statement: a connection does one thing at a time.
 func (tx *Tx) query(query string, args ...any) (*sql.Rows, error) {
@@ -67,6 +98,7 @@ func (tx *Tx) query(query string, args ...any) (*sql.Rows, error) {
 	if err != nil {
 		return nil, err
 	}
+	tx.wrote = tx.wrote || !strings.HasPrefix(query, "SELECT") // it may have RETURNING
 	rows, err := tx.s.query(tx.ctx, query, args...)
 	if err != nil {
 		return nil, tx.spoil(err)

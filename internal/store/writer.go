@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -111,8 +112,9 @@ func (db *DB) gather(first *job) []*job {
 	return batch
 }
 
-// writeBatch answers every job. If one of them breaks the whole transaction, nothing
-// was committed, and each runs again in a transaction of its own.
+// writeBatch answers every job. Mostly all of them succeed, so they are first tried
+// boldly: see transact. If one of them breaks the whole transaction, nothing was
+// committed, and they run again: each in a savepoint, and at last each alone.
 func (db *DB) writeBatch(jobs []*job) {
 	defer func() {
 		for _, j := range jobs { // those that a Goexit left behind
@@ -127,17 +129,21 @@ func (db *DB) writeBatch(jobs []*job) {
 		}
 		j.reply(j.ctx.Err())
 	}
-	if len(live) == 0 || db.transact(live) {
+	if len(live) == 0 || db.transact(live, true) || db.transact(live, false) {
 		return
 	}
 	for _, j := range live {
-		db.transact([]*job{j})
+		db.transact([]*job{j}, false)
 	}
 }
 
 // transact runs the jobs in one transaction and answers them; false, and nobody is
-// answered, if the transaction broke in the middle and there is more than one.
-func (db *DB) transact(jobs []*job) bool {
+// answered, if the transaction broke in the middle and something else can be tried.
+//
+// Boldly it sets no savepoints (on SQLite each makes a copy of every page that the next
+// closure touches), and on PostgreSQL statements wait for each other. That is right
+// as long as no closure fails that has written; then it gives false.
+func (db *DB) transact(jobs []*job, bold bool) bool {
 	ctx, cancel := context.WithoutCancel(jobs[0].ctx), func() {}
 	if db.engine == PostgreSQL {
 		ctx, cancel = context.WithTimeout(ctx, batchTime)
@@ -155,7 +161,8 @@ func (db *DB) transact(jobs []*job) bool {
 		return true
 	}
 	shared := len(jobs) > 1
-	if shared {
+	db.writer.pipe = pipe{open: bold && db.engine == PostgreSQL}
+	if shared && !bold {
 		_, err = db.writer.exec(ctx, "SAVEPOINT job")
 		if err != nil {
 			replyAll(jobs, fmt.Errorf("savepoint: %w", classify(err)))
@@ -166,8 +173,8 @@ func (db *DB) transact(jobs []*job) bool {
 	kept := 0
 	for i, j := range jobs {
 		broken := false
-		broken, results[i] = db.runJob(base, &edge, j, shared)
-		if broken && shared {
+		broken, results[i] = db.runJob(base, &edge, j, shared && !bold)
+		if db.writer.pipe.failed || broken && shared {
 			return false
 		}
 		if results[i] == nil {
@@ -175,7 +182,14 @@ func (db *DB) transact(jobs []*job) bool {
 		}
 	}
 	if kept > 0 {
-		err = db.commitWrite(base, &edge)
+		base.tree = &edge
+		err = errors.Join(base.flushTree(), db.writer.flush(ctx))
+		if db.writer.pipe.failed {
+			return false
+		}
+		if err == nil {
+			err = db.commitWrite(ctx)
+		}
 		if err != nil {
 			for i, j := range jobs {
 				if results[i] == nil {
@@ -189,6 +203,7 @@ func (db *DB) transact(jobs []*job) bool {
 		db.commits.Add(1)
 		db.closures.Add(int64(kept))
 	} else {
+		db.writer.pipe.clear() // of a closure that failed by itself
 		_, err = db.writer.exec(ctx, "ROLLBACK")
 	}
 	clean = err == nil
@@ -243,9 +258,9 @@ var nextSavepoint = map[string][]string{
 	PostgreSQL: {"RELEASE SAVEPOINT job; SAVEPOINT job"},
 }
 
-// runJob runs one closure, in the savepoint that is open if the transaction is shared.
-// true: the transaction cannot go on.
-func (db *DB) runJob(base Tx, edge *tree, j *job, shared bool) (bool, error) {
+// runJob runs one closure, in the savepoint that is open if there are any. true: the
+// transaction cannot go on.
+func (db *DB) runJob(base Tx, edge *tree, j *job, savepoint bool) (bool, error) {
 	tx, mine := base, edge.clone()
 	tx.tree = &mine
 	err := db.call(&tx, j.fn)
@@ -253,7 +268,7 @@ func (db *DB) runJob(base Tx, edge *tree, j *job, shared bool) (bool, error) {
 		err = tx.failed // swallowed by fn: see Tx
 	}
 	tx.s = nil
-	if err == nil && shared {
+	if err == nil && savepoint {
 		for _, statement := range nextSavepoint[db.engine] {
 			if err == nil {
 				_, err = db.writer.exec(base.ctx, statement)
@@ -265,8 +280,8 @@ func (db *DB) runJob(base Tx, edge *tree, j *job, shared bool) (bool, error) {
 		*edge = mine
 		return false, nil
 	}
-	if !shared {
-		return true, err
+	if !savepoint { // what only read, and was answered, leaves nothing to undo
+		return tx.wrote || tx.failed != nil, err
 	}
 	_, undo := db.writer.exec(base.ctx, "ROLLBACK TO SAVEPOINT job")
 	return undo != nil, err
@@ -290,14 +305,9 @@ func (db *DB) call(tx *Tx, fn func(*Tx) error) error {
 
 // commitWrite ends the transaction. An error of COMMIT itself is ErrCommitUnknown, but
 // for SQLite's full disk: the last frame, which makes the others count, is not there.
-func (db *DB) commitWrite(base Tx, edge *tree) error {
-	base.tree = edge
-	err := base.flushTree()
-	if err != nil {
-		return err
-	}
-	err = db.commit(func() error {
-		_, err := db.writer.exec(base.ctx, "COMMIT")
+func (db *DB) commitWrite(ctx context.Context) error {
+	err := db.commit(func() error {
+		_, err := db.writer.exec(ctx, "COMMIT")
 		return err
 	})
 	if pki.CodeOf(classify(err)) == errFull.Code && db.engine == SQLite {

@@ -146,7 +146,10 @@ func TestBrokenTransactionRunsEachAlone(t *testing.T) {
 	var runs atomic.Int64
 	results := together(t, db,
 		func(tx *store.Tx) error { runs.Add(1); return add("a", 1)(tx) },
-		func(tx *store.Tx) error { _, err := tx.Exec(`ROLLBACK`); return err }, // takes everybody's work away
+		func(tx *store.Tx) error { // takes everybody's work away, as SQLite does itself on a full disk
+			_, err := tx.Exec(`INSERT OR ROLLBACK INTO thing (id, n) VALUES ('c', 1), ('c', 2)`)
+			return err
+		},
 		add("b", 1))
 	if results[0] != nil || results[2] != nil || results[1] == nil {
 		t.Errorf("results %v", results)
