@@ -26,6 +26,9 @@ const (
 	partStatus   = "status"
 	partRoot     = "root"
 	partClock    = "clock"
+
+	partUndecided = "undecided" // a revocation waits for an officer
+	partUnheld    = "unheld"    // what was reported compromised still works
 )
 
 // stopping are the parts without which this node should get no requests. Of the others

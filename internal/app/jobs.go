@@ -19,6 +19,7 @@ const (
 	ownEvery        = time.Hour
 	mailEvery       = 2 * time.Second
 	signerEvery     = 2 * time.Second
+	revocationEvery = 10 * time.Second
 )
 
 // retryAfter is the longest pause after a failure: what failed because the signer or
@@ -44,6 +45,7 @@ func (s *server) startJobs(ctx context.Context, running *sync.WaitGroup) {
 		_, err := s.ca.Sweep(ctx)
 		return errors.Join(err, s.db.Shred(ctx))
 	})
+	s.every(ctx, running, "revocation", revocationEvery, s.lookAtRevocations)
 	s.every(ctx, running, "certificates", ownEvery, s.renewOwn)
 	if s.mailer != nil {
 		s.every(ctx, running, "mail", mailEvery, func(ctx context.Context) error {
@@ -97,4 +99,22 @@ func (s *server) lookAtSigner(ctx context.Context) error {
 	}
 	s.signerRefusals.Store(info.Refused)
 	return nil
+}
+
+// revocationWaits is how long a case of revocation may wait for an officer before people
+// are told: long before it is decided by silence (threat RV3).
+const revocationWaits = 2 * time.Hour
+
+// lookAtRevocations ends the cases that nobody decided and tells of those that wait.
+func (s *server) lookAtRevocations(ctx context.Context) error {
+	queue, err := s.ra.FinishRevocations(ctx)
+	for part, fails := range map[string]bool{
+		partUndecided: !queue.Oldest.IsZero() && s.clock.Now().Sub(queue.Oldest) > revocationWaits,
+		partUnheld:    queue.Unheld > 0,
+	} {
+		if s.health.set(part, fails) && fails {
+			s.log.Error("alarm: revocations wait for an officer", "part", part, "open", queue.Open, "oldest", queue.Oldest)
+		}
+	}
+	return err
 }

@@ -22,9 +22,10 @@ var guards embed.FS
 // Migrations that add triggers, the one thing that cannot be said in one text for
 // both engines.
 const (
-	guardsVersion        = 3
-	accountGuardsVersion = 6
-	renewalGuardsVersion = 8
+	guardsVersion           = 3
+	accountGuardsVersion    = 6
+	renewalGuardsVersion    = 8
+	revocationGuardsVersion = 13
 )
 
 // Migrate brings the schema up to date. Several processes may do so at once.
@@ -93,6 +94,9 @@ func (db *DB) provider() (*goose.Provider, error) {
 		}}, nil),
 		goose.NewGoMigration(renewalGuardsVersion, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
 			return addGuards(ctx, tx, "guards_renewal_"+engine+".sql")
+		}}, nil),
+		goose.NewGoMigration(revocationGuardsVersion, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
+			return addGuards(ctx, tx, "guards_revocation_"+engine+".sql")
 		}}, nil),
 	))
 	p, err := goose.NewProvider(dialect, db.write, files, options...)
