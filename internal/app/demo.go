@@ -146,6 +146,7 @@ func demoOperators() []newOperator {
 		{"letters", "発送担当", []pki.Role{pki.RoleLetters}},
 		{"officer", "失効担当", []pki.Role{pki.RoleOfficer}},
 		{"admin", "管理者", []pki.Role{pki.RoleAdmin, pki.RoleAuditor}},
+		{"officer-2", "失効担当 2", []pki.Role{pki.RoleOfficer}},
 	}
 	out := make([]newOperator, len(rows))
 	for n, r := range rows {

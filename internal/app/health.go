@@ -27,6 +27,9 @@ const (
 	partRoot     = "root"
 	partClock    = "clock"
 	partRelay    = "relay"
+
+	partUndecided = "undecided" // a revocation waits for an officer
+	partUnheld    = "unheld"    // what was reported compromised still works
 )
 
 // stopping are the parts without which this node should get no requests. Of the others

@@ -20,6 +20,7 @@ const (
 	mailEvery       = 2 * time.Second
 	signerEvery     = 2 * time.Second
 	downloadsEvery  = 5 * time.Second
+	revocationEvery = 10 * time.Second
 )
 
 // retryAfter is the longest pause after a failure: what failed because the signer or
@@ -45,6 +46,7 @@ func (s *server) startJobs(ctx context.Context, running *sync.WaitGroup) {
 		_, err := s.ca.Sweep(ctx)
 		return errors.Join(err, s.db.Shred(ctx))
 	})
+	s.every(ctx, running, "revocation", revocationEvery, s.lookAtRevocations)
 	s.every(ctx, running, "certificates", ownEvery, s.renewOwn)
 	s.every(ctx, running, "downloads", downloadsEvery, func(context.Context) error { return s.shelf.Look() })
 	if s.mailer != nil {
@@ -113,4 +115,22 @@ func (s *server) lookAtSigner(ctx context.Context) error {
 	}
 	s.signerRefusals.Store(info.Refused)
 	return nil
+}
+
+// revocationWaits is how long a case of revocation may wait for an officer before people
+// are told: long before it is decided by silence (threat RV3).
+const revocationWaits = 2 * time.Hour
+
+// lookAtRevocations ends the cases that nobody decided and tells of those that wait.
+func (s *server) lookAtRevocations(ctx context.Context) error {
+	queue, err := s.ra.FinishRevocations(ctx)
+	for part, fails := range map[string]bool{
+		partUndecided: !queue.Oldest.IsZero() && s.clock.Now().Sub(queue.Oldest) > revocationWaits,
+		partUnheld:    queue.Unheld > 0,
+	} {
+		if s.health.set(part, fails) && fails {
+			s.log.Error("alarm: revocations wait for an officer", "part", part, "open", queue.Open, "oldest", queue.Oldest)
+		}
+	}
+	return err
 }

@@ -119,6 +119,9 @@ func (s *Service) succeedCRL(ctx context.Context, issuer *issuance.Issuer, last 
 			return err
 		}
 		err = tx.PublishCRL(next, last.Number)
+		if err == nil {
+			err = tx.MarkPublished(next.Issuer, next.ThisUpdate)
+		}
 		crash.At("crl.2 before commit")
 		return err
 	})
@@ -178,7 +181,7 @@ func gone(last, next []byte) ([]string, error) {
 }
 
 // mayGo refuses a CRL from which an entry has vanished though its certificate has not
-// expired: somebody un-revoked it behind our back (threat RV9).
+// expired and no record says that its hold was lifted: somebody un-revoked it behind our back (threat RV9).
 func mayGo(tx *store.Tx, serials []string, at time.Time) error {
 	for _, serial := range serials {
 		c, err := tx.Certificate(serial)
@@ -189,7 +192,14 @@ func mayGo(tx *store.Tx, serials []string, at time.Time) error {
 		if err != nil {
 			return fmt.Errorf("parse %s of the last CRL: %w", serial, err)
 		}
-		if !cert.NotAfter.Before(at) {
+		if cert.NotAfter.Before(at) {
+			continue
+		}
+		back, err := lifted(tx, serial)
+		if err != nil {
+			return err
+		}
+		if !back {
 			return pki.E(pki.Forbidden, "crl.entry_vanished").With("Serial", serial)
 		}
 	}

@@ -220,6 +220,7 @@ func TestThreatRV9VanishedEntriesStopTheCRL(t *testing.T) {
 			revoke(t, o, r.Serial, pki.KeyCompromise)
 			last := publish(t, o)
 			o.SQL(`DROP TRIGGER certificate_facts_stay`) // the DBA can
+			o.SQL(`DROP TRIGGER certificate_lift`)
 			o.SQL(row.statement, r.Serial)
 			o.Advance(time.Hour)
 			_, err := o.CA.PublishCRL(t.Context(), issuance.G1)

@@ -389,6 +389,9 @@ func (s *Service) keep(tx *store.Tx, r pki.Request, c *pki.Certificate) error {
 		return err
 	}
 	err = tx.AddCertificate(*c)
+	if err == nil && c.Predecessor != "" {
+		err = s.holdLate(tx, *c)
+	}
 	crash.At("issue.7 before commit")
 	return err
 }

@@ -12,8 +12,9 @@ import (
 )
 
 // RevokeIn revokes a certificate within the caller's transaction: the row, its CRL
-// entry, the audit record, the end of the key that may still be held here, and the
-// mail. Already revoked: *pki.Error certificate.revoked_already.
+// entry, the audit record, the end of the key that may still be held here and of every
+// open case, and the mails. What was renewed from a compromised one is put on hold with
+// it (threat RS9). Already revoked: *pki.Error certificate.revoked_already.
 func (s *Service) RevokeIn(tx *store.Tx, by pki.Actor, c pki.Certificate, reason pki.Reason, why string) error {
 	if !c.RevokedAt.IsZero() && (c.Reason != pki.CertificateHold || reason == pki.CertificateHold) {
 		return pki.E(pki.Conflict, "certificate.revoked_already").With("Serial", c.Serial)
@@ -27,15 +28,26 @@ func (s *Service) RevokeIn(tx *store.Tx, by pki.Actor, c pki.Certificate, reason
 		return err
 	}
 	err = tx.RevokeCertificate(c.Serial, reason, tx.Now, issuance.EncodeEntry(serial, tx.Now, reason))
+	if err != nil {
+		return err
+	}
+	if reason == pki.CertificateHold { // everybody hears of it, who may want it undone (threat RV1)
+		return tellContacts(tx, c, "revoked", c.Serial+"/"+reason.String()+"/"+tx.Now.Format(time.RFC3339Nano), map[string]string{"Reason": reason.String()})
+	}
+	err = s.endCases(tx, by, c.Serial, why)
 	if err != nil || c.RequestID == "" {
 		return err
 	}
-	if reason != pki.CertificateHold {
-		err = reopen(tx, c)
-		if err != nil {
-			return err
-		}
-		err = s.DestroyKeyIn(tx, by, c.RequestID, map[string]any{"revoked": reason.String()})
+	err = reopen(tx, c)
+	if err != nil {
+		return err
+	}
+	err = s.DestroyKeyIn(tx, by, c.RequestID, map[string]any{"revoked": reason.String()})
+	if err != nil {
+		return err
+	}
+	if reason == pki.KeyCompromise {
+		err = s.HoldRenewalsIn(tx, by, c.Serial)
 		if err != nil {
 			return err
 		}

@@ -41,7 +41,7 @@ type View struct {
 type known struct {
 	good    map[serial]uint8 // the place of its issuer in the view's list
 	revoked map[serial]store.StatusRow
-	newest  map[string]time.Time // newest revocation by issuer
+	newest  map[string]time.Time // newest revocation, or lift of a hold, by issuer
 }
 
 func newKnown() known {
@@ -261,9 +261,16 @@ func (v *View) apply(tx *store.Tx, to int64, root [32]byte, more bool) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, row := range rows {
+		held, err := v.known.revokedBefore(row)
+		if err != nil {
+			return err
+		}
 		err = v.put(v.known, row)
 		if err != nil {
 			return err
+		}
+		if held && row.Revoked.IsZero() { // lifted: the CRL that still holds it is due
+			v.known.newest[row.Issuer] = tx.Committed()
 		}
 	}
 	for issuer, crl := range crls {
@@ -298,6 +305,12 @@ func (v *View) put(k known, row store.StatusRow) error {
 		k.newest[row.Issuer] = row.Revoked
 	}
 	return nil
+}
+
+func (k known) revokedBefore(row store.StatusRow) (bool, error) {
+	key, err := readSerial(row.Serial)
+	_, was := k.revoked[key]
+	return was, err
 }
 
 func (v *View) readCRLs(tx *store.Tx) (map[string]store.CRL, error) {

@@ -49,6 +49,13 @@ func New(c Config) *Service { return &Service{c} }
 var facts = map[string][]string{
 	"downloaded": {"HolderCode", "Terminal", "At", "Source"},
 	"revoked":    {"HolderCode", "Terminal", "At", "Reason"},
+	"lifted":     {"HolderCode", "Terminal", "At"},
+	// Somebody asked for a revocation: to those whom the application named.
+	"revocation_asked": {"HolderCode", "Terminal", "At", "Reason", "Number"},
+	// To the address that was typed on the page, which may be anybody's (threat RV4).
+	"revocation_received": {"Number", "At"},
+	"revocation_done":     {"Number", "At"},
+	"revocation_refused":  {"Number", "At"},
 }
 
 // waits are the pauses after each failed attempt: short at first, because a relay that
@@ -252,13 +259,13 @@ func (s *Service) compose(m store.Message) (mail.Message, error) {
 	}
 	args["At"] = at
 	stem := "mail." + m.Kind
-	if m.Kind == "revoked" {
+	if m.Args["Reason"] != "" {
 		_, err = pki.ParseReason(m.Args["Reason"])
 		if err != nil {
 			return mail.Message{}, fmt.Errorf("%w: %v", errUnsendable, err)
 		}
 		args["Reason"] = s.Text(m.Language, "mail.reason."+m.Args["Reason"], nil)
-		if m.Args["Reason"] == pki.CertificateHold.String() {
+		if m.Kind == "revoked" && m.Args["Reason"] == pki.CertificateHold.String() {
 			stem = "mail.suspended" // not the end: other words
 		}
 	}

@@ -32,15 +32,15 @@ func (r RegisterReport) OK() bool { return len(r.Deviations) == 0 }
 
 const maxDeviations = 100
 
-// VerifyRegister replays the audit records of every request, certificate, grant,
-// operator and API client and compares the outcome with the rows. Whether the records
+// VerifyRegister replays the audit records of every request, certificate, case of
+// revocation, grant, operator and API client and compares the outcome with the rows. Whether the records
 // themselves are those that were signed is store.VerifyAudit's to say: only both
 // together show that nobody wrote an approval into the database.
 func (s *Service) VerifyRegister(ctx context.Context) (RegisterReport, error) {
 	var r RegisterReport
 	err := s.DB.View(ctx, func(tx *store.Tx) error {
 		c := comparison{ctx: ctx, tx: tx, used: map[string]int{}}
-		for _, step := range []func() error{c.requests, c.certificates, c.grants, c.operators, c.clients, c.lost} {
+		for _, step := range []func() error{c.requests, c.certificates, c.revocations, c.grants, c.operators, c.clients, c.lost} {
 			err := step()
 			if err != nil {
 				return err
@@ -140,6 +140,9 @@ type facts struct {
 	SHA256      string
 	NotAfter    time.Time
 	Reason      string
+	Held        bool
+	Serial      string
+	Proof       pki.RevocationProof
 	Successor   string
 	Name        string
 	Certificate string

@@ -130,6 +130,10 @@ func toldOfCertificate(history []event) columns {
 			}
 			told.at("revoked_at", e.At)
 			told.at("effective_at", e.At)
+		case told != nil && e.Kind == "certificate.lifted":
+			told["reason"] = pki.Unspecified.String()
+			told.at("revoked_at", time.Time{})
+			told.at("effective_at", time.Time{})
 		}
 	}
 	return told

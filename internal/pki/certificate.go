@@ -115,15 +115,3 @@ func ParseSerial(s string) (*big.Int, error) {
 	}
 	return new(big.Int).SetBytes(raw), nil
 }
-
-// RevocationState is the state of a revocation (失効申請).
-type RevocationState string
-
-// The states of a revocation.
-const (
-	RevocationReceived  RevocationState = "received"  // 受付
-	RevocationApproved  RevocationState = "approved"  // 承認
-	RevocationDone      RevocationState = "revoked"   // 失効
-	RevocationPublished RevocationState = "published" // 公開済み
-	RevocationRejected  RevocationState = "rejected"  // 却下
-)

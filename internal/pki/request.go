@@ -142,7 +142,7 @@ func (a Application) Validate(from Source) error {
 	if a.Email == "" && from != FromAPI {
 		return E(Invalid, "email.missing")
 	}
-	if a.Email != "" && !validEmail(a.Email) || a.MaintenanceEmail != "" && !validEmail(a.MaintenanceEmail) {
+	if a.Email != "" && !ValidEmail(a.Email) || a.MaintenanceEmail != "" && !ValidEmail(a.MaintenanceEmail) {
 		return E(Invalid, "email.form")
 	}
 	if strings.Trim(a.Phone, "0123456789-+()") != "" || len(a.Phone) > 20 {
@@ -154,7 +154,8 @@ func (a Application) Validate(from Source) error {
 	return nil
 }
 
-func validEmail(s string) bool {
+// ValidEmail says whether a text is one plain mail address.
+func ValidEmail(s string) bool {
 	if len(s) > MaxEmail || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return false
 	}

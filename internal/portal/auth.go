@@ -16,6 +16,7 @@ func (p *Portal) AuthHandler() http.Handler {
 	mux := http.NewServeMux()
 	route := func(pattern string, h webkit.Handler) { mux.Handle(pattern, p.report.Handle(h)) }
 	p.mountRenewal(route)
+	p.mountRevocation(route, zoneAuth)
 	route("GET /p/check", p.getCheck)
 	for _, path := range []string{"/{$}", "/p/{$}", "/p/rcd", "/p/rcr", "/p/status", "/p/s", "/p/cert", "/p/cert/about", "/p/help", "/p/help/{topic}"} {
 		route("GET "+path, p.leadTo(p.Hosts))

@@ -29,6 +29,8 @@ var tones = map[string]string{
 	"pickup.csr": "tell", "pickup.suspended": "care", "pickup.key_destroyed": "tell", "pickup.not_saved": "tell", "pickup.not_kept": "tell",
 	"ticket.over": "tell", "ticket.foreign": "care", "internal": "care", "flow.ended": "tell", "flow.unknown": "care",
 	"renewal.none": "care", "renewal.suspended": "care", "renewal.early": "tell", "renewal.not_begun": "tell", "form.stale": "care",
+	"renewal.revoking": "care", "revocation.slow": "care", "revocation.busy": "care", "revocation.not_issued": "tell", "revocation.already": "tell",
+	"revocation.expired": "tell", "revocation.none": "care",
 }
 
 func (p *Portal) three(f webkit.Failure) three {
@@ -68,6 +70,7 @@ type failureData struct {
 var sites = []struct{ path, title, back string }{
 	{"/p/rcd", "rcd.title", "back.form"},
 	{"/p/ru", "ru.title", "back.ru"},
+	{"/p/rx", "rx.title", "back.rx"},
 }
 
 // drawFailure is the page of any failure that has no page of its own.
@@ -106,6 +109,8 @@ var screens = map[string]string{
 	"ticket.unknown": "RCD-4A", "ticket.foreign": "RCD-4B", "ticket.over": "RCD-4C",
 	"renewal.none": "RU-1N", "renewal.foreign": "RU-1O", "renewal.revoked": "RU-1R", "renewal.suspended": "RU-1S", "renewal.expired": "RU-1X",
 	"renewal.not_begun": "RU-1Y", "renewal.early": "RU-2E", "renewal.unknown": "RU-3N", "renewal.pin_form": "RU-3P", "form.stale": "ERR-4", "flow.unknown": "ERR-5", "flow.ended": "ERR-6",
+	"renewal.revoking": "RU-2R", "revocation.wrong_ids": "RX-1E", "revocation.slow": "RX-1L", "revocation.busy": "RX-1B", "revocation.not_issued": "RX-1A",
+	"revocation.already": "RX-1F", "revocation.expired": "RX-1H", "revocation.foreign": "RX-1O", "revocation.none": "RX-1N", "revocation.contact": "RX-2E",
 	"not_found": "ERR-404", "http.foreign_site": "ERR-1", "http.too_large": "ERR-2", "http.form": "ERR-3",
 }
 

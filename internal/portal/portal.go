@@ -35,6 +35,7 @@ var pageFiles embed.FS
 type Office interface {
 	Pickups
 	Renewals
+	Revocations
 }
 
 // Pickups is its download site's part.
@@ -103,6 +104,9 @@ type Portal struct {
 	assets *webkit.Assets
 	report *webkit.Reporter
 	guard  *guard
+	// revocationGuard counts nothing of the download site: a revocation can always be
+	// asked for (threat RV2).
+	revocationGuard *guard
 }
 
 // New makes the site. Every template is parsed and every page drawn once, so that a
@@ -123,7 +127,8 @@ func New(c Config, office Office) (*Portal, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Portal{Config: c, office: office, pages: pages, assets: assets, guard: newGuard(c.SharedSources, c.Now, c.Log)}
+	p := &Portal{Config: c, office: office, pages: pages, assets: assets, guard: newGuard(c.SharedSources, c.Now, c.Log),
+		revocationGuard: newGuard(c.SharedSources, c.Now, c.Log)}
 	p.report = webkit.NewReporter(c.Log, p.drawFailure)
 	return p, p.drawAll()
 }
@@ -132,6 +137,7 @@ func (p *Portal) drawAll() error {
 	all := map[string]any{
 		"form": blankForm(""), "done": doneData{},
 		"ru": renewHome{}, "ru-apply": renewHome{}, "ru-request": renewPage{}, "ru-list": renewList{}, "check": checkPage{Verdict: "none"},
+		"rx": rxFirst{}, "rx-contact": rxPage{}, "rx-confirm": rxPage{Reason: "unspecified"}, "rx-done": rxProgress{Is: "revoked"},
 		"failure": failureData{Heading: "", three: three{Failure: &drawn{Code: "internal"}}},
 	}
 	maps.Copy(all, p.standing())
@@ -170,6 +176,7 @@ func (p *Portal) Mount(mux *http.ServeMux) {
 	route("GET /p/rcd", p.getForm)
 	route("POST /p/rcd", p.postForm)
 	p.mountTickets(route, "/p/rcd")
+	p.mountRevocation(route, zonePlain)
 	for _, path := range authPaths {
 		route("GET "+path, p.leadTo(p.AuthHosts))
 	}

@@ -267,7 +267,11 @@ func (s *Service) Revoke(ctx context.Context, by pki.Actor, serial string, reaso
 		if err != nil {
 			return c, err
 		}
-		err = s.Issuer.RevokeIn(tx, by, c, reason, why)
+		if reason == pki.CertificateHold && c.RevokedAt.IsZero() { // with a case, of which officers decide
+			_, err = s.Issuer.ReceiveIn(tx, by, c, pki.Revocation{Proof: pki.ByOfficer, Reason: reason, HeldAt: tx.Now}, why)
+		} else {
+			err = s.Issuer.RevokeIn(tx, by, c, reason, why)
+		}
 		if err != nil {
 			return c, err
 		}

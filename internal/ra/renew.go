@@ -32,7 +32,8 @@ type RenewInput struct {
 // Renew asks for the successor of the presented certificate. However often it is asked,
 // in whatever number of tabs and nodes, a certificate has one open renewal (invariant
 // 4). It needs no approval: the holder of the old key asks for what was approved once.
-// Errors: renewal.early with Opens, and renewal.revoked, .suspended, .expired,
+// Errors: renewal.early with Opens, renewal.revoking while a revocation of its chain
+// is open or a hold stands (threat RS9), and renewal.revoked, .suspended, .expired,
 // .not_begun, .foreign for what the certificate is.
 func (s *Service) Renew(ctx context.Context, in RenewInput) (pki.Request, error) {
 	r, err := s.enterRenewal(ctx, in)
@@ -76,6 +77,13 @@ func (s *Service) enterRenewal(ctx context.Context, in RenewInput) (pki.Request,
 		err = p.mayAct()
 		if err != nil {
 			return pki.Request{}, err
+		}
+		cases, err := tx.Revocations(store.RevocationFilter{State: pki.RevocationReceived, Serials: p.Authority.Chain, Limit: 1})
+		if err != nil {
+			return pki.Request{}, err
+		}
+		if len(cases) > 0 {
+			return pki.Request{}, pki.E(pki.Conflict, "renewal.revoking")
 		}
 		open, err := tx.OpenRenewal(p.Authority.Certificate.Serial)
 		if !errors.Is(err, pki.ErrNotFound) {
@@ -123,17 +131,17 @@ func (s *Service) addRenewal(tx *store.Tx, p Presented, in RenewInput) (pki.Requ
 	if err != nil {
 		return r, err
 	}
-	return r, tellContacts(tx, r, "renewed", map[string]string{"At": tx.Now.Format(time.RFC3339), "Source": in.Source.String(), "RequestID": r.ID})
+	return r, tellContacts(tx, r, "renewed", r.ID, map[string]string{"At": tx.Now.Format(time.RFC3339), "Source": in.Source.String(), "RequestID": r.ID})
 }
 
 // tellContacts mails everybody whom a request names.
-func tellContacts(tx *store.Tx, r pki.Request, kind string, args map[string]string) error {
+func tellContacts(tx *store.Tx, r pki.Request, kind, about string, args map[string]string) error {
 	args["HolderCode"], args["Terminal"] = r.Application.Holder.Code, r.Application.TerminalName
 	for n, address := range []string{r.Application.Email, r.Application.MaintenanceEmail} {
 		if address == "" || n == 1 && address == r.Application.Email {
 			continue
 		}
-		id := kind + "/" + r.ID
+		id := kind + "/" + about
 		if n == 1 {
 			id += "/maintenance"
 		}

@@ -31,6 +31,13 @@ type Issuer interface {
 	Finish(ctx context.Context, r pki.Request, intent store.Intent) (pki.Certificate, error)
 	// RevokeIn revokes within the caller's transaction.
 	RevokeIn(tx *store.Tx, by pki.Actor, c pki.Certificate, reason pki.Reason, why string) error
+	// ReceiveIn stores a case of revocation, with a hold where HeldAt is set; EndIn
+	// decides it, LiftIn lifts its hold, and HoldRenewalsIn holds what was renewed from a
+	// certificate: all within the caller's transaction.
+	ReceiveIn(tx *store.Tx, by pki.Actor, c pki.Certificate, r pki.Revocation, why string) (pki.Revocation, error)
+	EndIn(tx *store.Tx, by pki.Actor, r pki.Revocation, event pki.RevocationEvent, why string) (pki.Revocation, error)
+	LiftIn(tx *store.Tx, by pki.Actor, r pki.Revocation, why string) (pki.Revocation, error)
+	HoldRenewalsIn(tx *store.Tx, by pki.Actor, serial string) error
 	// DestroyKeyIn destroys the key of a request within the caller's transaction.
 	DestroyKeyIn(tx *store.Tx, by pki.Actor, request string, facts map[string]any) error
 }

@@ -22,10 +22,11 @@ var guards embed.FS
 // Migrations that cannot be said in one text for both engines: triggers, and tables of
 // SQLite built anew.
 const (
-	guardsVersion        = 3
-	accountGuardsVersion = 6
-	renewalGuardsVersion = 8
-	slimVersion          = 10 // see slim.go
+	guardsVersion           = 3
+	accountGuardsVersion    = 6
+	renewalGuardsVersion    = 8
+	slimVersion             = 10 // see slim.go
+	revocationGuardsVersion = 13
 )
 
 // Migrate brings the schema up to date. Several processes may do so at once.
@@ -101,6 +102,9 @@ func (db *DB) provider() (*goose.Provider, error) {
 				return err
 			}
 			return addGuards(ctx, tx, "guards_slim_"+engine+".sql")
+		}}, nil),
+		goose.NewGoMigration(revocationGuardsVersion, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
+			return addGuards(ctx, tx, "guards_revocation_"+engine+".sql")
 		}}, nil),
 	))
 	p, err := goose.NewProvider(dialect, db.write, files, options...)

@@ -36,6 +36,7 @@ const lostRows = `SELECT 'request', a.subject FROM audit a WHERE a.kind IN ('req
 		AND NOT EXISTS (SELECT 1 FROM request WHERE id = a.subject)
 	UNION SELECT 'certificate', a.subject FROM audit a WHERE a.kind = 'certificate.issued' AND NOT EXISTS (SELECT 1 FROM certificate WHERE serial = a.subject)
 	UNION SELECT 'issue_grant', a.subject FROM audit a WHERE a.kind = 'grant.made' AND NOT EXISTS (SELECT 1 FROM issue_grant WHERE id = a.subject)
+	UNION SELECT 'revocation', a.subject FROM audit a WHERE a.kind = 'revocation.received' AND NOT EXISTS (SELECT 1 FROM revocation WHERE id = a.subject)
 	UNION SELECT 'operator', a.subject FROM audit a WHERE a.kind = 'operator.added' AND NOT EXISTS (SELECT 1 FROM operator WHERE id = a.subject)
 	UNION SELECT 'api_client', a.subject FROM audit a WHERE a.kind = 'client.added' AND NOT EXISTS (SELECT 1 FROM api_client WHERE id = a.subject)`
 

@@ -1,0 +1,186 @@
+package ca
+
+import (
+	"errors"
+	"time"
+
+	"inkan/internal/pki"
+	"inkan/internal/store"
+)
+
+// ReceiveIn stores a case of revocation within the caller's transaction and numbers it.
+// With HeldAt set, the certificate is put on hold together with it.
+func (s *Service) ReceiveIn(tx *store.Tx, by pki.Actor, c pki.Certificate, r pki.Revocation, why string) (pki.Revocation, error) {
+	r.Serial, r.RequestID, r.AskedBy, r.State, r.ReceivedAt = c.Serial, c.RequestID, by.ID, pki.RevocationReceived, tx.Now
+	id, err := tx.AddRevocation(r)
+	if err != nil {
+		return r, err
+	}
+	r.ID = id
+	_, _, err = tx.Audit(by, "revocation.received", r.ID, map[string]any{
+		"serial": r.Serial, "request": r.RequestID, "proof": r.Proof, "reason": r.Reason.String(), "held": !r.HeldAt.IsZero(), "content": r.Content(), "why": why,
+	})
+	if err != nil || r.HeldAt.IsZero() {
+		return r, err
+	}
+	return r, s.RevokeIn(tx, by, c, pki.CertificateHold, why)
+}
+
+// EndIn decides a case within the caller's transaction. The mail to the address that was
+// typed names the number and the time, and nothing of the certificate: whoever typed it
+// may have had no right to more (threat RV4).
+func (s *Service) EndIn(tx *store.Tx, by pki.Actor, r pki.Revocation, event pki.RevocationEvent, why string) (pki.Revocation, error) {
+	next, err := r.Next(event)
+	if err != nil {
+		return r, err
+	}
+	_, _, err = tx.Audit(by, "revocation."+string(next), r.ID, map[string]any{"serial": r.Serial, "why": why})
+	if err != nil {
+		return r, err
+	}
+	err = tx.DecideRevocation(r.ID, next, by.ID)
+	if err != nil {
+		return r, err
+	}
+	r.State, r.DecidedBy, r.DecidedAt = next, by.ID, tx.Now
+	kind := "revocation_refused"
+	if next == pki.RevocationDone {
+		kind = "revocation_done"
+	}
+	if r.Email == "" {
+		return r, nil
+	}
+	return r, tx.AddMessage(store.Message{ID: kind + "/" + r.ID, Kind: kind, Request: r.RequestID, Address: r.Email, Language: r.Language,
+		Args: map[string]string{"Number": r.ID, "At": tx.Now.Format(time.RFC3339)}})
+}
+
+// LiftIn ends a case and the hold that came with it (停止の解除) within the caller's
+// transaction. That the audit tree has it is what lets the entry leave the CRL (threat
+// RV9).
+func (s *Service) LiftIn(tx *store.Tx, by pki.Actor, r pki.Revocation, why string) (pki.Revocation, error) {
+	c, err := tx.Certificate(r.Serial)
+	if err != nil {
+		return r, err
+	}
+	r, err = s.EndIn(tx, by, r, pki.EventLift, why)
+	if err != nil {
+		return r, err
+	}
+	_, _, err = tx.Audit(by, "certificate.lifted", r.Serial, map[string]any{"case": r.ID, "request": r.RequestID, "held": c.RevokedAt, "proposed": r.ProposedBy})
+	if err != nil {
+		return r, err
+	}
+	err = tx.LiftCertificate(r.Serial)
+	if err != nil {
+		return r, err
+	}
+	return r, tellContacts(tx, c, "lifted", r.ID, nil)
+}
+
+// endCases ends every open case of a certificate that is revoked for good, whoever
+// revoked it.
+func (s *Service) endCases(tx *store.Tx, by pki.Actor, serial, why string) error {
+	open, err := tx.Revocations(store.RevocationFilter{State: pki.RevocationReceived, Serials: []string{serial}})
+	if err != nil {
+		return err
+	}
+	for _, r := range open {
+		_, err = s.EndIn(tx, by, r, pki.EventRevoke, why)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// HoldRenewalsIn puts on hold what was renewed from a compromised certificate, and from
+// that: whoever had the key could renew, and nobody knows who did. An officer decides of
+// each (threat RS9). A renewal that is not issued yet is held when it is, see keep.
+func (s *Service) HoldRenewalsIn(tx *store.Tx, by pki.Actor, serial string) error {
+	for ask := []string{serial}; len(ask) > 0; {
+		renewals, err := tx.Renewals(ask)
+		if err != nil {
+			return err
+		}
+		ask = nil
+		for _, r := range renewals {
+			if r.Serial == "" {
+				continue
+			}
+			ask = append(ask, r.Serial)
+			c, err := tx.Certificate(r.Serial)
+			if err != nil {
+				return err
+			}
+			err = s.holdRenewal(tx, by, c)
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Service) holdRenewal(tx *store.Tx, by pki.Actor, c pki.Certificate) error {
+	if !c.RevokedAt.IsZero() || tx.Now.After(c.NotAfter) {
+		return nil
+	}
+	_, err := s.ReceiveIn(tx, by, c, pki.Revocation{Proof: pki.ByChain, Reason: pki.KeyCompromise, HeldAt: tx.Now},
+		"renewed from "+c.Predecessor+", whose key was compromised")
+	return err
+}
+
+// holdLate puts a renewal on hold that was on its way while what it was renewed from was
+// reported compromised.
+func (s *Service) holdLate(tx *store.Tx, c pki.Certificate) error {
+	old, err := tx.Certificate(c.Predecessor)
+	if err != nil || old.RevokedAt.IsZero() || old.Reason != pki.KeyCompromise && old.Reason != pki.CertificateHold {
+		return err
+	}
+	return s.holdRenewal(tx, actor, c)
+}
+
+// lifted says whether the last word of the audit records on a certificate is that its
+// hold was lifted.
+func lifted(tx *store.Tx, serial string) (bool, error) {
+	records, err := tx.AuditOf([]string{serial})
+	is := false
+	for _, r := range records {
+		switch r.Kind {
+		case "certificate.lifted":
+			is = true
+		case "certificate.revoked":
+			is = false
+		}
+	}
+	return is, err
+}
+
+// tellContacts mails everybody whom the request of a certificate names.
+func tellContacts(tx *store.Tx, c pki.Certificate, kind, id string, args map[string]string) error {
+	r, err := tx.Request(c.RequestID)
+	if errors.Is(err, pki.ErrNotFound) {
+		return nil // one of our own
+	}
+	if err != nil {
+		return err
+	}
+	all := map[string]string{"HolderCode": r.Application.Holder.Code, "Terminal": r.Application.TerminalName, "At": tx.Now.Format(time.RFC3339)}
+	for name, value := range args {
+		all[name] = value
+	}
+	addresses := map[string]string{"": r.Application.Email}
+	if r.Application.MaintenanceEmail != r.Application.Email {
+		addresses["/maintenance"] = r.Application.MaintenanceEmail
+	}
+	for suffix, address := range addresses {
+		if address == "" { // an API client's request has none
+			continue
+		}
+		err = tx.AddMessage(store.Message{ID: kind + "/" + id + suffix, Kind: kind, Request: r.ID, Address: address, Language: r.Language, Args: all})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,74 @@
+package ops
+
+import (
+	"strings"
+	"time"
+
+	"inkan/internal/pki"
+	"inkan/internal/store"
+)
+
+// revocations compares cases of revocation, a page at a time.
+func (c *comparison) revocations() error {
+	after := ""
+	for {
+		rows, err := c.tx.Revocations(store.RevocationFilter{After: after, Limit: page})
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		ids := make([]string, len(rows))
+		for i, r := range rows {
+			ids[i] = r.ID
+		}
+		history, err := c.history(ids)
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			c.compare("revocation", r.ID, revocationColumns(r), toldOfRevocation(history[r.ID]))
+			after = r.ID
+		}
+	}
+}
+
+func revocationColumns(r pki.Revocation) columns {
+	row := columns{"serial": r.Serial, "request": r.RequestID, "proof": string(r.Proof), "asked_by": r.AskedBy, "reason": r.Reason.String(),
+		"content": r.Content(), "state": string(r.State), "proposed_by": r.ProposedBy, "decided_by": r.DecidedBy}
+	row.at("received_at", r.ReceivedAt)
+	row.at("held_at", r.HeldAt)
+	row.at("proposed_at", r.ProposedAt)
+	row.at("decided_at", r.DecidedAt)
+	return row
+}
+
+// toldOfRevocation is what the records say that a case became; nil where no record says
+// that it came to be. "content" stands for all that was typed and never changes.
+func toldOfRevocation(history []event) columns {
+	var told columns
+	for _, e := range history {
+		state, isState := strings.CutPrefix(e.Kind, "revocation.")
+		switch {
+		case told == nil && e.Kind == "revocation.received":
+			told = columns{}
+			if !e.Erased {
+				told = columns{"serial": e.facts.Serial, "request": e.facts.Request, "proof": string(e.facts.Proof), "reason": e.facts.Reason, "content": e.facts.Content}
+				told.at("held_at", time.Time{})
+			}
+			if e.facts.Held {
+				told.at("held_at", e.At)
+			}
+			told["asked_by"], told["state"], told["proposed_by"], told["decided_by"] = e.Actor, string(pki.RevocationReceived), "", ""
+			told.at("received_at", e.At)
+			told.at("proposed_at", time.Time{})
+			told.at("decided_at", time.Time{})
+		case told == nil:
+		case e.Kind == "revocation.proposed":
+			told["proposed_by"] = e.Actor
+			told.at("proposed_at", e.At)
+		case isState:
+			told["state"], told["decided_by"] = state, e.Actor
+			told.at("decided_at", e.At)
+		}
+	}
+	return told
+}

@@ -1,0 +1,141 @@
+package pki
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// RevocationState is the state of a case of revocation.
+type RevocationState string
+
+// The states of a case. That a revocation is in the CRL is a fact with its time and not
+// a state.
+const (
+	RevocationReceived RevocationState = "received" // 受付: somebody has to decide it
+	RevocationDone     RevocationState = "revoked"  // 失効
+	RevocationRejected RevocationState = "rejected" // 却下
+	RevocationLifted   RevocationState = "lifted"   // 停止解除
+)
+
+// RevocationStates lists all of them.
+func RevocationStates() []RevocationState {
+	return []RevocationState{RevocationReceived, RevocationDone, RevocationRejected, RevocationLifted}
+}
+
+// RevocationEvent is what is decided about a case.
+type RevocationEvent string
+
+// The decisions.
+const (
+	EventRevoke  RevocationEvent = "revoke"
+	EventDismiss RevocationEvent = "reject"
+	EventLift    RevocationEvent = "lift"
+)
+
+// RevocationProof says on what word a case rests.
+type RevocationProof string
+
+// The proofs.
+const (
+	ByLetter      RevocationProof = "letter"      // both IDs of the letter, or of a renewal's page
+	ByCertificate RevocationProof = "certificate" // the certificate itself was presented
+	ByOfficer     RevocationProof = "officer"     // an officer put it on hold
+	ByChain       RevocationProof = "chain"       // it was renewed from a compromised one (threat RS9)
+)
+
+// Revocation is one case of revocation (失効申請): by a holder, who waits for a decision
+// or got it at once, or a hold of which officers decide.
+type Revocation struct {
+	ID          string // 失効受付番号
+	Flow        string // of the pages on which it was asked for: one flow asks once
+	Serial      string
+	RequestID   string
+	Proof       RevocationProof
+	AskedBy     string // actor: a holder, or who placed the hold
+	Reason      Reason
+	Email       string // as typed; it learns that the case is done, and nothing else (threat RV4)
+	Language    string
+	State       RevocationState
+	ReceivedAt  time.Time
+	HeldAt      time.Time // the certificate was put on hold with it; zero: it was not
+	ProposedBy  string    // the first of the two who reject or lift
+	ProposedAt  time.Time
+	DecidedBy   string
+	DecidedAt   time.Time
+	PublishedAt time.Time // a CRL holds it since then
+}
+
+// Held says whether the case keeps its certificate on hold.
+func (r Revocation) Held() bool { return r.State == RevocationReceived && !r.HeldAt.IsZero() }
+
+// HoldersReasons are what a holder may give as reason.
+func HoldersReasons() []Reason {
+	return []Reason{KeyCompromise, CessationOfOperation, SupersededReason, AffiliationChanged, Unspecified}
+}
+
+// Undecided is how long a holder's case waits for a person. After it the certificate is
+// revoked: silence never keeps a thief's certificate alive (threat RV3).
+const Undecided = 24 * time.Hour
+
+// Ripens says whether a case ends by itself. A hold of an officer's, or of a renewal, is
+// decided by people alone.
+func (r Revocation) Ripens() bool {
+	return r.State == RevocationReceived && (r.Proof == ByLetter || r.Proof == ByCertificate)
+}
+
+// Ripe says whether a case has waited for too long.
+func (r Revocation) Ripe(now time.Time) bool {
+	return r.Ripens() && now.Sub(r.ReceivedAt) > Undecided
+}
+
+// Next gives the state after a decision. A case that is decided stays so:
+// revocation.decided. A hold ends by lifting, a case without one by rejection.
+func (r Revocation) Next(event RevocationEvent) (RevocationState, error) {
+	switch {
+	case r.State != RevocationReceived:
+		return r.State, E(Conflict, "revocation.decided").With("Number", r.ID).With("State", string(r.State))
+	case event == EventRevoke:
+		return RevocationDone, nil
+	case event == EventDismiss && r.HeldAt.IsZero():
+		return RevocationRejected, nil
+	case event == EventLift && !r.HeldAt.IsZero():
+		return RevocationLifted, nil
+	case event == EventDismiss:
+		return r.State, E(Conflict, "revocation.held").With("Number", r.ID)
+	}
+	return r.State, E(Conflict, "revocation.not_held").With("Number", r.ID)
+}
+
+// Second says what a word against a revocation means that comes from this person: it
+// is the first of two, or the second, or refused: nobody undoes alone what somebody
+// asked for, nor his own (invariant 8, threats RV3, RV5).
+func (r Revocation) Second(by Actor) (bool, error) {
+	if by.ID == r.AskedBy || by.ID == r.ProposedBy {
+		return false, E(Forbidden, "revocation.same_person").With("Number", r.ID)
+	}
+	return r.ProposedBy != "", nil
+}
+
+// Content is the SHA-256 in hex of all of a case that never changes. The audit record
+// of its arrival holds it.
+func (r Revocation) Content() string {
+	canonical, err := json.Marshal([]any{r.Flow, r.Serial, r.RequestID, r.Proof, r.AskedBy, r.Reason, r.Email, r.Language})
+	if err != nil {
+		panic(err) // texts and a number always encode
+	}
+	sum := sha256.Sum256(canonical)
+	return hex.EncodeToString(sum[:])
+}
+
+// NewRevocationID makes the number of a case (失効受付番号): the day in Japan and a
+// sequence within that day.
+func NewRevocationID(now time.Time, seq int) string {
+	return "R-" + now.In(JST).Format("20060102") + fmt.Sprintf("-%06d", seq)
+}
+
+// HoldersReason says whether a holder may give a reason.
+func HoldersReason(r Reason) bool { return slices.Contains(HoldersReasons(), r) }

@@ -1,0 +1,116 @@
+package store
+
+import (
+	"strings"
+	"time"
+
+	"github.com/huandu/go-sqlbuilder"
+
+	"inkan/internal/pki"
+)
+
+// AddRevocation stores a case that was just received, numbers it, and gives its number.
+func (tx *Tx) AddRevocation(r pki.Revocation) (string, error) {
+	var n int
+	err := tx.queryRow(`INSERT INTO day_sequence (day, last) VALUES ($1, 1)
+		ON CONFLICT (day) DO UPDATE SET last = day_sequence.last + 1 RETURNING last`,
+		"R"+pki.Day(tx.Now).Format("20060102")).Scan(&n)
+	if err != nil {
+		return "", dbError("next number of a revocation", err)
+	}
+	id := pki.NewRevocationID(tx.Now, n)
+	_, err = tx.exec(`INSERT INTO revocation (id, flow, serial, request, proof, asked_by, reason, email, language, state, received_at, held_at)
+		VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,'received',$10,$11)`,
+		id, r.Flow, r.Serial, r.RequestID, string(r.Proof), r.AskedBy, int(r.Reason), r.Email, r.Language, micros(tx.Now), micros(r.HeldAt))
+	return id, dbError("add revocation", err)
+}
+
+const revocationColumns = `id, flow, serial, request, proof, asked_by, reason, email, language, state, received_at, held_at,
+	proposed_by, proposed_at, decided_by, decided_at, published_at`
+
+func scanRevocation(row interface{ Scan(...any) error }) (pki.Revocation, error) {
+	var r pki.Revocation
+	var received, held, proposed, decided, published int64
+	err := row.Scan(&r.ID, &r.Flow, &r.Serial, &r.RequestID, &r.Proof, &r.AskedBy, &r.Reason, &r.Email, &r.Language, &r.State, &received, &held,
+		&r.ProposedBy, &proposed, &r.DecidedBy, &decided, &published)
+	r.ReceivedAt, r.HeldAt, r.ProposedAt = fromMicros(received), fromMicros(held), fromMicros(proposed)
+	r.DecidedAt, r.PublishedAt = fromMicros(decided), fromMicros(published)
+	return r, err
+}
+
+// Revocation reads a case by its number; pki.ErrNotFound where there is none.
+func (tx *Tx) Revocation(id string) (pki.Revocation, error) {
+	r, err := scanRevocation(tx.queryRow(`SELECT `+revocationColumns+` FROM revocation WHERE id = $1`, id))
+	return r, dbError("read revocation", err)
+}
+
+// RevocationOfFlow reads the case that a flow asked for; pki.ErrNotFound before it did.
+func (tx *Tx) RevocationOfFlow(flow string) (pki.Revocation, error) {
+	r, err := scanRevocation(tx.queryRow(`SELECT `+revocationColumns+` FROM revocation WHERE flow = $1 AND flow <> ''`, flow))
+	return r, dbError("read revocation of flow", err)
+}
+
+// RevocationFilter narrows Revocations. Zero fields do not narrow.
+type RevocationFilter struct {
+	State   pki.RevocationState
+	Serials []string
+	After   string // number, exclusive: the page key
+	Limit   int    // default 100, at most 10000
+}
+
+// Revocations lists cases, the oldest first.
+func (tx *Tx) Revocations(f RevocationFilter) ([]pki.Revocation, error) {
+	b := sqlbuilder.PostgreSQL.NewSelectBuilder()
+	b.Select(strings.Split(revocationColumns, ",")...).From("revocation").OrderBy("id")
+	if f.State != "" {
+		b.Where(b.Equal("state", string(f.State)))
+	}
+	if f.Serials != nil {
+		b.Where(b.In("serial", sqlbuilder.List(texts(f.Serials))))
+	}
+	if f.After != "" {
+		b.Where(b.GreaterThan("id", f.After))
+	}
+	if f.Limit <= 0 {
+		f.Limit = 100
+	}
+	b.Limit(min(f.Limit, 10000))
+	query, args := b.Build()
+	rows, err := tx.query(query, args...)
+	if err != nil {
+		return nil, dbError("list revocations", err)
+	}
+	return collect(rows, scanRevocation)
+}
+
+// ProposeRevocation writes down who was the first to speak against an open case.
+func (tx *Tx) ProposeRevocation(id, by string) error {
+	return tx.one("propose", `UPDATE revocation SET proposed_by = $1, proposed_at = $2 WHERE id = $3 AND state = 'received' AND proposed_by = ''`,
+		by, micros(tx.Now), id)
+}
+
+// DecideRevocation ends an open case.
+func (tx *Tx) DecideRevocation(id string, state pki.RevocationState, by string) error {
+	return tx.one("decide revocation", `UPDATE revocation SET state = $1, decided_by = $2, decided_at = $3 WHERE id = $4 AND state = 'received'`,
+		string(state), by, micros(tx.Now), id)
+}
+
+// LetterHolds counts the holds since a time that somebody placed with a letter's IDs.
+func (tx *Tx) LetterHolds(since time.Time) (int, error) {
+	var n int
+	err := tx.queryRow(`SELECT COUNT(*) FROM revocation WHERE held_at > $1 AND held_at <> 0 AND proof = 'letter'`, micros(since)).Scan(&n)
+	return n, dbError("count holds", err)
+}
+
+// MarkPublished records that a CRL holds what was revoked up to its thisUpdate.
+func (tx *Tx) MarkPublished(issuer string, thisUpdate time.Time) error {
+	_, err := tx.exec(`UPDATE revocation SET published_at = $1 WHERE state = 'revoked' AND published_at = 0 AND decided_at <= $2
+		AND EXISTS (SELECT 1 FROM certificate c WHERE c.serial = revocation.serial AND c.issuer = $3)`, micros(tx.Now), micros(thisUpdate), issuer)
+	return dbError("mark revocations as published", err)
+}
+
+// LiftCertificate gives a certificate on hold back.
+func (tx *Tx) LiftCertificate(serial string) error {
+	return tx.one("lift certificate", `UPDATE certificate SET revoked_at = 0, reason = 0, effective_at = 0, crl_entry = NULL
+		WHERE serial = $1 AND revoked_at <> 0 AND reason = 6`, serial)
+}
