@@ -26,7 +26,7 @@ const (
 	accountGuardsVersion    = 6
 	renewalGuardsVersion    = 8
 	slimVersion             = 10 // see slim.go
-	revocationGuardsVersion = 13
+	revocationGuardsVersion = 11
 )
 
 // Migrate brings the schema up to date. Several processes may do so at once.

@@ -83,7 +83,9 @@ func rebuild(ctx context.Context, tx *sql.Tx, table, old, changed string) error 
 		definition,
 		`INSERT INTO slim_` + table + ` SELECT * FROM ` + table,
 		`DROP TABLE ` + table,
+		`PRAGMA legacy_alter_table = ON`, // triggers of other tables name this one, which is not there for a moment
 		`ALTER TABLE slim_` + table + ` RENAME TO ` + table,
+		`PRAGMA legacy_alter_table = OFF`,
 	}, rest...)
 	for _, step := range steps {
 		_, err = tx.ExecContext(ctx, step)
