@@ -1,12 +1,16 @@
 package ra_test
 
 import (
+	"bytes"
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"testing"
 
 	"inkan/internal/ca/catest"
 	"inkan/internal/pki"
+	"inkan/internal/ra"
 )
 
 func parse(t *testing.T, der []byte) *x509.Certificate {
@@ -153,4 +157,34 @@ func TestThreatAP5Renewal(t *testing.T) {
 		o.SQL(fmt.Sprintf(forge, "renewal", "terminal_name", "'"+third.Serial+"'", third.ID))
 		o.SQL(`DELETE FROM request WHERE id = '209901010000001'`)
 	})
+}
+
+// TestThreatDL8Renewal: the file of a renewal opens with its ticket and with nothing that
+// is in the database, and goes with the last fetch.
+func TestThreatDL8Renewal(t *testing.T) {
+	o := office{catest.New(t, catest.Options{Activate: true})}
+	h := o.Holding(catest.Application(1))
+	o.DaysBefore(h, 60)
+	r := o.Renewed(h)
+	ticket, err := o.RA.PrepareRenewal(t.Context(), h.Pair.Leaf, catest.Pickup(r.ID, ""))
+	catest.Must(t, err)
+	raw, err := base64.RawURLEncoding.DecodeString(ticket.Reveal())
+	catest.Must(t, err)
+	id, key := hex.EncodeToString(raw[:16]), raw[16:]
+	row, stored := o.ticket(id), o.files()
+	if len(row.Blob) == 0 || !bytes.Contains(stored, row.KeyHash) {
+		t.Fatal("the file is not in the database: the test is blind")
+	}
+	for _, form := range [][]byte{key, []byte(hex.EncodeToString(key)), []byte(base64.StdEncoding.EncodeToString(key)), []byte(ticket.Reveal())} {
+		if bytes.Contains(stored, form) {
+			t.Error("the ticket's key is in the database")
+		}
+	}
+	for range ra.TicketUses {
+		_, _, err = o.RA.PickupFile(t.Context(), ticket, catest.Cookie)
+		catest.Must(t, err)
+	}
+	if left := o.ticket(id); len(left.Blob) != 0 {
+		t.Errorf("%d bytes are left after the last fetch", len(left.Blob))
+	}
 }
