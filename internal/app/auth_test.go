@@ -99,25 +99,34 @@ var screenOf = regexp.MustCompile(`画面番号 ([A-Z0-9-]+)`)
 
 func (v *visitor) do(t *testing.T, method, url string, form url.Values) answered {
 	t.Helper()
+	a, err := v.try(t.Context(), method, url, form)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, url, err)
+	}
+	return a
+}
+
+func (v *visitor) try(ctx context.Context, method, url string, form url.Values) (answered, error) {
 	trace := &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { v.reused = i.Reused }}
-	r, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), method, url, strings.NewReader(form.Encode()))
-	catest.Must(t, err)
+	r, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), method, url, strings.NewReader(form.Encode()))
+	if err != nil {
+		return answered{}, err
+	}
 	if form != nil {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
 	resp, err := v.Do(r)
 	if err != nil {
-		t.Fatalf("%s %s: %v", method, url, err)
+		return answered{}, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(resp.Body)
-	catest.Must(t, err)
 	a := answered{Response: resp, page: string(body)}
 	m := screenOf.FindStringSubmatch(a.page)
 	if m != nil {
 		a.screen = m[1]
 	}
-	return a
+	return a, err
 }
 
 // eachProto are the ways in which a browser of today, and of yesterday, connects.

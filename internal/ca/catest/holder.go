@@ -1,6 +1,7 @@
 package catest
 
 import (
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -31,6 +32,19 @@ func (o *Office) Holding(a pki.Application) Held {
 	ticket, err := o.RA.PreparePickup(o.T.Context(), Pickup(r.ID, ref))
 	Must(o.T, err)
 	return o.fetch(r.ID, ticket)
+}
+
+// Keeping is a certificate for a key that its holder made.
+func (o *Office) Keeping(a pki.Application) Held {
+	o.T.Helper()
+	key := o.Keyed(pki.P256)
+	var err error
+	a.CSR, err = x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	Must(o.T, err)
+	r := o.Issued(a)
+	leaf, err := x509.ParseCertificate(o.Certificate(r.Serial).DER)
+	Must(o.T, err)
+	return Held{r, tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key, Leaf: leaf}}
 }
 
 // Fetch takes the file of a renewal with the certificate that it was renewed from.
@@ -94,7 +108,7 @@ func (o *Office) Strangers(like Held) map[string]tls.Certificate {
 		if parent == nil {
 			parent = template
 		}
-		der, err := x509.CreateCertificate(nil, template, parent, key.Public(), by)
+		der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), by)
 		Must(o.T, err)
 		leaf, err := x509.ParseCertificate(der)
 		Must(o.T, err)
@@ -103,7 +117,7 @@ func (o *Office) Strangers(like Held) map[string]tls.Certificate {
 	as := func(*x509.Certificate) {}
 	real := o.CAs[issuance.G1]
 	fakeKey := o.Keyed(pki.P256)
-	fake, err := x509.CreateCertificate(nil, &x509.Certificate{SerialNumber: real.SerialNumber, RawSubject: real.RawSubject, SubjectKeyId: real.SubjectKeyId,
+	fake, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: real.SerialNumber, RawSubject: real.RawSubject, SubjectKeyId: real.SubjectKeyId,
 		NotBefore: real.NotBefore, NotAfter: real.NotAfter, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign},
 		&x509.Certificate{RawSubject: real.RawIssuer}, fakeKey.Public(), fakeKey)
 	Must(o.T, err)
