@@ -15,9 +15,9 @@ import (
 
 const graceDays = 30
 
-// onEngines runs a test of renewals on each engine, with a holder and neighbours, and
+// renewing runs a test of renewals on each engine, with a holder and neighbours, and
 // wants the register to be what the records tell afterwards.
-func onEngines(t *testing.T, test func(t *testing.T, o *catest.Office, h catest.Held, others []catest.Held)) {
+func renewing(t *testing.T, test func(t *testing.T, o *catest.Office, h catest.Held, others []catest.Held)) {
 	for _, engine := range engines {
 		t.Run(engine, func(t *testing.T) {
 			o := catest.New(t, catest.Options{Engine: engine, Activate: true, Grace: graceDays})
@@ -36,7 +36,7 @@ func onEngines(t *testing.T, test func(t *testing.T, o *catest.Office, h catest.
 // A certificate has one open renewal, however often, in whatever number of tabs and on
 // whatever node it is asked for.
 func TestRenewOnce(t *testing.T) {
-	onEngines(t, func(t *testing.T, o *catest.Office, h catest.Held, others []catest.Held) {
+	renewing(t, func(t *testing.T, o *catest.Office, h catest.Held, others []catest.Held) {
 		nodes := []*catest.Office{o, o.Node(t, o.DSN)}
 		for _, node := range nodes {
 			_, err := node.RA.Renew(t.Context(), catest.Wish(h))
@@ -82,7 +82,7 @@ func TestRenewOnce(t *testing.T) {
 
 // Renewal opens at midnight in Japan and ends with the certificate.
 func TestRenewalWindow(t *testing.T) {
-	onEngines(t, func(t *testing.T, o *catest.Office, h catest.Held, others []catest.Held) {
+	renewing(t, func(t *testing.T, o *catest.Office, h catest.Held, others []catest.Held) {
 		end := h.Pair.Leaf.NotAfter
 		opens := pki.RenewalOpens(end)
 		if clock := opens.In(pki.JST); clock.Hour() != 0 || clock.Minute() != 0 || pki.DaysLeft(opens, end) != pki.RenewalDays {
@@ -109,7 +109,7 @@ func TestRenewalWindow(t *testing.T) {
 
 // What is no good certificate of a holder's renews nothing, each for its own reason.
 func TestThreatRS7RenewalRefuses(t *testing.T) {
-	onEngines(t, func(t *testing.T, o *catest.Office, h catest.Held, others []catest.Held) {
+	renewing(t, func(t *testing.T, o *catest.Office, h catest.Held, others []catest.Held) {
 		revoke := func(h catest.Held, reason pki.Reason) {
 			_, err := o.RA.Revoke(t.Context(), catest.Officer, h.Serial, reason, "")
 			catest.Must(t, err)
@@ -168,7 +168,7 @@ func TestThreatRS7RenewalRefuses(t *testing.T) {
 // A renewed certificate is renewed in its turn. What expired has power over its own
 // renewal alone.
 func TestRenewalOfARenewal(t *testing.T) {
-	onEngines(t, func(t *testing.T, o *catest.Office, h catest.Held, others []catest.Held) {
+	renewing(t, func(t *testing.T, o *catest.Office, h catest.Held, others []catest.Held) {
 		o.DaysBefore(h, 60)
 		second := o.Fetch(h, o.Renewed(h).ID)
 		list, more, err := o.RA.RenewalList(t.Context(), second.Pair.Leaf, 1)
@@ -199,7 +199,7 @@ func TestRenewalOfARenewal(t *testing.T) {
 // When what a renewal brought is revoked, the old certificate may be renewed again; a
 // hold does not yet open it.
 func TestRenewalAgainAfterRevocation(t *testing.T) {
-	onEngines(t, func(t *testing.T, o *catest.Office, h catest.Held, others []catest.Held) {
+	renewing(t, func(t *testing.T, o *catest.Office, h catest.Held, others []catest.Held) {
 		o.DaysBefore(h, 60)
 		first := o.Renewed(h)
 		for _, reason := range []pki.Reason{pki.CertificateHold, pki.KeyCompromise} {
@@ -248,7 +248,7 @@ func TestRenewalListPages(t *testing.T) {
 // After the end of the old certificate the printed IDs fetch the new one, until the
 // grace time is over: then its key is destroyed and it is revoked.
 func TestThreatRS10GraceTime(t *testing.T) {
-	onEngines(t, func(t *testing.T, o *catest.Office, h catest.Held, others []catest.Held) {
+	renewing(t, func(t *testing.T, o *catest.Office, h catest.Held, others []catest.Held) {
 		lost, other := others[0], others[1]
 		o.DaysBefore(h, 60)
 		one, never := o.Renewed(h), o.Renewed(lost)
@@ -258,7 +258,7 @@ func TestThreatRS10GraceTime(t *testing.T) {
 		if len(printed.Reveal()) != pki.ReferenceIDLength {
 			t.Fatal("the page shows no reference ID")
 		}
-		for _, mail := range mails(o) {
+		for _, mail := range outbox(o) {
 			if strings.Contains(mail, printed.Reveal()) {
 				t.Error("a mail holds the reference ID")
 			}
@@ -304,7 +304,7 @@ func TestThreatRS10GraceTime(t *testing.T) {
 
 // An issue that fails and begins anew keeps the IDs that were shown.
 func TestRenewalKeepsItsIDs(t *testing.T) {
-	onEngines(t, func(t *testing.T, o *catest.Office, h catest.Held, others []catest.Held) {
+	renewing(t, func(t *testing.T, o *catest.Office, h catest.Held, others []catest.Held) {
 		o.DaysBefore(h, 60)
 		o.Signer.Once("SignIntents", catest.Before, func() error { return pki.E(pki.Busy, "signer.away") })
 		r, err := o.RA.Renew(t.Context(), catest.Wish(h))
@@ -331,7 +331,7 @@ func TestRenewalKeepsItsIDs(t *testing.T) {
 // Wherever Renew dies, the background worker issues what was entered, and the holder who
 // reloads or asks again has the certificate and its IDs.
 func TestRenewalGoesOnAfterACrash(t *testing.T) {
-	onEngines(t, func(t *testing.T, o *catest.Office, h catest.Held, others []catest.Held) {
+	renewing(t, func(t *testing.T, o *catest.Office, h catest.Held, others []catest.Held) {
 		holders := append([]catest.Held{h}, others[:2]...)
 		o.DaysBefore(h, 60)
 		away := func() error { return pki.E(pki.Busy, "signer.away") }
@@ -397,8 +397,8 @@ func TestRenewalPIN(t *testing.T) {
 	}
 }
 
-// mails gives what the outbox holds.
-func mails(o *catest.Office) []string {
+// outbox gives what the outbox holds.
+func outbox(o *catest.Office) []string {
 	db := o.Raw()
 	rows, err := db.QueryContext(o.T.Context(), `SELECT id, address, args FROM outbox`)
 	catest.Must(o.T, err)

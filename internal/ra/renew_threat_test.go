@@ -24,7 +24,7 @@ func parse(t *testing.T, der []byte) *x509.Certificate {
 // request: the same answer, by the same statements, whether it is a neighbour's renewal,
 // an application, or nobody's.
 func TestThreatRS8EqualWork(t *testing.T) {
-	onEngines(t, func(t *testing.T, o *catest.Office, h catest.Held, others []catest.Held) {
+	renewing(t, func(t *testing.T, o *catest.Office, h catest.Held, others []catest.Held) {
 		neighbour, fetched := others[0], others[1] // the first of the same institution, with the same subject name
 		open := o.Submit(catest.Application(3))
 		o.DaysBefore(h, 60)
@@ -71,10 +71,10 @@ func TestThreatRS8EqualWork(t *testing.T) {
 	})
 }
 
-// TestThreatRS14: a certificate that is revoked while its holder acts acts no more: it is
+// TestThreatRS14File: a certificate that is revoked while its holder acts acts no more: it is
 // judged in the transaction of the act.
-func TestThreatRS14(t *testing.T) {
-	onEngines(t, func(t *testing.T, o *catest.Office, h catest.Held, others []catest.Held) {
+func TestThreatRS14File(t *testing.T) {
+	renewing(t, func(t *testing.T, o *catest.Office, h catest.Held, others []catest.Held) {
 		o.DaysBefore(h, 60)
 		r := o.Renewed(h)
 		o.Signer.Once("OpenHeld", catest.After, func() error {
@@ -125,7 +125,7 @@ func TestThreatRS8Office(t *testing.T) {
 // TestThreatAP5Renewal: a renewal needs no approval, so the database itself takes none
 // that is not of a certificate of the same holder and terminal, and no second one.
 func TestThreatAP5Renewal(t *testing.T) {
-	onEngines(t, func(t *testing.T, o *catest.Office, h catest.Held, others []catest.Held) {
+	renewing(t, func(t *testing.T, o *catest.Office, h catest.Held, others []catest.Held) {
 		other := others[1]
 		o.Client("vendor")
 		o.DaysBefore(h, 60)
