@@ -72,7 +72,7 @@ KILL_FOR ?= 10m
 soak:
 	KILL_FOR=$(KILL_FOR) $(GO) test -v -count=1 -timeout 24h -run '^TestRandomKills$$' ./e2e/kill
 
-# PARTS: api, status, download, growth, crl; FOR: how long each load lasts; SIZE: of the
+# PARTS: api, status, download, growth, crl, portal; FOR: how long each load lasts; SIZE: of the
 # large database. docs/PERFORMANCE.md explains the table.
 PARTS ?= all
 FOR   ?= 10s

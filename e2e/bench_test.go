@@ -63,6 +63,7 @@ func TestBench(t *testing.T) {
 		{"download", b.download},
 		{"growth", b.growth},
 		{"crl", b.crl},
+		{"portal", b.portal},
 	} {
 		if parts == "all" || strings.Contains(","+parts+",", ","+part.name+",") {
 			part.run()

@@ -7,33 +7,37 @@ import { join } from 'node:path'
 import { answer, fill, heading, person, prepare, readJob, saveLink, send } from './lib.mjs'
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
-const maxPages = 80
+const maxPages = 120
 const wide = { width: 1280, height: 900 }
 const phone = { width: 360, height: 740 }
 
 const job = await readJob()
-const context = await person({ locale: job.lang === 'ja' ? 'ja-JP' : 'en-US', viewport: wide })
-const page = await context.newPage()
+const locale = job.lang === 'ja' ? 'ja-JP' : 'en-US'
+const context = await person({ locale, viewport: wide })
+let page = await context.newPage()
 const pages = []
 const taken = new Set()
 const links = new Set()
 
 // What goes wrong while a page loads belongs to the page that is looked at next.
 let noise = []
-page.on('console', (m) => {
-  // The browser itself notes each answer of 4xx; error pages are what we look at.
-  if (m.type() === 'error' && !/Failed to load resource/.test(m.text())) noise.push('console: ' + m.text())
-})
-page.on('pageerror', (e) => noise.push('script: ' + e.message))
-page.on('requestfailed', (r) => {
-  if (r.failure()?.errorText !== 'net::ERR_ABORTED') noise.push(`request failed: ${r.url()} ${r.failure()?.errorText}`)
-})
-page.on('response', (r) => {
-  if (r.status() >= 400 && r.request().resourceType() !== 'document') noise.push(`${r.status()} for ${r.url()}`)
-})
-page.on('request', (r) => {
-  if (!r.url().startsWith('data:') && !job.origins.includes(new URL(r.url()).origin)) noise.push('request to elsewhere: ' + r.url())
-})
+function listen(page) {
+  page.on('console', (m) => {
+    // The browser itself notes each answer of 4xx; error pages are what we look at.
+    if (m.type() === 'error' && !/Failed to load resource/.test(m.text())) noise.push('console: ' + m.text())
+  })
+  page.on('pageerror', (e) => noise.push('script: ' + e.message))
+  page.on('requestfailed', (r) => {
+    if (r.failure()?.errorText !== 'net::ERR_ABORTED') noise.push(`request failed: ${r.url()} ${r.failure()?.errorText}`)
+  })
+  page.on('response', (r) => {
+    if (r.status() >= 400 && r.request().resourceType() !== 'document') noise.push(`${r.status()} for ${r.url()}`)
+  })
+  page.on('request', (r) => {
+    if (!r.url().startsWith('data:') && !job.origins.includes(new URL(r.url()).origin)) noise.push('request to elsewhere: ' + r.url())
+  })
+}
+listen(page)
 
 async function look(name) {
   if (taken.has(name)) return
@@ -47,7 +51,7 @@ async function look(name) {
     hrefs: [...document.querySelectorAll('a[href]')].filter((a) => !a.hasAttribute('download')).map((a) => a.href),
   }))
   // The page of caught mails is a tool of the demo; mails speak the holder's language.
-  if (facts.lang !== job.lang && page.url().startsWith(job.portal)) problems.push(`lang is "${facts.lang}"`)
+  if (facts.lang !== job.lang && (page.url().startsWith(job.portal) || page.url().startsWith(job.site))) problems.push(`lang is "${facts.lang}"`)
   if (!facts.title) problems.push('no title')
   if (facts.h1 !== 1) problems.push(`${facts.h1} h1`)
   for (const href of facts.hrefs) links.add(href.split('#')[0])
@@ -153,6 +157,54 @@ for (const [name, url] of Object.entries(job.starts)) {
   } else if ((response.headers()['content-type'] ?? '').startsWith('text/html')) await look(name)
 }
 
+// The pages of a certificate, with each kind that a browser may present.
+const walked = new Set(links)
+for (const [kind, { p12, password }] of Object.entries(job.holders)) {
+  const held = await person({ locale, viewport: wide, ignoreHTTPSErrors: true, clientCertificates: p12 && [{ origin: job.site, pfxPath: p12, passphrase: password }] })
+  page = await held.newPage()
+  listen(page)
+  const see = async (path, name) => {
+    await page.goto(job.site + path)
+    await look(name)
+  }
+  await see('/p/check', 'check-' + kind)
+  await see('/p/ru', 'ru-' + kind)
+  if (kind === 'early' || kind === 'expired') await see('/p/ru/apply', 'ru-apply-' + kind)
+  if (kind === 'early') await see('/p/ru/list', 'ru-list-empty')
+  if (kind === 'open') {
+    await see('/p/ru/apply', 'ru-apply')
+    await page.evaluate(() => { document.querySelector('[name=form]').value = 'old' })
+    await page.locator('button[value=submit]').click()
+    await look('ru-stale')
+  }
+  if (kind === 'renewed') {
+    await see('/p/ru/list', 'ru-list')
+    await see('/p/ru/r/200001010000001', 'ru-unknown')
+    await see('/p/ru/r/' + job.renewed, 'ru-request')
+    await page.fill('[name=password]', '12')
+    await page.locator('form:has([name=password]) [type=submit]').click()
+    await look('ru-pin-form')
+    await page.fill('[name=password]', '123456')
+    await page.fill('[name=passwordConfirm]', '1234')
+    await page.locator('form:has([name=password]) [type=submit]').click()
+    await look('ru-pin-differs')
+    await page.fill('[name=password]', '123456')
+    await page.fill('[name=passwordConfirm]', '123456')
+    await page.locator('form:has([name=password]) [type=submit]').click()
+    await saveLink(page).waitFor()
+    await look('ru-file')
+    const mine = page.url()
+    await held.clearCookies()
+    await page.goto(mine)
+    await look('ru-ticket-foreign')
+  }
+  await held.close()
+}
+page = await context.newPage()
+listen(page)
+links.clear() // with a certificate they were walked above
+for (const url of walked) links.add(url)
+
 // Everything that links lead to, inside the program.
 for (const url of links) {
   if (taken.size >= maxPages) break
@@ -165,7 +217,7 @@ for (const url of links) {
   if (taken.has(name) || pages.some((p) => p.url === url)) continue
   const response = await page.goto(url)
   // This person owns no certificate: pages that ask for one say so.
-  const asked = response.status() === 403 && new URL(response.url()).origin === job.asking
+  const asked = response.status() === 403 && new URL(response.url()).origin === job.site
   if (response.status() >= 400 && !asked) noise.push(`a link leads to ${response.status()}`)
   await look(name)
 }

@@ -34,6 +34,11 @@ func walk(t *testing.T, w *world, lang, screens string) []string {
 	w.Must(t, nil, "request", "cancel", cancelled.RequestID, "--why", "test", "--as", w.Operator(t, "intake"))
 	samples = append(samples, Sample{Purpose: "cancelled", RequestID: cancelled.RequestID, ReferenceID: cancelled.ReferenceID})
 
+	held := w.issue(t, "一時停止2号機 "+lang)
+	file := write(t, t.TempDir(), "held.p12", newVisitor(t, w.Demo, "").download(t, held, w.pin))
+	w.Must(t, nil, "revoke", held.Serial, "--reason", "certificateHold", "--as", w.Operator(t, "officer"))
+	renewed := w.renewed(t, w.Sample(t, "renew"))
+
 	type found struct {
 		Pages []struct {
 			Name, URL, Heading string
@@ -47,7 +52,11 @@ func walk(t *testing.T, w *world, lang, screens string) []string {
 	publish(t, w)
 	defer unpublish(t, w)
 	b.Run(t, "pages.mjs", map[string]any{
-		"lang": lang, "portal": w.Portal, "mail": w.Mail, "samples": samples, "pin": w.pin, "screens": screens, "asking": w.PortalAuth,
+		"lang": lang, "portal": w.Portal, "mail": w.Mail, "samples": samples, "pin": w.pin, "screens": screens,
+		"site": w.PortalAuth, "renewed": renewed, "holders": map[string]any{
+			"open": w.Sample(t, "renew-2"), "renewed": w.Sample(t, "renew"), "early": w.Sample(t, "revoke"), "expired": w.Sample(t, "expired"),
+			"revoked": w.Sample(t, "revoked"), "suspended": Sample{P12: file, Password: w.pin}, "foreign": Sample{P12: decoy(t, "0000"), Password: "0000"}, "none": Sample{},
+		},
 		"origins": []string{w.Portal, w.PortalAuth, w.Status, w.Mail},
 		"starts":  map[string]string{"start": w.Portal + "/", "mail": w.Mail + "/", "status": w.Status + "/p/cert/about", "with-certificate": w.PortalAuth + "/"},
 	}, &result)

@@ -243,45 +243,55 @@ func (p *plant) newLetter() (letter, error) {
 
 var fileLink = regexp.MustCompile(`href="([^"]+\.p12)"`)
 
+// browser is a holder's, with a certificate or without.
+func (p *plant) browser(with ...tls.Certificate) (*http.Client, error) {
+	jar, err := cookiejar.New(nil)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: p.roots, Certificates: with}, DisableKeepAlives: true}
+	return &http.Client{Jar: jar, Transport: transport, Timeout: 30 * time.Second}, err
+}
+
 // download fetches the file of a letter as its holder does, and opens it.
 func (p *plant) download(l letter) error {
-	jar, err := cookiejar.New(nil)
+	_, err := p.fetch(l)
+	return err
+}
+
+func (p *plant) fetch(l letter) (tls.Certificate, error) {
+	var none tls.Certificate
+	browser, err := p.browser()
 	if err != nil {
-		return err
+		return none, err
 	}
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: p.roots}}
-	defer transport.CloseIdleConnections()
-	browser := &http.Client{Jar: jar, Transport: transport, Timeout: 30 * time.Second}
 	site := "https://" + p.at["portal"]
 	_, err = page(browser.Get(site + "/p/rcd"))
 	if err != nil {
-		return err
+		return none, err
 	}
 	form := url.Values{"requestId": {l.ID}, "referenceId": {l.Reference}, "password": {pin}, "passwordConfirm": {pin}}
 	body, err := page(browser.PostForm(site+"/p/rcd", form))
 	if err != nil {
-		return err
+		return none, err
 	}
 	m := fileLink.FindSubmatch(body)
 	if m == nil {
-		return wrong{fmt.Errorf("no file on the page for %s", l.ID)}
+		return none, wrong{fmt.Errorf("no file on the page for %s", l.ID)}
 	}
 	file, err := page(browser.Get(site + string(m[1])))
 	if err != nil {
-		return err
+		return none, err
 	}
 	key, cert, _, err := pkcs12.DecodeChain(file, pin)
 	if err != nil {
-		return wrong{err}
+		return none, wrong{err}
 	}
 	private, ok := key.(*ecdsa.PrivateKey)
 	if !ok || !private.PublicKey.Equal(cert.PublicKey) || pki.SerialHex(cert.SerialNumber) != l.Serial {
-		return wrong{fmt.Errorf("the file of %s holds another certificate or key", l.ID)}
+		return none, wrong{fmt.Errorf("the file of %s holds another certificate or key", l.ID)}
 	}
 	p.Lock()
 	defer p.Unlock()
 	p.letters = append(p.letters, l)
-	return nil
+	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}, nil
 }
 
 const pin = "4711"

@@ -38,6 +38,12 @@ var rows = []row{
 	{"issue.7 after commit", "api"},
 	{"issue.9 before the view learns", "api"},
 
+	{"renew.1 before commit", "renew"},
+	{"renew.1 after commit", "renew"},
+	{"renew.2 before commit", "renew"},
+	{"renew.2 after commit", "renew"},
+	{"issue.4 after commit", "renew"},
+
 	{"approve before commit", "approve"},
 	{"approve after commit", "approve"},
 	{"issue.1 before commit", "approve"},

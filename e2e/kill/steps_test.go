@@ -26,6 +26,7 @@ var steps = map[string]func(p *plant) (act, error){
 	"api":        (*plant).stepAPI,
 	"approve":    (*plant).stepApprove,
 	"download":   (*plant).stepDownload,
+	"renew":      (*plant).stepRenew,
 	"mail":       (*plant).stepMail,
 	"revoke":     (*plant).stepRevoke,
 	"checkpoint": (*plant).stepCheckpoint,

@@ -174,6 +174,7 @@ func (d *demo) seed(ctx context.Context, i *instance) error {
 	}{
 		{"download", "受付1号機", pki.Holder{Kind: pki.Medical, Code: "0110119153"}, time.Time{}, nobody, 0},
 		{"renew", "受付2号機", pki.Holder{Kind: pki.Medical, Code: "0110119153"}, ends(60), theHolder, 0},
+		{"renew-2", "受付3号機", pki.Holder{Kind: pki.Medical, Code: "0110119153"}, ends(20), theHolder, 0},
 		{"revoke", "調剤室1号機", demoCode(pki.Pharmacy, "134012345"), time.Time{}, theHolder, 0},
 		{"expired", "診察室1号機", demoCode(pki.Dental, "273054321"), ends(-10), theDemo, 0},
 		{"revoked", "事務室1号機", demoCode(pki.Medical, "231076543"), time.Time{}, theHolder, pki.KeyCompromise},

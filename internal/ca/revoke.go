@@ -181,7 +181,7 @@ func (s *Service) DestroyKeyIn(tx *store.Tx, by pki.Actor, request string, facts
 // backdated: it is given up and the request starts anew with another serial.
 const staleIntent = 45 * time.Minute
 
-var stale = pki.E(pki.Busy, "intent.stale")
+var stale = pki.E(pki.Busy, pki.StaleIntent)
 
 func (s *Service) tooOld(intent store.Intent) bool {
 	return intent.State == "open" && s.Now().Sub(intent.MadeAt) > staleIntent
@@ -259,7 +259,7 @@ func (s *Service) waiting(ctx context.Context) ([]string, error) {
 			return nil, err
 		}
 		for _, r := range found {
-			if r.State != pki.Failed || r.Failure == stale.Code {
+			if r.State != pki.Failed || r.Failure == pki.StaleIntent {
 				ids = append(ids, r.ID)
 			}
 			filter.After = r.ID

@@ -51,6 +51,10 @@ const (
 	Failed     RequestState = "failed"     // retried by itself
 )
 
+// StaleIntent is the failure of a request that is taken up again by itself: what was to
+// be signed had become too old.
+const StaleIntent = "intent.stale"
+
 // RequestEvent is what happens to a request.
 type RequestEvent string
 
@@ -78,6 +82,9 @@ var requestNext = map[RequestState]map[RequestEvent]RequestState{
 	Issued:     {EventCancel: Cancelled}, // until the first download; the certificate is revoked with it
 	Failed:     {EventGenerate: Generating, EventCancel: Cancelled},
 }
+
+// UnderWay says whether an approved request is on its way to its certificate.
+func (s RequestState) UnderWay() bool { return s == Approved || s == Generating || s == Issuing }
 
 // Next gives the state after an event, or a *Error of class Conflict with code
 // request.state that names the present state.

@@ -2,6 +2,7 @@ package portal
 
 import (
 	"net/http"
+	"slices"
 
 	"inkan/internal/pki"
 	"inkan/internal/ra"
@@ -17,6 +18,9 @@ type checkPage struct {
 	Subject  []subjectLine
 	Soon     bool // renewal is open
 	System   string
+	// Again is where the browser is asked anew: a name of the zone for which it has not
+	// chosen yet, where there is one.
+	Again string
 }
 
 func (p *Portal) getCheck(w http.ResponseWriter, r *http.Request) error {
@@ -27,6 +31,7 @@ func (p *Portal) getCheck(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	page := checkPage{Presented: v, Verdict: string(v.Verdict), System: system(r.UserAgent())}
+	page.Again = nextHost(p.AuthHosts, r.Host)
 	if leaf != nil {
 		page.Subject = subjectLines(leaf)
 	}
@@ -34,7 +39,18 @@ func (p *Portal) getCheck(w http.ResponseWriter, r *http.Request) error {
 		page.DaysLeft = pki.DaysLeft(p.Now(), v.Authority.Certificate.NotAfter)
 		page.Soon = v.Verdict == ra.Verdict(pki.Valid) && !p.Now().Before(pki.RenewalOpens(v.Authority.Certificate.NotAfter))
 	}
-	// The next page asks anew: a browser keeps a choice for as long as a connection.
+	// The next page asks anew: a connection keeps its certificate as long as it lives. A
+	// browser may still remember a choice for the name (threat RS2).
 	w.Header().Set("Connection", "close")
 	return p.show(w, r, "check", "check.title", "CHK-1", page)
+}
+
+// nextHost is the address of the check page under the name after a zone's own, or its
+// path where the zone has one name.
+func nextHost(hosts []string, own string) string {
+	n := slices.Index(hosts, own)
+	if n < 0 || len(hosts) < 2 {
+		return "/p/check"
+	}
+	return "https://" + hosts[(n+1)%len(hosts)] + "/p/check"
 }

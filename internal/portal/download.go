@@ -204,23 +204,49 @@ func (d doneData) Guide(key string) guide {
 	return g
 }
 
-// tickets are the pages of prepared files below a path: the download site's, or the
-// renewal site's in its own zone.
-type tickets struct {
-	*Portal
-	base string
+// ticketPages are the pages of prepared files below a path, and whose a ticket is there.
+type ticketPages struct {
+	base  string
+	owner func(r *http.Request) [32]byte
+	// judged asks before each page whether its certificate opens it now (threat
+	// RS1).
+	judged bool
 }
 
-func (p *Portal) mountTickets(route func(string, webkit.Handler), base string) {
-	t := tickets{p, base}
-	route("GET "+base+"/t/{ticket}", t.getDone)
-	route("GET "+base+"/t/{ticket}/{file}", t.getFile)
-	route("POST "+base+"/t/{ticket}/end", t.postEnd)
+// The download site's tickets belong to a browser, the renewal site's to a browser with
+// the certificate that asked for it, in that zone (threats DL7, RS12).
+var (
+	pickupTickets  = ticketPages{base: "/p/rcd", owner: known}
+	renewalTickets = ticketPages{base: "/p/ru", owner: func(r *http.Request) [32]byte { return webkit.Owner(r, zoneAuth) }, judged: true}
+)
+
+// tickets are ticket pages of a site.
+type tickets struct {
+	*Portal
+	ticketPages
+}
+
+func (p *Portal) mountTickets(route func(string, webkit.Handler), pages ticketPages) {
+	t := tickets{p, pages}
+	page := func(h webkit.Handler) webkit.Handler {
+		return func(w http.ResponseWriter, r *http.Request) error {
+			if t.judged {
+				err := t.office.Standing(r.Context(), webkit.Leaf(r))
+				if err != nil {
+					return err
+				}
+			}
+			return h(w, r)
+		}
+	}
+	route("GET "+t.base+"/t/{ticket}", page(t.getDone))
+	route("GET "+t.base+"/t/{ticket}/{file}", page(t.getFile))
+	route("POST "+t.base+"/t/{ticket}/end", page(t.postEnd))
 }
 
 func (p tickets) getDone(w http.ResponseWriter, r *http.Request) error {
 	ticket := pki.Secret(r.PathValue("ticket"))
-	view, err := p.office.PickupPage(r.Context(), ticket, known(r))
+	view, err := p.office.PickupPage(r.Context(), ticket, p.owner(r))
 	if err != nil {
 		return err
 	}
@@ -229,7 +255,7 @@ func (p tickets) getDone(w http.ResponseWriter, r *http.Request) error {
 		View: view, KB: max((view.Size+1023)/1024, 1), Months: lifeMonths(view.NotBefore, view.NotAfter), guided: p.guided(r.UserAgent()),
 		FileURL: here + "/" + url.PathEscape(view.FileName), Again: "/p/rcd",
 	}
-	if view.Renewal && p.base == "/p/ru" {
+	if p.judged {
 		data.Again = renewalPath(view.RequestID)
 	}
 	data.Issuer = view.Issuer
@@ -250,7 +276,7 @@ func (p tickets) postEnd(w http.ResponseWriter, r *http.Request) error {
 	if r.PostForm.Get("kept") != "yes" {
 		return pki.E(pki.Invalid, "pickup.not_kept")
 	}
-	err = p.office.EndPickup(r.Context(), ticket, known(r))
+	err = p.office.EndPickup(r.Context(), ticket, p.owner(r))
 	if err != nil {
 		return err
 	}
@@ -280,7 +306,7 @@ func lifeMonths(from, to time.Time) int {
 
 func (p tickets) getFile(w http.ResponseWriter, r *http.Request) error {
 	ticket := pki.Secret(r.PathValue("ticket"))
-	view, err := p.office.PickupPage(r.Context(), ticket, known(r))
+	view, err := p.office.PickupPage(r.Context(), ticket, p.owner(r))
 	if err != nil {
 		return err
 	}
@@ -289,7 +315,7 @@ func (p tickets) getFile(w http.ResponseWriter, r *http.Request) error {
 	}
 	body := []byte(nil)
 	if r.Method != http.MethodHead { // a HEAD must not use up a fetch
-		_, body, err = p.office.PickupFile(r.Context(), ticket, known(r))
+		_, body, err = p.office.PickupFile(r.Context(), ticket, p.owner(r))
 		if err != nil {
 			return err
 		}

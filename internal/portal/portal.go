@@ -175,7 +175,7 @@ func (p *Portal) Mount(mux *http.ServeMux) {
 	p.mountStanding(route)
 	route("GET /p/rcd", p.getForm)
 	route("POST /p/rcd", p.postForm)
-	p.mountTickets(route, "/p/rcd")
+	p.mountTickets(route, pickupTickets)
 	p.mountRevocation(route, zonePlain)
 	for _, path := range authPaths {
 		route("GET "+path, p.leadTo(p.AuthHosts))

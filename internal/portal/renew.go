@@ -20,6 +20,8 @@ type Renewals interface {
 	Renew(ctx context.Context, in ra.RenewInput) (pki.Request, error)
 	Renewal(ctx context.Context, leaf *x509.Certificate, id string) (ra.Renewed, error)
 	RenewalList(ctx context.Context, leaf *x509.Certificate, page int) (list []ra.Renewed, more bool, err error)
+	// Standing says why the certificate opens no page of renewals now.
+	Standing(ctx context.Context, leaf *x509.Certificate) error
 	PrepareRenewal(ctx context.Context, leaf *x509.Certificate, in ra.PickupInput) (pki.Secret, error)
 }
 
@@ -31,17 +33,16 @@ func (p *Portal) mountRenewal(route func(string, webkit.Handler)) {
 	route("GET /p/ru/list", p.getRenewals)
 	route("GET /p/ru/r/{request}", p.getRenewal)
 	route("POST /p/ru/r/{request}", p.postRenewal)
-	p.mountTickets(route, "/p/ru")
+	p.mountTickets(route, renewalTickets)
 }
 
 // renewHome is who the visitor is, and the page that asks before a renewal.
 type renewHome struct {
 	ra.Presented
 	DaysLeft int
-	Opens    bool   // renewal is possible now
-	From     any    // the day from which it is
-	Open     string // request ID of the renewal that stands
-	NewEnd   any    // about when a renewed certificate would end
+	Opens    bool // renewal is possible now
+	From     any  // the day from which it is
+	NewEnd   any  // about when a renewed certificate would end
 	Others   []pki.Certificate
 	Form     string
 }
@@ -51,29 +52,18 @@ func (p *Portal) home(r *http.Request) (renewHome, error) {
 	if err != nil {
 		return renewHome{}, err
 	}
-	if v.Authority.Certificate.Serial == "" || !v.Usable() && v.Verdict != ra.Verdict(pki.Expired) {
-		return renewHome{}, refusal(v)
+	err = v.MayLook()
+	if err != nil {
+		return renewHome{}, err
 	}
 	c, now := v.Authority.Certificate, p.Now()
 	opens := pki.RenewalOpens(c.NotAfter)
 	h := renewHome{Presented: v, DaysLeft: pki.DaysLeft(now, c.NotAfter), From: opens, NewEnd: pki.AddMonths(now, pki.ValidityMonths)}
-	if c.Successor != "" {
-		h.Open = v.Newest.RequestID
-	}
 	h.Opens = v.Verdict == ra.Verdict(pki.Valid) && !now.Before(opens)
-	h.Others, err = p.office.Others(r.Context(), v.Authority)
-	return h, err
-}
-
-// refusal is the page for a certificate that does not open the renewal site.
-func refusal(v ra.Presented) error {
-	switch v.Verdict {
-	case ra.Absent:
-		return pki.E(pki.Forbidden, "renewal.none")
-	case ra.Foreign, ra.OtherPurpose, ra.Unregistered:
-		return pki.E(pki.Forbidden, "renewal.foreign")
+	if v.Usable() {
+		h.Others, err = p.office.Others(r.Context(), v.Authority)
 	}
-	return pki.E(pki.Gone, "renewal."+string(v.Verdict))
+	return h, err
 }
 
 func (p *Portal) getRenew(w http.ResponseWriter, r *http.Request) error {
@@ -121,7 +111,7 @@ func (p *Portal) getApply(w http.ResponseWriter, r *http.Request) error {
 	case h.Open != "":
 		return seeOther(w, renewalPath(h.Open))
 	case h.Verdict != ra.Verdict(pki.Valid):
-		return refusal(h.Presented)
+		return h.MayAct()
 	case !h.Opens:
 		return pki.E(pki.NotYet, "renewal.early").With("Opens", h.From).With("To", h.Authority.Certificate.NotAfter)
 	}
@@ -157,6 +147,8 @@ type renewPage struct {
 	PINWrong bool
 	OldWin   bool
 	Waiting  bool // the page renews itself
+	Stuck    bool // an operator has to look at it
+	Ended    bool // cancelled
 	Subject  []subjectLine
 }
 
@@ -177,9 +169,13 @@ func (p *Portal) renewal(r *http.Request) (renewPage, error) {
 		return renewPage{}, err
 	}
 	page := renewPage{Renewed: one, Form: webkit.FormSeal(r, zoneAuth, "key"), OldWin: oldWindows(r.UserAgent())}
-	switch one.Request.State {
-	case pki.Approved, pki.Generating, pki.Issuing, pki.Failed:
-		page.Waiting = true
+	switch state := one.Request.State; {
+	case state == pki.Cancelled || state == pki.Rejected:
+		page.Ended = true
+	case state == pki.Failed && one.Request.Failure != pki.StaleIntent:
+		page.Stuck = true
+	default:
+		page.Waiting = state != pki.Issued
 	}
 	page.Subject, err = subjectOf(one.Old.DER)
 	return page, err
@@ -223,7 +219,7 @@ func (p *Portal) postRenewal(w http.ResponseWriter, r *http.Request) error {
 		return pki.E(pki.Conflict, "form.stale")
 	}
 	in := ra.PickupInput{RequestID: id, PIN: pki.Secret(r.PostForm.Get("password")), PINConfirm: pki.Secret(r.PostForm.Get("passwordConfirm")),
-		Legacy: oldWindows(r.UserAgent()), CookieHash: known(r), Source: webkit.Source(r)}
+		Legacy: oldWindows(r.UserAgent()), CookieHash: renewalTickets.owner(r), Source: webkit.Source(r)}
 	switch r.PostForm.Get("format") {
 	case "aes":
 		in.Legacy = false

@@ -185,7 +185,7 @@ func (s *Service) Dispatch(ctx context.Context, by pki.Actor, id string) (pki.Re
 		if !r.Dispatched.IsZero() {
 			return r, nil // said twice is done once
 		}
-		if r.State != pki.Issued {
+		if r.State != pki.Issued || r.Kind == pki.Renewal { // a renewal has no letter
 			return r, pki.E(pki.Conflict, "request.state").With("State", string(r.State)).With("Event", "dispatch")
 		}
 		_, _, err = tx.Audit(by, "letter.dispatched", id, nil)

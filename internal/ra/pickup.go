@@ -98,6 +98,7 @@ type found struct {
 	ref         pki.Secret
 	certificate pki.Certificate
 	key         store.SealedKey
+	presented   *x509.Certificate // the authority; nil where the two IDs are
 }
 
 func (f found) verifier() keystore.Verifier {
@@ -266,6 +267,10 @@ func (s *Service) layReady(ctx context.Context, f found, in PickupInput, file []
 		if r.State != pki.Issued || !c.State(tx.Now).Usable() && c.State(tx.Now) != pki.NotBegun {
 			return pki.E(pki.Gone, "pickup.revoked")
 		}
+		err = f.standing(tx)
+		if err != nil {
+			return err
+		}
 		t.Until = tx.Now.Add(TicketLife)
 		_, _, err = tx.Audit(holder, "pickup.prepared", r.ID, map[string]any{
 			"source": in.Source.String(), "legacy": in.Legacy, "sha256": t.FileSHA256,
@@ -286,6 +291,19 @@ func (s *Service) layReady(ctx context.Context, f found, in PickupInput, file []
 		return "", err
 	}
 	return pki.Secret(base64.RawURLEncoding.EncodeToString(raw)), nil
+}
+
+// standing judges the certificate that is the authority within the transaction that acts
+// on it (threat RS14).
+func (f found) standing(tx *store.Tx) error {
+	if f.presented == nil {
+		return nil
+	}
+	p, err := present(tx, f.presented)
+	if err != nil {
+		return err
+	}
+	return p.MayLook()
 }
 
 // tellFirst mails the holder at the first download: it is never silent (threat LE1).

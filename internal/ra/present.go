@@ -29,6 +29,7 @@ type Presented struct {
 	Authority pki.Authority // of a holder's certificate
 	Request   pki.Request   // by which it was issued
 	Newest    pki.Certificate
+	Open      string // request ID of the certificate's renewal that stands
 }
 
 // Usable says whether relying systems accept the certificate.
@@ -50,11 +51,12 @@ func (s *Service) Present(ctx context.Context, leaf *x509.Certificate) (Presente
 		return p, err
 	}
 	err = s.DB.Update(ctx, func(tx *store.Tx) error {
-		_, _, err := tx.Audit(holder, "certificate.seen", p.Authority.Certificate.Serial, map[string]any{"request": p.Request.ID})
-		if err != nil {
+		first, err := tx.MarkInstalled(p.Request.ID)
+		if err != nil || !first {
 			return err
 		}
-		return tx.MarkInstalled(p.Request.ID)
+		_, _, err = tx.Audit(holder, "certificate.seen", p.Authority.Certificate.Serial, map[string]any{"request": p.Request.ID})
+		return err
 	})
 	return p, err
 }
@@ -96,7 +98,15 @@ func present(tx *store.Tx, leaf *x509.Certificate) (Presented, error) {
 		return p, err
 	}
 	p.Authority.Chain, err = chain(tx, c)
-	if err != nil || c.Successor == "" {
+	if err != nil {
+		return p, err
+	}
+	if c.Successor == "" {
+		open, err := tx.OpenRenewal(c.Serial)
+		if errors.Is(err, pki.ErrNotFound) {
+			return p, nil
+		}
+		p.Open = open.ID // it is under way
 		return p, err
 	}
 	for next := c.Successor; next != "" && p.Authority.Covers(next); next = p.Newest.Successor {
@@ -105,16 +115,49 @@ func present(tx *store.Tx, leaf *x509.Certificate) (Presented, error) {
 			return p, err
 		}
 	}
+	p.Open = p.Newest.RequestID
 	return p, nil
+}
+
+// MayAct says why a presented certificate has no power now.
+func (p Presented) MayAct() error {
+	switch p.Verdict {
+	case Verdict(pki.Valid), Verdict(pki.Superseded):
+		return nil
+	case Absent:
+		return pki.E(pki.Forbidden, "renewal.none")
+	case Foreign, OtherPurpose, Unregistered:
+		return pki.E(pki.Forbidden, "renewal.foreign")
+	}
+	return pki.E(pki.Gone, "renewal."+string(p.Verdict))
+}
+
+// MayLook is MayAct, and lets an expired certificate see and fetch what it was renewed
+// to: possession is still proved (threat RS10).
+func (p Presented) MayLook() error {
+	if p.Verdict == Verdict(pki.Expired) {
+		return nil
+	}
+	return p.MayAct()
+}
+
+// Standing says why a connection's certificate opens no page of renewals now.
+func (s *Service) Standing(ctx context.Context, leaf *x509.Certificate) error {
+	_, err := s.looking(ctx, leaf)
+	return err
 }
 
 // longest bounds a chain of renewals: one every three years.
 const longest = 64
 
 // chain gives the serials that a certificate was renewed from, itself, and those renewed
-// from it.
+// from it. An expired one has power over its own renewals alone, as long as they may be
+// fetched: who finds an old terminal finds no key of today.
 func chain(tx *store.Tx, c pki.Certificate) ([]string, error) {
 	serials := []string{c.Serial}
+	if c.State(tx.Now) == pki.Expired {
+		return serials, nil
+	}
 	for at := c; at.Predecessor != "" && len(serials) < longest; {
 		var err error
 		at, err = tx.Certificate(at.Predecessor)

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"time"
 
+	"inkan/internal/crash"
 	"inkan/internal/keystore"
 	"inkan/internal/pki"
 	"inkan/internal/store"
@@ -34,13 +35,15 @@ type RenewInput struct {
 // 4). It needs no approval: the holder of the old key asks for what was approved once.
 // Errors: renewal.early with Opens, renewal.revoking while a revocation of its chain
 // is open or a hold stands (threat RS9), and renewal.revoked, .suspended, .expired,
-// .not_begun, .foreign for what the certificate is.
+// .not_begun, .foreign, .none for what the certificate is.
 func (s *Service) Renew(ctx context.Context, in RenewInput) (pki.Request, error) {
 	r, err := s.enterRenewal(ctx, in)
+	crash.At("renew.1 after commit")
 	if err != nil {
 		return r, err
 	}
-	err = s.drawReference(ctx, r)
+	err = s.drawReference(ctx, r.ID)
+	crash.At("renew.2 after commit")
 	if err != nil {
 		return r, err // asking again goes on from here
 	}
@@ -64,7 +67,7 @@ func (s *Service) Renew(ctx context.Context, in RenewInput) (pki.Request, error)
 
 func (s *Service) enterRenewal(ctx context.Context, in RenewInput) (pki.Request, error) {
 	if in.Leaf == nil {
-		return pki.Request{}, pki.E(pki.Forbidden, "renewal.foreign")
+		return pki.Request{}, Presented{Verdict: Absent}.MayAct()
 	}
 	try := func(tx *store.Tx) (pki.Request, error) {
 		p, err := present(tx, in.Leaf)
@@ -74,7 +77,7 @@ func (s *Service) enterRenewal(ctx context.Context, in RenewInput) (pki.Request,
 		if err != nil {
 			return pki.Request{}, err
 		}
-		err = p.mayAct()
+		err = p.MayAct()
 		if err != nil {
 			return pki.Request{}, err
 		}
@@ -89,33 +92,15 @@ func (s *Service) enterRenewal(ctx context.Context, in RenewInput) (pki.Request,
 		if !errors.Is(err, pki.ErrNotFound) {
 			return open, err
 		}
-		return s.addRenewal(tx, p, in)
+		r, err := s.addRenewal(tx, p, in)
+		crash.At("renew.1 before commit")
+		return r, err
 	}
 	r, err := change(ctx, s, try)
 	if errors.Is(err, pki.ErrConflict) { // another node was faster: its renewal is ours
 		return change(ctx, s, try)
 	}
 	return r, err
-}
-
-// mayAct says why a presented certificate has no power now.
-func (p Presented) mayAct() error {
-	switch p.Verdict {
-	case Verdict(pki.Valid), Verdict(pki.Superseded):
-		return nil
-	case Absent, Foreign, OtherPurpose, Unregistered:
-		return pki.E(pki.Forbidden, "renewal.foreign")
-	}
-	return pki.E(pki.Gone, "renewal."+string(p.Verdict))
-}
-
-// mayLook is mayAct, and lets an expired certificate see and fetch what it was renewed
-// to: possession is still proved (threat RS10).
-func (p Presented) mayLook() error {
-	if p.Verdict == Verdict(pki.Expired) {
-		return nil
-	}
-	return p.mayAct()
 }
 
 func (s *Service) addRenewal(tx *store.Tx, p Presented, in RenewInput) (pki.Request, error) {
@@ -155,30 +140,32 @@ func tellContacts(tx *store.Tx, r pki.Request, kind, about string, args map[stri
 
 // drawReference gives a renewal its reference ID, which its page shows at once; only
 // the first time.
-func (s *Service) drawReference(ctx context.Context, r pki.Request) error {
-	_, err := read(ctx, s, func(tx *store.Tx) (store.Reference, error) { return tx.Reference(r.ID) })
+func (s *Service) drawReference(ctx context.Context, request string) error {
+	_, err := read(ctx, s, func(tx *store.Tx) (store.Reference, error) { return tx.Reference(request) })
 	if !errors.Is(err, pki.ErrNotFound) {
 		return err
 	}
 	ref := pki.NewReferenceID()
-	v, err := s.Custody.NewVerifier(ctx, r.ID, ref)
+	v, err := s.Custody.NewVerifier(ctx, request, ref)
 	if err != nil {
 		return err
 	}
-	sealed, err := s.Custody.SealReference(ctx, r.ID, ref)
+	sealed, err := s.Custody.SealReference(ctx, request, ref)
 	if err != nil {
 		return err
 	}
 	return s.DB.Update(ctx, func(tx *store.Tx) error {
-		_, err := tx.Reference(r.ID)
+		_, err := tx.Reference(request)
 		if !errors.Is(err, pki.ErrNotFound) {
 			return err // drawn meanwhile
 		}
-		_, _, err = tx.Audit(holder, "reference.drawn", r.ID, nil)
+		_, _, err = tx.Audit(holder, "reference.drawn", request, nil)
 		if err != nil {
 			return err
 		}
-		return tx.AddReference(store.Reference{Request: r.ID, KID: v.KID, Salt: v.Salt, Gate: v.Gate, Tag: v.Tag, Sealed: sealed, Epoch: pki.Month(tx.Now)})
+		err = tx.AddReference(store.Reference{Request: request, KID: v.KID, Salt: v.Salt, Gate: v.Gate, Tag: v.Tag, Sealed: sealed, Epoch: pki.Month(tx.Now)})
+		crash.At("renew.2 before commit")
+		return err
 	})
 }
 
@@ -192,28 +179,36 @@ type Renewed struct {
 	Fetchable bool
 }
 
-// Renewal gives one renewal of the presented certificate's chain, with its reference ID.
+// Renewal gives one renewal of the presented certificate's chain, with its reference ID:
+// one that a crash left without is given it now.
 func (s *Service) Renewal(ctx context.Context, leaf *x509.Certificate, id string) (Renewed, error) {
 	p, err := s.looking(ctx, leaf)
 	if err != nil {
 		return Renewed{}, err
 	}
 	var sealed []byte
-	out, err := read(ctx, s, func(tx *store.Tx) (Renewed, error) {
-		r, err := tx.Request(id)
-		if errors.Is(err, pki.ErrNotFound) || err == nil && (r.Kind != pki.Renewal || !p.Authority.Covers(r.Predecessor)) {
-			return Renewed{}, notYours
-		}
+	drawn := true
+	look := func(tx *store.Tx) (Renewed, error) {
+		r, err := p.renewal(tx, id)
 		if err != nil {
 			return Renewed{}, err
 		}
 		ref, err := tx.Reference(id)
+		drawn = err == nil
 		if err != nil && !errors.Is(err, pki.ErrNotFound) {
 			return Renewed{}, err
 		}
 		sealed = ref.Sealed
 		return renewed(tx, r)
-	})
+	}
+	out, err := read(ctx, s, look)
+	if err == nil && !drawn && (out.Fetchable || out.Request.State.UnderWay()) {
+		err = s.drawReference(ctx, id)
+		if err != nil {
+			return out, err
+		}
+		out, err = read(ctx, s, look)
+	}
 	if err != nil || len(sealed) == 0 {
 		return out, err
 	}
@@ -221,12 +216,22 @@ func (s *Service) Renewal(ctx context.Context, leaf *x509.Certificate, id string
 	return out, err
 }
 
+// renewal reads a renewal that the presented certificate has authority over. Whatever
+// else an ID is, it costs the same.
+func (p Presented) renewal(tx *store.Tx, id string) (pki.Request, error) {
+	r, err := tx.Request(id)
+	if errors.Is(err, pki.ErrNotFound) || err == nil && (r.Kind != pki.Renewal || !p.Authority.Covers(r.Predecessor)) {
+		return pki.Request{}, notYours
+	}
+	return r, err
+}
+
 func (s *Service) looking(ctx context.Context, leaf *x509.Certificate) (Presented, error) {
 	p, err := s.Present(ctx, leaf)
 	if err != nil {
 		return p, err
 	}
-	return p, p.mayLook()
+	return p, p.MayLook()
 }
 
 func renewed(tx *store.Tx, r pki.Request) (Renewed, error) {
@@ -264,7 +269,8 @@ func (s *Service) RenewalList(ctx context.Context, leaf *x509.Certificate, page 
 		if err != nil {
 			return nil, err
 		}
-		from := min(max(page-1, 0)*RenewalsPage, len(requests))
+		from := min(max(page, 1)-1, len(requests)/RenewalsPage+1) * RenewalsPage // of any number a person may type
+		from = min(from, len(requests))
 		to := min(from+RenewalsPage, len(requests))
 		more = to < len(requests)
 		var out []Renewed
@@ -304,12 +310,11 @@ func (s *Service) PrepareRenewal(ctx context.Context, leaf *x509.Certificate, in
 		return "", err
 	}
 	f, err := read(ctx, s, func(tx *store.Tx) (found, error) {
-		var f found
-		f, err := f.load(tx, in.RequestID)
-		if errors.Is(err, pki.ErrNotFound) || err == nil && (f.request.Kind != pki.Renewal || !p.Authority.Covers(f.request.Predecessor)) {
-			return f, notYours
+		_, err := p.renewal(tx, in.RequestID)
+		if err != nil {
+			return found{}, err
 		}
-		return f, err
+		return found{presented: leaf}.load(tx, in.RequestID)
 	})
 	if err != nil {
 		return "", err

@@ -110,7 +110,7 @@ func (s *Service) Show(ctx context.Context, by pki.Actor, id string) (Detail, er
 			}
 			d.Certificate = &c
 		}
-		if by.May(pki.MayReadReference) && d.Request.State == pki.Issued && d.Request.Dispatched.IsZero() {
+		if by.May(pki.MayReadReference) && d.Request.Kind != pki.Renewal && d.Request.State == pki.Issued && d.Request.Dispatched.IsZero() {
 			ref, err := tx.Reference(id)
 			if pki.ClassOf(err) == pki.NotFound {
 				return d, nil // an API client's request has no letter

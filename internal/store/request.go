@@ -247,8 +247,9 @@ func (tx *Tx) CloseRenewal(id string) error {
 	return dbError("close renewal", err)
 }
 
-// MarkInstalled records that the certificate of a request was first seen in use.
-func (tx *Tx) MarkInstalled(id string) error {
-	_, err := tx.exec(`UPDATE request SET installed_at = $1 WHERE id = $2 AND installed_at = 0`, micros(tx.Now), id)
-	return dbError("mark installed", err)
+// MarkInstalled records that the certificate of a request was first seen in use; false
+// when it was seen before.
+func (tx *Tx) MarkInstalled(id string) (bool, error) {
+	n, err := tx.exec(`UPDATE request SET installed_at = $1 WHERE id = $2 AND installed_at = 0`, micros(tx.Now), id)
+	return n == 1, dbError("mark installed", err)
 }

@@ -20,7 +20,8 @@ const (
 )
 
 // Browser gives the hash of the cookie that tells one browser from another, and sets
-// the cookie where there is none. It says nothing about who the person is.
+// the cookie where there is none: for what draws the page of this request it is there
+// already. It says nothing about who the person is.
 func Browser(w http.ResponseWriter, r *http.Request) [32]byte {
 	hash, ok := KnownBrowser(r)
 	if ok {
@@ -29,24 +30,24 @@ func Browser(w http.ResponseWriter, r *http.Request) [32]byte {
 	raw := make([]byte, 16)
 	_, _ = rand.Read(raw) // never fails; see crypto/rand
 	value := base64.RawURLEncoding.EncodeToString(raw)
-	http.SetCookie(w, &http.Cookie{
+	fresh := &http.Cookie{
 		Name: browserCookie, Value: value, Path: "/",
 		Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
-	})
+	}
+	http.SetCookie(w, fresh)
+	r.AddCookie(fresh)
 	return sha256.Sum256([]byte(value))
 }
 
 // KnownBrowser is Browser without setting anything.
 func KnownBrowser(r *http.Request) ([32]byte, bool) {
-	cookie, err := r.Cookie(browserCookie)
-	if err != nil {
-		return [32]byte{}, false
+	for _, cookie := range r.CookiesNamed(browserCookie) {
+		raw, err := base64.RawURLEncoding.DecodeString(cookie.Value)
+		if err == nil && len(raw) == 16 {
+			return sha256.Sum256([]byte(cookie.Value)), true
+		}
 	}
-	raw, err := base64.RawURLEncoding.DecodeString(cookie.Value)
-	if err != nil || len(raw) != 16 {
-		return [32]byte{}, false
-	}
-	return sha256.Sum256([]byte(cookie.Value)), true
+	return [32]byte{}, false
 }
 
 // Lang is the language of the answer.

@@ -47,7 +47,7 @@ func (f Flows) Read(ctx context.Context, id, kind string, owner [32]byte) (store
 		if err != nil {
 			return err
 		}
-		if flow.Kind != kind || !bytes.Equal(flow.Owner, owner[:]) || tx.Now.After(flow.Until) {
+		if flow.Kind != kind || owner == [32]byte{} || !bytes.Equal(flow.Owner, owner[:]) || tx.Now.After(flow.Until) {
 			return pki.ErrNotFound
 		}
 		if tx.Now.Sub(flow.SeenAt) > f.Idle {

@@ -21,9 +21,12 @@ func Leaf(r *http.Request) *x509.Certificate {
 }
 
 // Owner names who is at a page: a browser and the certificate it presents in a zone. A
-// flow belongs to one owner (invariant 9).
+// flow belongs to one owner (invariant 9). A browser without our cookie is nobody: zero.
 func Owner(r *http.Request, zone string) [32]byte {
-	browser, _ := KnownBrowser(r)
+	browser, known := KnownBrowser(r)
+	if !known {
+		return [32]byte{}
+	}
 	return sha256.Sum256(seal(browser[:], zone, r))
 }
 
@@ -33,7 +36,7 @@ const FormField = "form"
 // FormSeal is what the form of a page carries, so that it acts only from the page it was
 // drawn for: the same browser, zone, path, step and certificate (threat RS11). The
 // browser's own cookie is the key, so every node can check it and none has to keep it.
-// Browser must have set the cookie before.
+// Browser is called before.
 func FormSeal(r *http.Request, zone, step string) string {
 	browser, known := KnownBrowser(r)
 	if !known {

@@ -44,6 +44,7 @@ type Options struct {
 	Activate   bool   // IDs of letters work from the moment of issue
 	Asserted   bool   // a bare name is an actor
 	PoolSize   int
+	Grace      int           // days in which a renewed certificate may be fetched after the end of the old one
 	SignerBack time.Duration // by how much the signer's clock runs behind
 }
 
@@ -185,7 +186,7 @@ func (w *World) Node(t testing.TB, dsn string) *Office {
 	}
 	log := w.Log.Logger()
 	n.CA = ca.New(ca.Config{DB: n.DB, Signer: n.Signer, Issuers: issuers, Profiles: issuance.Profiles(Config),
-		PoolKeyType: pki.P256, PoolSize: w.options.PoolSize, CRLLifetime: 24 * time.Hour, CRLEvery: time.Hour, Now: n.Clock.Now, Log: log})
+		PoolKeyType: pki.P256, PoolSize: w.options.PoolSize, RenewalGrace: w.options.Grace, CRLLifetime: 24 * time.Hour, CRLEvery: time.Hour, Now: n.Clock.Now, Log: log})
 	n.RA = ra.New(ra.Config{DB: n.DB, Issuer: n.CA, Custody: n.Signer, ActivateOnIssue: w.options.Activate, KeyType: pki.P256,
 		Chain: [][]byte{w.CAs[issuance.G1].Raw, w.CAs[issuance.Root].Raw}, IssuerName: "Test Root CA - G1", Now: n.Clock.Now, Log: log})
 	n.Ops = ops.New(ops.Config{DB: n.DB, Signer: n.Signer, Asserted: w.options.Asserted, Now: n.Clock.Now, Log: log})
