@@ -29,6 +29,7 @@ var tones = map[string]string{
 	"pickup.csr": "tell", "pickup.suspended": "care", "pickup.key_destroyed": "tell", "pickup.not_saved": "tell", "pickup.not_kept": "tell",
 	"ticket.over": "tell", "ticket.foreign": "care", "internal": "care", "flow.ended": "tell", "flow.unknown": "care",
 	"renewal.none": "care", "renewal.suspended": "care", "renewal.early": "tell", "renewal.not_begun": "tell", "form.stale": "care",
+	"apply.slow": "care", "apply.mails": "care", "apply.link": "care", "status.link": "care", "status.too_late": "tell",
 }
 
 func (p *Portal) three(f webkit.Failure) three {
@@ -68,6 +69,8 @@ type failureData struct {
 var sites = []struct{ path, title, back string }{
 	{"/p/rcd", "rcd.title", "back.form"},
 	{"/p/ru", "ru.title", "back.ru"},
+	{"/p/rcr", "rcr.title", "back.rcr"},
+	{"/p/status", "status.title", "back.status"},
 }
 
 // drawFailure is the page of any failure that has no page of its own.
@@ -106,6 +109,7 @@ var screens = map[string]string{
 	"ticket.unknown": "RCD-4A", "ticket.foreign": "RCD-4B", "ticket.over": "RCD-4C",
 	"renewal.none": "RU-1N", "renewal.foreign": "RU-1O", "renewal.revoked": "RU-1R", "renewal.suspended": "RU-1S", "renewal.expired": "RU-1X",
 	"renewal.not_begun": "RU-1Y", "renewal.early": "RU-2E", "renewal.unknown": "RU-3N", "renewal.pin_form": "RU-3P", "form.stale": "ERR-4", "flow.unknown": "ERR-5", "flow.ended": "ERR-6",
+	"apply.fields": "RCR-1E", "apply.slow": "RCR-1L", "apply.mails": "RCR-2M", "apply.link": "RCR-4N", "status.link": "ST-2N", "status.too_late": "ST-2L",
 	"not_found": "ERR-404", "http.foreign_site": "ERR-1", "http.too_large": "ERR-2", "http.form": "ERR-3",
 }
 

@@ -137,6 +137,7 @@ func open(t testing.TB, change ...func(*portal.Config)) *site {
 	p, err := portal.New(c, struct {
 		*pickups
 		portal.Renewals
+		portal.Applications
 	}{pickups: s.pickups})
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,7 @@
 // Package portal is the site of the holders (利用者): the start page, the pages of
-// how-to, the site's root certificate, the program for terminals, and the download
-// site /p/rcd, on which the person with a letter (電子証明書発行通知書) fetches a
-// certificate file. It works without JavaScript, in many tabs, with double clicks,
+// how-to, the site's root certificate, the program for terminals, the application site
+// /p/rcr with /p/status, and the download site /p/rcd, on which the person with a letter
+// (電子証明書発行通知書) fetches a certificate file. It works without JavaScript, in many tabs, with double clicks,
 // back and reload.
 //
 // It owns pages, form fields, budgets against guessing and what a browser is told
@@ -35,6 +35,7 @@ var pageFiles embed.FS
 type Office interface {
 	Pickups
 	Renewals
+	Applications
 }
 
 // Pickups is its download site's part.
@@ -103,6 +104,8 @@ type Portal struct {
 	assets *webkit.Assets
 	report *webkit.Reporter
 	guard  *guard
+
+	budgets applyBudgets
 }
 
 // New makes the site. Every template is parsed and every page drawn once, so that a
@@ -123,7 +126,8 @@ func New(c Config, office Office) (*Portal, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Portal{Config: c, office: office, pages: pages, assets: assets, guard: newGuard(c.SharedSources, c.Now, c.Log)}
+	p := &Portal{Config: c, office: office, pages: pages, assets: assets, guard: newGuard(c.SharedSources, c.Now, c.Log),
+		budgets: newApplyBudgets(c.SharedSources, c.Now)}
 	p.report = webkit.NewReporter(c.Log, p.drawFailure)
 	return p, p.drawAll()
 }
@@ -135,6 +139,7 @@ func (p *Portal) drawAll() error {
 		"failure": failureData{Heading: "", three: three{Failure: &drawn{Code: "internal"}}},
 	}
 	maps.Copy(all, p.standing())
+	maps.Copy(all, applyPages())
 	for _, lang := range i18n.Languages {
 		for name, data := range all {
 			_, err := p.pages.Render(lang, name, p.page("", "", false, data))
@@ -170,6 +175,7 @@ func (p *Portal) Mount(mux *http.ServeMux) {
 	route("GET /p/rcd", p.getForm)
 	route("POST /p/rcd", p.postForm)
 	p.mountTickets(route, "/p/rcd")
+	p.mountApply(route)
 	for _, path := range authPaths {
 		route("GET "+path, p.leadTo(p.AuthHosts))
 	}
