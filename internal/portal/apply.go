@@ -217,12 +217,8 @@ func (p *Portal) postApplication(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return formError(err)
 	}
+	webkit.Browser(w, r)
 	form := readApplication(r)
-	_, known := webkit.KnownBrowser(r)
-	if !known { // the flow would be nobody's
-		webkit.Browser(w, r)
-		return p.retype(w, r, form, pki.E(pki.Conflict, "form.stale"))
-	}
 	if len(form.Faults) > 0 {
 		return p.retype(w, r, form, pki.E(pki.Invalid, "apply.fields").With("N", len(form.Faults)))
 	}

@@ -20,7 +20,8 @@ const (
 )
 
 // Browser gives the hash of the cookie that tells one browser from another, and sets
-// the cookie where there is none. It says nothing about who the person is.
+// the cookie where there is none: from then on the request has it, too, so that the
+// first page that a browser sees may hold a form. It says nothing about who the person is.
 func Browser(w http.ResponseWriter, r *http.Request) [32]byte {
 	hash, ok := KnownBrowser(r)
 	if ok {
@@ -33,6 +34,7 @@ func Browser(w http.ResponseWriter, r *http.Request) [32]byte {
 		Name: browserCookie, Value: value, Path: "/",
 		Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	})
+	r.AddCookie(&http.Cookie{Name: browserCookie, Value: value})
 	return sha256.Sum256([]byte(value))
 }
 
