@@ -31,6 +31,7 @@ type requestJSON struct {
 	TerminalName string `json:"terminalName"`
 	Email        string `json:"email,omitempty"`
 	ContentHash  string `json:"contentHash"`
+	Alike        string `json:"looksLike,omitempty"` // requests for a terminal that looks the same
 	EnteredBy    string `json:"enteredBy,omitempty"`
 	CheckedBy    string `json:"checkedBy,omitempty"`
 	ApprovedBy   string `json:"approvedBy,omitempty"`
@@ -53,7 +54,7 @@ func stamp(t time.Time) string {
 func toJSON(r pki.Request) requestJSON {
 	return requestJSON{RequestID: r.ID, State: string(r.State), Kind: string(r.Kind), Source: string(r.Source),
 		HolderKind: string(r.Application.Holder.Kind), HolderCode: r.Application.Holder.Code, TerminalName: r.Application.TerminalName,
-		Email: r.Application.Email, ContentHash: r.ContentHash, EnteredBy: r.EnteredBy, CheckedBy: r.CheckedBy, ApprovedBy: r.ApprovedBy,
+		Email: r.Application.Email, ContentHash: r.ContentHash, Alike: r.Alike, EnteredBy: r.EnteredBy, CheckedBy: r.CheckedBy, ApprovedBy: r.ApprovedBy,
 		Serial: r.Serial, Download: stamp(r.Downloads), Dispatched: stamp(r.Dispatched), Fetched: stamp(r.FetchedAt), Failure: r.Failure}
 }
 
@@ -204,9 +205,9 @@ func (c *cli) listRequestsCommand() *cobra.Command {
 			if c.json {
 				return c.print(out)
 			}
-			err = c.table([]string{"REQUEST", "STATE", "KIND", "CODE", "TERMINAL", "SERIAL"}, len(out), func(n int) []string {
+			err = c.table([]string{"REQUEST", "STATE", "KIND", "CODE", "TERMINAL", "SERIAL", "LOOKS LIKE"}, len(out), func(n int) []string {
 				r := out[n]
-				return []string{r.RequestID, r.State, r.HolderKind, r.HolderCode, r.TerminalName, r.Serial}
+				return []string{r.RequestID, r.State, r.HolderKind, r.HolderCode, r.TerminalName, r.Serial, r.Alike}
 			})
 			if err == nil && len(out) == f.Limit {
 				c.more(out[len(out)-1].RequestID)

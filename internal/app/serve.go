@@ -92,7 +92,8 @@ func (i *instance) newMailer() (*notify.Service, error) {
 		desk["ja"] = i.config.Help.Phone + "（" + i.config.Help.HoursJA + "）"
 		desk["en"] = i.config.Help.Phone + " (" + i.config.Help.HoursEN + ")"
 	}
-	return notify.New(notify.Config{DB: i.db, Sender: sender, Text: i18n.Text, HelpDesk: desk, Now: i.clock.Now, Log: i.log}), nil
+	return notify.New(notify.Config{DB: i.db, Sender: sender, Text: i18n.Text, HelpDesk: desk,
+		Site: "https://" + i.config.Portal.Hosts[0], Now: i.clock.Now, Log: i.log}), nil
 }
 
 // run serves until the context ends: signer, certificates, listeners, timers; and

@@ -107,6 +107,10 @@ func (s *Service) Sweep(ctx context.Context) (int, error) {
 		if err != nil {
 			return err
 		}
+		err = tx.DropDrafts()
+		if err != nil {
+			return err
+		}
 		err = tx.DropOverdueReferences()
 		if err != nil {
 			return err

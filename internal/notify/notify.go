@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"inkan/internal/crash"
@@ -33,8 +34,11 @@ type Config struct {
 	// HelpDesk is what mails say about whom to call, by language: a number and its
 	// hours, one line. Where there is none, mails point at the letter.
 	HelpDesk map[string]string
-	Now      func() time.Time
-	Log      *slog.Logger
+	// Site is where the holders' site is, "https://host": what stands before the paths
+	// of links.
+	Site string
+	Now  func() time.Time
+	Log  *slog.Logger
 }
 
 // Service is the office.
@@ -56,6 +60,12 @@ var facts = map[string][]string{
 	"revocation_received": {"Number", "At"},
 	"revocation_done":     {"Number", "At"},
 	"revocation_refused":  {"Number", "At"},
+	// What anybody can cause names nothing that was typed freely: a stranger's words
+	// would reach whom he likes (threat AP4). A receipt goes to who confirmed.
+	"confirm": {"HolderCode", "At", "Path"},
+	"digest":  {"At", "Lines"},
+	"applied": {"HolderCode", "At", "RequestID"},
+	"receipt": {"HolderCode", "Terminal", "At", "RequestID", "Path"},
 }
 
 // waits are the pauses after each failed attempt: short at first, because a relay that
@@ -269,6 +279,8 @@ func (s *Service) compose(m store.Message) (mail.Message, error) {
 			stem = "mail.suspended" // not the end: other words
 		}
 	}
+	args["Link"] = s.Site + m.Args["Path"]
+	args["Lines"] = s.digest(m)
 	args["HelpDesk"] = s.HelpDesk[m.Language]
 	if s.HelpDesk[m.Language] == "" {
 		args["HelpDesk"] = s.Text(m.Language, "mail.help_desk", nil)
@@ -278,4 +290,17 @@ func (s *Service) compose(m store.Message) (mail.Message, error) {
 		Subject: s.Text(m.Language, stem+".subject", args),
 		Text:    s.Text(m.Language, stem+".body", args) + "\n" + s.Text(m.Language, "mail.foot", args) + "\n",
 	}, nil
+}
+
+// digest gives the lines of a digest in words. Each says a kind of mail, an institution's
+// code, and a path or a request ID.
+func (s *Service) digest(m store.Message) string {
+	var out []string
+	for line := range strings.SplitSeq(m.Args["Lines"], "\n") {
+		f := strings.Fields(line)
+		if len(f) == 3 {
+			out = append(out, s.Text(m.Language, "mail.digest."+f[0], map[string]any{"HolderCode": f[1], "Link": s.Site + f[2], "RequestID": f[2]}))
+		}
+	}
+	return strings.Join(out, "\n")
 }

@@ -1,6 +1,9 @@
 package pki
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // HolderKind is the kind of an institution (利用者種別). It decides the scheme of
 // the code and one OU of the subject.
@@ -99,6 +102,21 @@ func ParseHolder(kind HolderKind, code string) (Holder, error) {
 		return Holder{}, E(Invalid, "holder.code_check").With("Code", code)
 	}
 	return h, nil
+}
+
+// Complete makes the ten digits of a code from the seven that institutions know by heart
+// and the number of their prefecture. The kind gives the digit between; where a kind has
+// none of its own, the error is holder.code_digits.
+func Complete(kind HolderKind, prefecture int, seven string) (Holder, error) {
+	info, ok := kind.Info()
+	if !ok {
+		return Holder{}, E(Invalid, "holder.kind").With("Kind", string(kind))
+	}
+	seven = NarrowDigits(seven)
+	if info.Table == 0 || len(seven) != 7 || prefecture < 1 || prefecture >= len(prefectures) {
+		return Holder{}, E(Invalid, "holder.code_digits").With("Digits", info.Digits)
+	}
+	return ParseHolder(kind, fmt.Sprintf("%02d%c%s", prefecture, info.Table, seven))
 }
 
 // Prefecture gives the romaji name of the prefecture in the code, or "".

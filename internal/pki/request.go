@@ -4,10 +4,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"net/mail"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -127,36 +127,60 @@ const (
 	MaxEmail        = 254
 )
 
+// Fault is what is wrong with one typed field, by the field's name in a form.
+type Fault struct {
+	Field string
+	Err   *Error
+}
+
 // Validate checks every typed field and gives the first *Error of class Invalid. A
 // person's application needs an e-mail address; an API client answers for its holders
 // and is asked for none.
 func (a Application) Validate(from Source) error {
-	parsed, err := ParseHolder(a.Holder.Kind, a.Holder.Code)
-	if err != nil {
-		return err
+	faults := a.Faults(from)
+	if len(faults) == 0 {
+		return nil
 	}
-	if parsed != a.Holder {
-		return E(Invalid, "holder.code_digits").With("Digits", len(parsed.Code))
+	return faults[0].Err
+}
+
+// Faults checks every typed field and gives at most one fault of each.
+func (a Application) Faults(from Source) []Fault {
+	var faults []Fault
+	add := func(field string, err *Error) {
+		if err != nil {
+			faults = append(faults, Fault{field, err})
+		}
 	}
-	err = checkText("terminal", a.TerminalName, MaxTerminalName, true)
-	if err != nil {
-		return err
-	}
-	err = checkText("department", a.Department, MaxDepartment, false)
-	if err != nil {
-		return err
-	}
-	if a.Email == "" && from != FromAPI {
-		return E(Invalid, "email.missing")
-	}
-	if a.Email != "" && !ValidEmail(a.Email) || a.MaintenanceEmail != "" && !ValidEmail(a.MaintenanceEmail) {
-		return E(Invalid, "email.form")
-	}
+	add("holderCode", checkHolder(a.Holder))
+	add("terminalName", checkText("terminal", a.TerminalName, MaxTerminalName, true))
+	add("department", checkText("department", a.Department, MaxDepartment, false))
+	add("email", checkEmail(a.Email, from != FromAPI))
+	add("maintenanceEmail", checkEmail(a.MaintenanceEmail, false))
 	if strings.Trim(a.Phone, "0123456789-+()") != "" || len(a.Phone) > 20 {
-		return E(Invalid, "phone.form")
+		add("phone", E(Invalid, "phone.form"))
 	}
 	if a.PaymentMethod != 1 && a.PaymentMethod != 2 {
-		return E(Invalid, "payment.method")
+		add("paymentMethod", E(Invalid, "payment.method"))
+	}
+	return faults
+}
+
+func checkHolder(h Holder) *Error {
+	parsed, err := ParseHolder(h.Kind, h.Code)
+	fault, _ := errors.AsType[*Error](err)
+	if fault == nil && parsed != h {
+		fault = E(Invalid, "holder.code_digits").With("Digits", len(parsed.Code))
+	}
+	return fault
+}
+
+func checkEmail(address string, required bool) *Error {
+	switch {
+	case address == "" && required:
+		return E(Invalid, "email.missing")
+	case address != "" && !ValidEmail(address):
+		return E(Invalid, "email.form")
 	}
 	return nil
 }
@@ -170,27 +194,18 @@ func ValidEmail(s string) bool {
 	return err == nil && addr.Address == s && addr.Name == ""
 }
 
-// checkText refuses what a reviewer could not see as it is: controls, format and
-// private characters, blanks at the ends (threat AP8).
-func checkText(field, s string, limit int, required bool) error {
+// checkText refuses what a reviewer could not see as it is: letters outside the
+// repertoire, blanks at the ends (threat AP8).
+func checkText(field, s string, limit int, required bool) *Error {
 	switch {
 	case s == "" && required:
 		return E(Invalid, field+".missing")
-	case !utf8.ValidString(s), strings.TrimSpace(s) != s, strings.ContainsFunc(s, unseen):
+	case !utf8.ValidString(s), strings.TrimSpace(s) != s, strings.ContainsFunc(s, func(r rune) bool { return !seen(r) }):
 		return E(Invalid, field+".letters")
 	case utf8.RuneCountInString(s) > limit:
 		return E(Invalid, field+".long").With("Limit", limit)
 	}
 	return nil
-}
-
-// brailleBlank is a symbol by its class and nothing to the eye.
-const brailleBlank = '\u2800'
-
-func unseen(r rune) bool {
-	return r == utf8.RuneError || r == brailleBlank ||
-		unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co, unicode.Cs, unicode.Zl, unicode.Zp, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point) ||
-		!unicode.IsPrint(r) && r != '\u3000'
 }
 
 // Request is one wish for one certificate (申請).
@@ -212,6 +227,7 @@ type Request struct {
 	KeyType     KeyType
 	Predecessor string // serial of the certificate that is renewed
 	Serial      string // hex; "" until issued
+	Alike       string // IDs of requests that look like this one, for operators
 	Failure     string // why the last attempt failed, for operators
 	ReceivedAt  time.Time
 	ApprovedAt  time.Time // zero until then, like every time below

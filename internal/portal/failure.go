@@ -31,6 +31,7 @@ var tones = map[string]string{
 	"renewal.none": "care", "renewal.suspended": "care", "renewal.early": "tell", "renewal.not_begun": "tell", "form.stale": "care",
 	"renewal.revoking": "care", "revocation.slow": "care", "revocation.busy": "care", "revocation.not_issued": "tell", "revocation.already": "tell",
 	"revocation.expired": "tell", "revocation.none": "care",
+	"apply.slow": "care", "apply.mails": "care", "apply.link": "care", "status.link": "care", "status.too_late": "tell",
 }
 
 func (p *Portal) three(f webkit.Failure) three {
@@ -71,6 +72,8 @@ var sites = []struct{ path, title, back string }{
 	{"/p/rcd", "rcd.title", "back.form"},
 	{"/p/ru", "ru.title", "back.ru"},
 	{"/p/rx", "rx.title", "back.rx"},
+	{"/p/rcr", "rcr.title", "back.rcr"},
+	{"/p/status", "status.title", "back.status"},
 }
 
 // drawFailure is the page of any failure that has no page of its own.
@@ -111,6 +114,7 @@ var screens = map[string]string{
 	"renewal.not_begun": "RU-1Y", "renewal.early": "RU-2E", "renewal.unknown": "RU-3N", "renewal.pin_form": "RU-3P", "form.stale": "ERR-4", "flow.unknown": "ERR-5", "flow.ended": "ERR-6",
 	"renewal.revoking": "RU-2R", "revocation.wrong_ids": "RX-1E", "revocation.slow": "RX-1L", "revocation.busy": "RX-1B", "revocation.not_issued": "RX-1A",
 	"revocation.already": "RX-1F", "revocation.expired": "RX-1H", "revocation.foreign": "RX-1O", "revocation.none": "RX-1N", "revocation.contact": "RX-2E",
+	"apply.fields": "RCR-1E", "apply.slow": "RCR-1L", "apply.mails": "RCR-2M", "apply.link": "RCR-4N", "status.link": "ST-2N", "status.too_late": "ST-2L",
 	"not_found": "ERR-404", "http.foreign_site": "ERR-1", "http.too_large": "ERR-2", "http.form": "ERR-3",
 }
 

@@ -138,6 +138,7 @@ func open(t testing.TB, change ...func(*portal.Config)) *site {
 		*pickups
 		portal.Renewals
 		portal.Revocations
+		portal.Applications
 	}{pickups: s.pickups})
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,7 @@
 // Package portal is the site of the holders (利用者): the start page, the pages of
-// how-to, the site's root certificate, the program for terminals, and the download
-// site /p/rcd, on which the person with a letter (電子証明書発行通知書) fetches a
-// certificate file. It works without JavaScript, in many tabs, with double clicks,
+// how-to, the site's root certificate, the program for terminals, the application site
+// /p/rcr with /p/status, and the download site /p/rcd, on which the person with a letter
+// (電子証明書発行通知書) fetches a certificate file. It works without JavaScript, in many tabs, with double clicks,
 // back and reload.
 //
 // It owns pages, form fields, budgets against guessing and what a browser is told
@@ -36,6 +36,7 @@ type Office interface {
 	Pickups
 	Renewals
 	Revocations
+	Applications
 }
 
 // Pickups is its download site's part.
@@ -107,6 +108,7 @@ type Portal struct {
 	// revocationGuard counts nothing of the download site: a revocation can always be
 	// asked for (threat RV2).
 	revocationGuard *guard
+	budgets         applyBudgets
 }
 
 // New makes the site. Every template is parsed and every page drawn once, so that a
@@ -128,7 +130,7 @@ func New(c Config, office Office) (*Portal, error) {
 		return nil, err
 	}
 	p := &Portal{Config: c, office: office, pages: pages, assets: assets, guard: newGuard(c.SharedSources, c.Now, c.Log),
-		revocationGuard: newGuard(c.SharedSources, c.Now, c.Log)}
+		revocationGuard: newGuard(c.SharedSources, c.Now, c.Log), budgets: newApplyBudgets(c.SharedSources, c.Now)}
 	p.report = webkit.NewReporter(c.Log, p.drawFailure)
 	return p, p.drawAll()
 }
@@ -141,6 +143,7 @@ func (p *Portal) drawAll() error {
 		"failure": failureData{Heading: "", three: three{Failure: &drawn{Code: "internal"}}},
 	}
 	maps.Copy(all, p.standing())
+	maps.Copy(all, applyPages())
 	for _, lang := range i18n.Languages {
 		for name, data := range all {
 			_, err := p.pages.Render(lang, name, p.page("", "", false, data))
@@ -177,6 +180,7 @@ func (p *Portal) Mount(mux *http.ServeMux) {
 	route("POST /p/rcd", p.postForm)
 	p.mountTickets(route, pickupTickets)
 	p.mountRevocation(route, zonePlain)
+	p.mountApply(route)
 	for _, path := range authPaths {
 		route("GET "+path, p.leadTo(p.AuthHosts))
 	}

@@ -48,6 +48,12 @@ func enter(tx *store.Tx, by pki.Actor, r *pki.Request) error {
 	if err != nil {
 		return err
 	}
+	if r.Source != pki.FromAPI { // nobody looks at a client's requests one by one
+		err = noteAlike(tx, r)
+		if err != nil {
+			return err
+		}
+	}
 	return receive(tx, by, r)
 }
 
@@ -63,7 +69,7 @@ func receive(tx *store.Tx, by pki.Actor, r *pki.Request) error {
 	_, _, err = tx.Audit(by, "request."+string(r.State), r.ID, map[string]any{
 		"holderKind": r.Application.Holder.Kind, "holderCode": r.Application.Holder.Code,
 		"terminal": r.Application.TerminalName, "source": r.Source, "content": r.ContentHash, "grant": r.GrantID,
-		"origin": r.Origin(),
+		"origin": r.Origin(), "alike": r.Alike,
 	})
 	if err != nil {
 		return err

@@ -59,6 +59,7 @@ type Message struct {
 	Address  string
 	Language string
 	Args     map[string]string // public facts of the text; never a reference ID
+	Due      time.Time         // not before; zero: now
 	Attempts int
 }
 
@@ -68,8 +69,12 @@ func (tx *Tx) AddMessage(m Message) error {
 	if err != nil {
 		return dbError("encode message", err)
 	}
+	due := tx.Now
+	if m.Due.After(due) {
+		due = m.Due
+	}
 	return tx.add("add message", `INSERT INTO outbox (id, kind, request, address, language, args, made_at, next_at) VALUES ($1,$2,$3,$4,$5,$6,$7,$8)
-		ON CONFLICT DO NOTHING`, m.ID, m.Kind, m.Request, m.Address, m.Language, string(args), micros(tx.Now), micros(tx.Now))
+		ON CONFLICT DO NOTHING`, m.ID, m.Kind, m.Request, m.Address, m.Language, string(args), micros(tx.Now), micros(due))
 }
 
 // ClaimMessages takes due messages and moves their next attempt away by hold, so
@@ -93,9 +98,10 @@ func (tx *Tx) ClaimMessages(limit int, hold time.Duration) ([]Message, error) {
 	})
 }
 
-// FinishMessage records that a message left.
+// FinishMessage records that a message left. What it said is forgotten: links in it are
+// the reader's alone.
 func (tx *Tx) FinishMessage(id string) error {
-	_, err := tx.exec(`UPDATE outbox SET sent_at = $1, failure = '' WHERE id = $2`, micros(tx.Now), id)
+	_, err := tx.exec(`UPDATE outbox SET sent_at = $1, failure = '', args = '{}' WHERE id = $2`, micros(tx.Now), id)
 	return dbError("finish message", err)
 }
 

@@ -18,7 +18,7 @@ import (
 
 // large finds where a plan reads the whole of a table that grows with every
 // certificate, and by which index.
-var large = regexp.MustCompile(`SCAN (?:audit|audit_hash|request|reference|public_key|sealed_key|intent|certificate|outbox|holder|ticket|flow|revocation)\b(?: USING (?:COVERING )?INDEX (\w+))?`)
+var large = regexp.MustCompile(`SCAN (?:audit|audit_hash|request|reference|public_key|sealed_key|intent|certificate|outbox|holder|ticket|flow|revocation|draft|status_link)\b(?: USING (?:COVERING )?INDEX (\w+))?`)
 
 // mayScan are statements that read the whole of a table on purpose.
 var mayScan = map[string]string{

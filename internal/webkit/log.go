@@ -8,13 +8,19 @@ import (
 	"time"
 )
 
-// SafePath is the path as a log may hold it: what follows a /t/ is a ticket and is
-// left out (threat DL7); queries are never logged.
+// secretAfter are the parts of a path behind which a secret stands: a ticket, and the
+// tokens of mailed links.
+var secretAfter = []string{"/t/", "/c/", "/l/"}
+
+// SafePath is the path as a log may hold it: what follows a ticket's or a link's mark
+// is left out (threat DL7); queries are never logged.
 func SafePath(r *http.Request) string {
 	path := r.URL.Path
-	before, _, ticket := strings.Cut(path, "/t/")
-	if ticket {
-		return before + "/t/…"
+	for _, mark := range secretAfter {
+		before, _, found := strings.Cut(path, mark)
+		if found {
+			return before + mark + "…"
+		}
 	}
 	if len(path) > 200 {
 		return path[:200] + "…"

@@ -1,0 +1,433 @@
+package portal_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"inkan/internal/ca/catest"
+	"inkan/internal/i18n"
+	"inkan/internal/pki"
+	"inkan/internal/portal"
+	"inkan/internal/webkit"
+)
+
+// desk is the site over a real registration authority.
+type desk struct {
+	*site
+	o *catest.Office
+}
+
+func openDesk(t testing.TB) *desk {
+	t.Helper()
+	o := catest.New(t, catest.Options{})
+	var c portal.Config
+	s := open(t, func(made *portal.Config) { c = *made })
+	c.Flows, c.Now = webkit.Flows{DB: o.DB, Idle: 30 * time.Minute}, o.Now
+	p, err := portal.New(c, o.RA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.h = p.Handler()
+	return &desk{site: s, o: o}
+}
+
+func applicationForm() url.Values {
+	return url.Values{"holderKind": {"medical"}, "holderCode": {"0110119153"}, "department": {"医事課"}, "phone": {"011-000-0000"},
+		"email": {"clinic@example.jp"}, "emailConfirm": {"clinic@example.jp"}, "maintenanceEmail": {""}, "terminalName": {"受付1号機"}, "paymentMethod": {"1"}}
+}
+
+// pressed sends the form of a page as its browser would, with a button.
+func (b *browser) pressed(path string, page *httptest.ResponseRecorder, action string) *httptest.ResponseRecorder {
+	form := url.Values{"action": {action}}
+	for _, m := range hidden.FindAllStringSubmatch(page.Body.String(), -1) {
+		form.Set(m[1], m[2])
+	}
+	return b.do("POST", path, form)
+}
+
+var hidden = regexp.MustCompile(`<input type="hidden" name="([^"]+)" value="([^"]*)"`)
+
+// applied types an application and presses 申請; it gives the flow's path.
+func (b *browser) applied(t *testing.T, form url.Values) string {
+	t.Helper()
+	b.get("/p/rcr")
+	w := b.do("POST", "/p/rcr", form)
+	flow := w.Header().Get("Location")
+	if w.Code != 303 {
+		t.Fatalf("the form: %d\n%s", w.Code, w.Body)
+	}
+	w = b.pressed(flow, b.get(flow), "apply")
+	if w.Code != 303 || w.Header().Get("Location") != flow {
+		t.Fatalf("申請: %d to %q\n%s", w.Code, w.Header().Get("Location"), w.Body)
+	}
+	return flow
+}
+
+// mailed gives the path of the link in the newest mail of a kind.
+func (d *desk) mailed(kind string) string {
+	d.t.Helper()
+	db := d.o.Raw()
+	defer func() { _ = db.Close() }()
+	var args string
+	var facts map[string]string
+	err := db.QueryRowContext(d.t.Context(), `SELECT args FROM outbox WHERE kind = $1 ORDER BY made_at DESC LIMIT 1`, kind).Scan(&args)
+	catest.Must(d.t, err)
+	catest.Must(d.t, json.Unmarshal([]byte(args), &facts))
+	return facts["Path"]
+}
+
+// TestApplication goes the whole way, pressing every button twice, going back and
+// reloading; there is one request in the end.
+func TestApplication(t *testing.T) {
+	d := openDesk(t)
+	b := d.browser()
+	flow := b.applied(t, applicationForm())
+	sent := b.get(flow)
+	if sent.Code != 200 || !strings.Contains(sent.Body.String(), "clinic@example.jp") || !strings.Contains(sent.Body.String(), "まだ受け付けられていません") {
+		t.Fatalf("after 申請: %d\n%s", sent.Code, sent.Body)
+	}
+	for range 2 { // wrong address: back, the form with what was typed, and again
+		w := b.pressed(flow, sent, "back")
+		if w.Code != 303 {
+			t.Fatalf("back: %d", w.Code)
+		}
+	}
+	form := b.get(flow)
+	for _, kept := range []string{`value="受付1号機"`, `value="clinic@example.jp"`, `value="medical" required checked`, `name="step" value="edit"`} {
+		if !strings.Contains(form.Body.String(), kept) {
+			t.Errorf("the form does not hold %s", kept)
+		}
+	}
+	stale := d.mailed("confirm")
+	typed := applicationForm()
+	typed.Set("email", "right@example.jp")
+	typed.Set("emailConfirm", "right@example.jp")
+	for _, m := range hidden.FindAllStringSubmatch(form.Body.String(), -1) {
+		typed.Set(m[1], m[2])
+	}
+	for range 2 {
+		if w := b.do("POST", flow, typed); w.Code != 303 {
+			t.Fatalf("the form again: %d\n%s", w.Code, w.Body)
+		}
+	}
+	confirm := b.get(flow)
+	for range 3 { // a double click, and the page in another tab
+		if w := b.pressed(flow, confirm, "apply"); w.Code != 303 {
+			t.Fatalf("申請: %d", w.Code)
+		}
+	}
+	if n := d.o.Count("outbox WHERE kind = 'confirm'"); n != 2 {
+		t.Errorf("%d mails to confirm, want 2", n)
+	}
+	if w := b.get(stale); w.Code != 404 {
+		t.Errorf("the corrected mail's link: %d", w.Code)
+	}
+
+	reader := d.browser() // the mail is read in another browser
+	link := d.mailed("confirm")
+	page := reader.get(link)
+	if page.Code != 200 || !strings.Contains(page.Body.String(), "right@example.jp") || d.o.Count("request") != 0 {
+		t.Fatalf("the link: %d, %d requests", page.Code, d.o.Count("request"))
+	}
+	if w := d.browser().pressed(link, page, ""); w.Code != 409 || d.o.Count("request") != 0 {
+		t.Errorf("its button in another browser: %d", w.Code)
+	}
+	for range 2 {
+		w := reader.pressed(link, page, "")
+		if w.Code != 303 || w.Header().Get("Location") != link {
+			t.Fatalf("the button: %d\n%s", w.Code, w.Body)
+		}
+	}
+	if n := d.o.Count("request"); n != 1 {
+		t.Fatalf("%d requests", n)
+	}
+	for path, who := range map[string]*browser{link: reader, flow: b} { // reload
+		w := who.get(path)
+		if w.Code != 200 || !strings.Contains(w.Body.String(), "申し込みを受け付けました") {
+			t.Errorf("%s: %d", path, w.Code)
+		}
+	}
+
+	status := d.mailed("receipt")
+	page = reader.get(status)
+	if page.Code != 200 || !strings.Contains(page.Body.String(), "受付1号機") || !strings.Contains(page.Body.String(), "取り下げる") {
+		t.Fatalf("the receipt's link: %d", page.Code)
+	}
+	for range 2 {
+		if w := reader.pressed(status, page, ""); w.Code != 303 {
+			t.Fatalf("取下げ: %d\n%s", w.Code, w.Body)
+		}
+	}
+	page = reader.get(status)
+	if !strings.Contains(page.Body.String(), i18n.Text("ja", "state.cancelled.what", nil)) || strings.Contains(page.Body.String(), "<form") {
+		t.Error("the withdrawn request does not say so")
+	}
+	for _, path := range []string{link, status, stale} {
+		if token := path[strings.LastIndexByte(path, '/')+1:]; strings.Contains(d.log.String(), token) {
+			t.Errorf("the log holds the token of %s", path)
+		}
+	}
+	if !strings.Contains(d.log.String(), `"path":"/p/rcr/c/…"`) || !strings.Contains(d.log.String(), `"path":"/p/status/l/…"`) {
+		t.Error("the log does not show that links were opened")
+	}
+}
+
+// TestApplicationResumes: after the session's end one press leads back to the same step
+// with everything typed.
+func TestApplicationResumes(t *testing.T) {
+	d := openDesk(t)
+	b := d.browser()
+	b.get("/p/rcr")
+	flow := b.do("POST", "/p/rcr", applicationForm()).Header().Get("Location")
+	d.o.Advance(31 * time.Minute)
+	ended := b.get(flow)
+	if ended.Code != 410 {
+		t.Fatalf("after the session's end: %d", ended.Code)
+	}
+	if w := b.pressed(flow, ended, ""); w.Code != 303 {
+		t.Fatalf("続きから始める: %d", w.Code)
+	}
+	if page := b.get(flow); page.Code != 200 || !strings.Contains(page.Body.String(), "受付1号機") {
+		t.Errorf("resumed: %d", page.Code)
+	}
+	if w := d.browser().get(flow); w.Code != 404 {
+		t.Errorf("another browser sees the flow: %d", w.Code)
+	}
+}
+
+func TestApplicationFields(t *testing.T) {
+	tests := []struct {
+		name   string
+		change map[string]string
+		want   []string // fields that are wrong
+		text   string
+	}{
+		{"nothing", map[string]string{"holderKind": "", "holderCode": "", "department": "", "phone": "", "email": "", "emailConfirm": "", "terminalName": "", "paymentMethod": ""},
+			[]string{"holderKind", "department", "phone", "email", "terminalName", "paymentMethod"}, "種別を選んでください"},
+		{"no code", map[string]string{"holderCode": ""}, []string{"holderCode"}, "コードを入力してください"},
+		{"check digit", map[string]string{"holderCode": "0110119154"}, []string{"holderCode"}, "検査数字"},
+		{"kind", map[string]string{"holderKind": "dental"}, []string{"holderCode"}, "点数表番号"},
+		{"seven digits", map[string]string{"holderCode": "0119153"}, []string{"holderCode"}, `<select id="prefecture"`},
+		{"seven digits of an agent", map[string]string{"holderCode": "0119153", "holderKind": "agent"}, []string{"holderCode"}, "7桁"},
+		{"mails differ", map[string]string{"emailConfirm": "klinik@example.jp"}, []string{"emailConfirm"}, "上のメールアドレスと違います"},
+		{"a system's name", map[string]string{"terminalName": "Ｗｉｎｄｏｗｓ 11 Pro"}, []string{"terminalName"}, "OSの名前"},
+		{"an unseen letter", map[string]string{"terminalName": "受付\u202e1号機"}, []string{"terminalName"}, "使えない文字"},
+		{"payment", map[string]string{"paymentMethod": "3"}, []string{"paymentMethod"}, "支払い方法"},
+		{"maintenance", map[string]string{"maintenanceEmail": "vendor"}, []string{"maintenanceEmail"}, "メールアドレスの形"},
+	}
+	d := openDesk(t)
+	b := d.browser()
+	b.get("/p/rcr")
+	for _, tt := range tests {
+		form := applicationForm()
+		for field, value := range tt.change {
+			form.Set(field, value)
+		}
+		w := b.do("POST", "/p/rcr", form)
+		page := w.Body.String()
+		if w.Code != 422 || !strings.Contains(page, tt.text) || !strings.Contains(page, fmt.Sprintf("直していただくところが%dつ", len(tt.want))) {
+			t.Errorf("%s: %d\n%s", tt.name, w.Code, page)
+		}
+		for _, field := range tt.want {
+			if !strings.Contains(page, `href="#`+field+`"`) || !strings.Contains(page, `id="`+field+`"`) {
+				t.Errorf("%s: the summary does not lead to %s", tt.name, field)
+			}
+		}
+		for field, value := range form {
+			if tt.change[field] == "" && field != "paymentMethod" && field != "holderKind" && value[0] != "" && !strings.Contains(page, `value="`+value[0]+`"`) {
+				t.Errorf("%s: what was typed into %s is lost", tt.name, field)
+			}
+		}
+	}
+	if n := d.o.Count("flow") + d.o.Count("draft"); n != 0 {
+		t.Errorf("%d rows of what was wrong", n)
+	}
+	// What people type is folded, not refused; a browser that comes without our cookie gets it.
+	b = d.browser()
+	form := applicationForm()
+	for field, value := range map[string]string{"holderCode": "０１-1　0119153", "email": "ｃｌｉｎｉｃ@example.jp", "phone": "０１１ー０００ー００００", "terminalName": "カ\u3099ラス1号機　"} {
+		form.Set(field, value)
+	}
+	page := b.get(b.do("POST", "/p/rcr", form).Header().Get("Location")).Body.String()
+	for _, want := range []string{"<span>0119153</span>", "clinic@example.jp", "011-000-0000", "<b>ガラス1号機</b>"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the confirmation does not hold %q", want)
+		}
+	}
+}
+
+// TestSevenDigits: kind and prefecture make ten digits of seven, and the person says yes.
+func TestSevenDigits(t *testing.T) {
+	d := openDesk(t)
+	b := d.browser()
+	b.get("/p/rcr")
+	form := applicationForm()
+	form.Set("holderCode", "0119153")
+	form.Set("prefecture", "13")
+	if w := b.do("POST", "/p/rcr", form); w.Code != 422 || !strings.Contains(w.Body.String(), "検査数字") {
+		t.Errorf("a prefecture that does not fit: %d", w.Code)
+	}
+	form.Set("prefecture", "1")
+	w := b.do("POST", "/p/rcr", form)
+	if w.Code != 422 || !strings.Contains(w.Body.String(), "北海道・医科なら") || !strings.Contains(w.Body.String(), "<span>01</span><span>1</span><span>0119153</span>") {
+		t.Fatalf("the suggestion: %d\n%s", w.Code, w.Body)
+	}
+	form.Set("action", "useCode")
+	w = b.do("POST", "/p/rcr", form)
+	if w.Code != 303 {
+		t.Fatalf("yes: %d\n%s", w.Code, w.Body)
+	}
+	if page := b.get(w.Header().Get("Location")); !strings.Contains(page.Body.String(), "<span>01</span><span>1</span><span>0119153</span>") {
+		t.Error("the confirmation does not show the ten digits")
+	}
+}
+
+// TestThreatAP3: number and code tell one coarse word, whatever else is true; a thousand
+// numbers in a row give pages that differ in that word alone. Without its mailed link
+// nobody sees or withdraws a request.
+func TestThreatAP3(t *testing.T) {
+	d := openDesk(t)
+	b := d.browser()
+	b.applied(t, applicationForm())
+	link := d.mailed("confirm")
+	b.pressed(link, b.get(link), "")
+	first := d.o.Request(d.only())
+	neighbour := d.o.Submit(catest.Application(7)) // the next number, another institution's
+	words := map[string]string{}
+	for _, p := range []string{"received", "processing", "sent", "ended", "unknown"} {
+		words[p] = i18n.Text("ja", "progress."+p, nil)
+	}
+	var page string
+	ask := func(id, word string) {
+		t.Helper()
+		d.o.Advance(2 * time.Second) // the budget of a source
+		w := b.do("POST", "/p/status", url.Values{"receiptNumber": {id}, "holderCode": {first.Application.Holder.Code}})
+		got := strings.Replace(w.Body.String(), words[word], "WORD", 1)
+		if page == "" {
+			page = got
+		}
+		if w.Code != 200 || got != page || !strings.Contains(got, "WORD") {
+			t.Fatalf("%s: %d, the page differs in more than its word:\n%s", id, w.Code, got)
+		}
+	}
+	ask(first.ID, "received")
+	for n := range 1000 {
+		id := fmt.Sprintf("%s%07d", first.ID[:8], n+1)
+		if id != first.ID {
+			ask(id, "unknown")
+		}
+	}
+	ask(neighbour.ID, "unknown")
+	for _, by := range []pki.Actor{catest.Approver, catest.Second} {
+		_, err := d.o.RA.Approve(t.Context(), by, first.ID, first.ContentHash)
+		catest.Must(t, err)
+	}
+	ask(first.ID, "processing")
+	d.o.Dispatch(first.ID)
+	ask(first.ID, "sent")
+	if strings.Contains(page, first.ID) || strings.Contains(page, "受付1号機") || strings.Contains(page, "clinic@example.jp") {
+		t.Error("the page tells more than the word")
+	}
+
+	before := d.o.Count("audit WHERE kind = 'withdrawal.refused'")
+	for _, token := range []string{"", "AAAAAAAAAAAAAAAAAAAAAA", first.ID} {
+		for _, w := range []*httptest.ResponseRecorder{b.get("/p/status/l/" + token), b.do("POST", "/p/status/l/"+token, url.Values{"receiptNumber": {neighbour.ID}})} {
+			if w.Code != 403 || strings.Contains(w.Body.String(), "受付1号機") {
+				t.Errorf("link %q: %d", token, w.Code)
+			}
+		}
+	}
+	if n := d.o.Count("audit WHERE kind = 'withdrawal.refused'") - before; n != 3 {
+		t.Errorf("%d refusals on the record, want 3", n)
+	}
+	for id, want := range map[string]pki.RequestState{first.ID: pki.Issued, neighbour.ID: pki.Received} {
+		if got := d.o.Request(id).State; got != want {
+			t.Errorf("%s is %s", id, got)
+		}
+	}
+}
+
+// only gives the ID of the only request.
+func (d *desk) only() string {
+	d.t.Helper()
+	db := d.o.Raw()
+	defer func() { _ = db.Close() }()
+	var id string
+	catest.Must(d.t, db.QueryRowContext(d.t.Context(), `SELECT id FROM request`).Scan(&id))
+	return id
+}
+
+// TestThreatAP3Walkers: who asks for many states at once is slowed down, by source.
+func TestThreatAP3Walkers(t *testing.T) {
+	d := openDesk(t)
+	b := d.browser()
+	for n := range 61 {
+		w := b.do("POST", "/p/status", url.Values{"receiptNumber": {"202611230000001"}, "holderCode": {"0110119153"}})
+		if want := map[bool]int{true: 200, false: 429}[n < 60]; w.Code != want {
+			t.Fatalf("try %d: %d", n+1, w.Code)
+		}
+	}
+	other := d.browser()
+	other.from = "192.0.2.8"
+	if w := other.do("POST", "/p/status", url.Values{"receiptNumber": {"1"}, "holderCode": {"1"}}); w.Code != 200 {
+		t.Errorf("another source: %d", w.Code)
+	}
+}
+
+// TestThreatAP4Sources: one source presses 申請 so often, and no more.
+func TestThreatAP4Sources(t *testing.T) {
+	d := openDesk(t)
+	b := d.browser()
+	b.get("/p/rcr")
+	code := 0
+	for n := range 21 {
+		form := applicationForm()
+		form.Set("email", fmt.Sprintf("a%d@example.jp", n))
+		form.Set("emailConfirm", fmt.Sprintf("a%d@example.jp", n))
+		flow := b.do("POST", "/p/rcr", form).Header().Get("Location")
+		code = b.pressed(flow, b.get(flow), "apply").Code
+	}
+	if code != 429 || d.o.Count("outbox") != 20 {
+		t.Errorf("the last press: %d, %d mails", code, d.o.Count("outbox"))
+	}
+}
+
+// TestThreatAP9: whatever is typed is text on every page that shows it.
+func TestThreatAP9(t *testing.T) {
+	polyglots := []string{`"><svg onload=alert(1)>`, `<a hx-post=/p/rcr>x</a>`, `]]><script>1</script>`, `{{.}}'onfocus=1 autofocus'`, `**[x]**<b>`}
+	for _, evil := range polyglots {
+		d := openDesk(t)
+		b := d.browser()
+		b.get("/p/rcr")
+		form := applicationForm()
+		for field := range form {
+			form.Set(field, evil)
+		}
+		pages := []string{b.do("POST", "/p/rcr", form).Body.String()}
+		form = applicationForm()
+		form.Set("terminalName", evil)
+		form.Set("department", evil)
+		flow := b.applied(t, form)
+		pages = append(pages, b.get(flow).Body.String())
+		link := d.mailed("confirm")
+		pages = append(pages, b.get(link).Body.String())
+		b.pressed(link, b.get(link), "")
+		pages = append(pages, b.get(link).Body.String(), b.get(d.mailed("receipt")).Body.String())
+		for n, page := range pages {
+			if strings.Contains(page, evil) || strings.Contains(page, "<svg onload") || strings.Contains(page, "<a hx-post") || strings.Contains(page, "<script>") {
+				t.Errorf("page %d takes %s for markup", n, evil)
+			}
+		}
+		for _, n := range []int{0, 2, 3, 4} { // those that show it
+			if !strings.Contains(pages[n], "&lt;") && !strings.Contains(pages[n], "&#39;") && !strings.Contains(pages[n], "&#34;") {
+				t.Errorf("page %d does not show %s", n, evil)
+			}
+		}
+	}
+}

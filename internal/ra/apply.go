@@ -1,0 +1,329 @@
+package ra
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"inkan/internal/pki"
+	"inkan/internal/store"
+)
+
+// How long what an applicant was mailed works.
+const (
+	DraftLife = 24 * time.Hour     // the link that confirms a mail address
+	LinkLife  = 7 * 24 * time.Hour // the link to the details of a request
+)
+
+// Mails that anybody can cause (threat AP4): to one address a day so many at once, and
+// so many more together in one on the next morning. Then applications with the address
+// wait for tomorrow.
+const (
+	mailsADay   = 3
+	digestLines = 50
+)
+
+// applicant is anybody on the network.
+var applicant = pki.Actor{ID: "applicant", Auth: pki.AuthNone}
+
+// DraftInput is what was typed on the site. Flow and Round name the press of the button:
+// the same press twice is one draft.
+type DraftInput struct {
+	Flow        string
+	Round       int
+	Application pki.Application
+	Language    string
+}
+
+// Draft is an application as its pages show it.
+type Draft struct {
+	Application pki.Application
+	MailAt      time.Time // when the mail with its link leaves, or left
+	Until       time.Time // until then the link works
+	Request     *pki.Request
+	// Earlier is a request for a terminal of the same name that was made with the same
+	// confirmed address: nobody else learns what an institution has.
+	Earlier *pki.Request
+}
+
+// Draft keeps an application for a day and mails the link that makes a request of it:
+// nothing is received from an address that did not answer.
+func (s *Service) Draft(ctx context.Context, in DraftInput) (Draft, error) {
+	faults := in.Application.FormFaults()
+	if len(faults) > 0 {
+		return Draft{}, faults[0].Err
+	}
+	return change(ctx, s, func(tx *store.Tx) (Draft, error) {
+		old, err := tx.Draft(in.Flow)
+		if err == nil && (old.Round >= in.Round || old.Request != "") {
+			return draftView(tx, old)
+		}
+		if err != nil && !errors.Is(err, pki.ErrNotFound) {
+			return Draft{}, err
+		}
+		token := newToken()
+		d := store.Draft{Flow: in.Flow, Round: in.Round, TokenHash: hashOf(token), Content: in.Application, Language: in.Language}
+		code := in.Application.Holder.Code
+		d.MailAt, err = tellOnce(tx, in.Application.Email, store.Message{
+			ID: fmt.Sprintf("confirm/%s/%d", in.Flow, in.Round), Kind: "confirm", Language: in.Language,
+			Args: map[string]string{"HolderCode": code, "Path": "/p/rcr/c/" + token.Reveal()},
+		}, "confirm "+code+" /p/rcr/c/"+token.Reveal())
+		if err != nil {
+			return Draft{}, err
+		}
+		d.Until = d.MailAt.Add(DraftLife)
+		err = tx.PutDraft(d)
+		if err != nil {
+			return Draft{}, err
+		}
+		return draftView(tx, d)
+	})
+}
+
+// tellOnce mails what anybody can cause, within what an address gets in a day, and says
+// when the mail leaves. line is what the digest says instead.
+func tellOnce(tx *store.Tx, address string, m store.Message, line string) (time.Time, error) {
+	sent, tag, err := tx.CountMail(address)
+	if err != nil {
+		return time.Time{}, err
+	}
+	m.Address = address
+	m.Args["At"] = tx.Now.Format(time.RFC3339)
+	if sent <= mailsADay {
+		return tx.Now, tx.AddMessage(m)
+	}
+	morning := pki.Day(tx.Now).AddDate(0, 0, 1).Add(7 * time.Hour)
+	if sent > mailsADay+digestLines {
+		return time.Time{}, pki.E(pki.Limited, "apply.mails").With("Until", pki.Day(tx.Now).AddDate(0, 0, 1))
+	}
+	return morning, tx.Digest(store.Message{ID: "digest/" + tag, Kind: "digest", Address: address, Language: m.Language, Due: morning,
+		Args: map[string]string{"At": m.Args["At"]}}, line)
+}
+
+// newToken draws the 128 bits of a mailed link.
+func newToken() pki.Secret {
+	raw := make([]byte, 16)
+	_, _ = rand.Read(raw) // never fails; see crypto/rand
+	return pki.Secret(base64.RawURLEncoding.EncodeToString(raw))
+}
+
+func hashOf(token pki.Secret) string {
+	sum := sha256.Sum256([]byte(token.Reveal()))
+	return hex.EncodeToString(sum[:])
+}
+
+// noDraft says that a link leads to nothing, without telling why.
+var noDraft = pki.E(pki.NotFound, "apply.link")
+
+// DraftOf gives the draft of the flow on which it was typed.
+func (s *Service) DraftOf(ctx context.Context, flow string) (Draft, error) {
+	return read(ctx, s, func(tx *store.Tx) (Draft, error) {
+		d, err := tx.Draft(flow)
+		if err != nil {
+			return Draft{}, linkError(err, noDraft)
+		}
+		return draftView(tx, d)
+	})
+}
+
+// OpenDraft gives the draft of a mailed link. It changes nothing: mail scanners open
+// links, too.
+func (s *Service) OpenDraft(ctx context.Context, token pki.Secret) (Draft, error) {
+	return read(ctx, s, func(tx *store.Tx) (Draft, error) {
+		d, err := tx.DraftByToken(hashOf(token))
+		if err != nil {
+			return Draft{}, linkError(err, noDraft)
+		}
+		view, err := draftView(tx, d)
+		if err != nil || view.Request != nil {
+			return view, err
+		}
+		near, err := neighbours(tx, d.Content.Holder)
+		if err != nil {
+			return view, err
+		}
+		for _, r := range alike(near, d.Content.TerminalName) {
+			if r.Source == pki.FromSite && r.Application.Email == d.Content.Email {
+				view.Earlier = &r
+			}
+		}
+		return view, nil
+	})
+}
+
+func linkError(err error, unknown *pki.Error) error {
+	if errors.Is(err, pki.ErrNotFound) {
+		return unknown
+	}
+	return err
+}
+
+func draftView(tx *store.Tx, d store.Draft) (Draft, error) {
+	view := Draft{Application: d.Content, MailAt: d.MailAt, Until: d.Until}
+	if d.Request == "" {
+		return view, nil
+	}
+	r, err := tx.Request(d.Request)
+	view.Request, view.Application = &r, r.Application
+	return view, err
+}
+
+// Apply makes the request of a draft, for who has the mailed link: once, however often
+// the button is pressed. It mails the receipt, and tells the contacts that the
+// institution has already (threat AP2): what they are mailed does not change by it.
+func (s *Service) Apply(ctx context.Context, token pki.Secret) (pki.Request, error) {
+	return change(ctx, s, func(tx *store.Tx) (pki.Request, error) {
+		d, err := tx.DraftByToken(hashOf(token))
+		if err != nil {
+			return pki.Request{}, linkError(err, noDraft)
+		}
+		if d.Request != "" {
+			return tx.Request(d.Request)
+		}
+		near, err := neighbours(tx, d.Content.Holder)
+		if err != nil {
+			return pki.Request{}, err
+		}
+		r := pki.Request{Kind: pki.NewIssue, Source: pki.FromSite, State: pki.Received, Application: d.Content,
+			Profile: "holder", KeyType: s.KeyType, Language: d.Language}
+		err = enter(tx, applicant, &r)
+		if err != nil {
+			return r, err
+		}
+		err = tx.ConfirmDraft(d.Flow, r.ID, tx.Now.Add(LinkLife))
+		if err != nil {
+			return r, err
+		}
+		err = mailReceipt(tx, r)
+		if err != nil {
+			return r, err
+		}
+		return r, tellNeighbours(tx, r, near)
+	})
+}
+
+func mailReceipt(tx *store.Tx, r pki.Request) error {
+	token := newToken()
+	err := tx.AddStatusLink(hashOf(token), r.ID, tx.Now.Add(LinkLife))
+	if err != nil {
+		return err
+	}
+	return tx.AddMessage(store.Message{ID: "receipt/" + r.ID, Kind: "receipt", Request: r.ID, Address: r.Application.Email, Language: r.Language,
+		Args: map[string]string{"At": tx.Now.Format(time.RFC3339), "RequestID": r.ID, "HolderCode": r.Application.Holder.Code,
+			"Terminal": r.Application.TerminalName, "Path": "/p/status/l/" + token.Reveal()}})
+}
+
+// tellNeighbours informs every other address under which an institution is known. The
+// mails name nothing that the applicant typed freely.
+func tellNeighbours(tx *store.Tx, r pki.Request, near []pki.Request) error {
+	told := map[string]bool{r.Application.Email: true, "": true}
+	for _, other := range near {
+		address := other.Application.Email
+		if told[address] {
+			continue
+		}
+		told[address] = true
+		code := r.Application.Holder.Code
+		_, err := tellOnce(tx, address, store.Message{ID: fmt.Sprintf("applied/%s/%d", r.ID, len(told)), Kind: "applied", Request: r.ID, Language: other.Language,
+			Args: map[string]string{"HolderCode": code, "RequestID": r.ID}}, "applied "+code+" "+r.ID)
+		if err != nil && pki.CodeOf(err) != "apply.mails" { // told often enough today
+			return err
+		}
+	}
+	return nil
+}
+
+// Progress is the coarse state of a request that anybody learns who knows its number and
+// code (threat AP3).
+type Progress string
+
+// What is told.
+const (
+	ProgressReceived   Progress = "received"   // 受付
+	ProgressProcessing Progress = "processing" // 処理中
+	ProgressSent       Progress = "sent"       // 発送済み
+	ProgressEnded      Progress = "ended"      // withdrawn or refused
+	ProgressUnknown    Progress = "unknown"    // no such number with such a code
+)
+
+// ProgressOf tells how far a request is, and no more.
+func (s *Service) ProgressOf(ctx context.Context, requestID, code string) (Progress, error) {
+	id, ok := pki.ParseRequestID(requestID)
+	if !ok {
+		return ProgressUnknown, nil
+	}
+	return read(ctx, s, func(tx *store.Tx) (Progress, error) {
+		r, err := tx.Request(id)
+		if errors.Is(err, pki.ErrNotFound) {
+			return ProgressUnknown, nil
+		}
+		code := pki.NarrowDigits(code)
+		if err != nil || r.Kind == pki.Renewal || code != r.Application.Holder.Code && "00"+code != r.Application.Holder.Code {
+			return ProgressUnknown, err
+		}
+		switch {
+		case r.State == pki.Rejected, r.State == pki.Cancelled:
+			return ProgressEnded, nil
+		case r.State == pki.Received, r.State == pki.Reviewing, r.State == pki.Returned:
+			return ProgressReceived, nil
+		case r.Dispatched.IsZero():
+			return ProgressProcessing, nil
+		}
+		return ProgressSent, nil
+	})
+}
+
+// noLink refuses whoever has no link of a request, without telling why.
+var noLink = pki.E(pki.Forbidden, "status.link")
+
+// OpenStatus gives the request of a mailed link.
+func (s *Service) OpenStatus(ctx context.Context, token pki.Secret) (pki.Request, error) {
+	return read(ctx, s, func(tx *store.Tx) (pki.Request, error) {
+		id, err := tx.StatusLink(hashOf(token))
+		if err != nil {
+			return pki.Request{}, linkError(err, noLink)
+		}
+		return tx.Request(id)
+	})
+}
+
+// Withdrawable says whether the applicant may still withdraw a request: after the
+// approval a certificate is under way, and an operator is asked.
+func Withdrawable(r pki.Request) bool {
+	return r.State == pki.Received || r.State == pki.Reviewing || r.State == pki.Returned
+}
+
+// Withdraw ends a request (取下げ) for who has its mailed link; pressed twice it is
+// withdrawn once. Who has none is refused, on the record.
+func (s *Service) Withdraw(ctx context.Context, token pki.Secret, source netip.Addr) error {
+	err := s.DB.Update(ctx, func(tx *store.Tx) error {
+		id, err := tx.StatusLink(hashOf(token))
+		if err != nil {
+			return linkError(err, noLink)
+		}
+		r, err := tx.Request(id)
+		switch {
+		case err != nil:
+			return err
+		case r.State == pki.Cancelled:
+			return nil
+		case !Withdrawable(r):
+			return pki.E(pki.Conflict, "status.too_late")
+		}
+		return step(tx, applicant, &r, pki.EventCancel, store.RequestChange{}, map[string]any{"why": "withdrawn by the applicant", "from address": source.String()})
+	})
+	if !errors.Is(err, noLink) {
+		return err
+	}
+	recorded := s.DB.Update(ctx, func(tx *store.Tx) error {
+		_, _, err := tx.Audit(applicant, "withdrawal.refused", "", map[string]any{"source": source.String()})
+		return err
+	})
+	return errors.Join(err, recorded)
+}
