@@ -144,6 +144,7 @@ type facts struct {
 	Serial      string
 	Proof       pki.RevocationProof
 	Successor   string
+	Alike       string
 	Name        string
 	Certificate string
 	Roles       []string
@@ -208,7 +209,7 @@ func (c *comparison) editors(request string, told []string) error {
 
 func requestColumns(r pki.Request) columns {
 	row := columns{"state": string(r.State), "entered_by": r.EnteredBy, "checked_by": r.CheckedBy, "approved_by": r.ApprovedBy,
-		"grant_id": r.GrantID, "content_hash": r.ContentHash, "content": r.Application.Hash(), "origin": r.Origin(), "failure": r.Failure,
+		"grant_id": r.GrantID, "content_hash": r.ContentHash, "content": r.Application.Hash(), "origin": r.Origin(), "failure": r.Failure, "alike": r.Alike,
 		"serial": fmt.Sprint(r.Serial != "")}
 	row.at("received_at", r.ReceivedAt)
 	row.at("approved_at", r.ApprovedAt)
@@ -231,14 +232,14 @@ func toldOfRequest(history []event) (columns, []string) {
 		switch {
 		case told == nil && isState:
 			told = columns{"state": state, "entered_by": "", "checked_by": "", "approved_by": "", "failure": "", "serial": "false",
-				"grant_id": e.facts.Grant, "content_hash": e.facts.Content, "content": e.facts.Content, "origin": e.facts.Origin}
+				"grant_id": e.facts.Grant, "content_hash": e.facts.Content, "content": e.facts.Content, "origin": e.facts.Origin, "alike": e.facts.Alike}
 			told.at("received_at", e.At)
 			for _, never := range []string{"approved_at", "issued_at", "dispatched_at", "downloads_until", "fetched_at", "closed_at"} {
 				told.at(never, time.Time{})
 			}
 			switch {
 			case e.Erased:
-				for _, unknown := range []string{"entered_by", "grant_id", "content_hash", "content", "origin"} {
+				for _, unknown := range []string{"entered_by", "grant_id", "content_hash", "content", "origin", "alike"} {
 					delete(told, unknown)
 				}
 			case e.facts.Source == pki.FromOperator:

@@ -264,12 +264,12 @@ func (s *Service) layReady(ctx context.Context, f found, in PickupInput, file []
 		if err != nil {
 			return err
 		}
-		if r.State != pki.Issued || !c.State(tx.Now).Usable() && c.State(tx.Now) != pki.NotBegun {
-			return pki.E(pki.Gone, "pickup.revoked")
-		}
 		err = f.standing(tx)
 		if err != nil {
 			return err
+		}
+		if r.State != pki.Issued || !c.State(tx.Now).Usable() && c.State(tx.Now) != pki.NotBegun {
+			return pki.E(pki.Gone, "pickup.revoked")
 		}
 		t.Until = tx.Now.Add(TicketLife)
 		_, _, err = tx.Audit(holder, "pickup.prepared", r.ID, map[string]any{
