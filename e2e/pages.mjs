@@ -187,7 +187,7 @@ await choose('rx-slow', guessed)
 
 // … and by the certificate itself.
 const letters = page
-const holder = await person({ locale, viewport: wide,
+const holder = await person({ locale, viewport: wide, ignoreHTTPSErrors: true,
   clientCertificates: [{ origin: job.site, pfxPath: job.revoke.own.p12, passphrase: job.revoke.own.password }] })
 page = await holder.newPage()
 listen(page)

@@ -4,7 +4,7 @@ import { answer, heading, person, readJob, send } from './lib.mjs'
 
 const job = await readJob()
 const certificate = { origin: job.portal, pfxPath: job.p12, passphrase: job.password }
-const context = await person(job.p12 ? { clientCertificates: [certificate] } : {})
+const context = await person(job.p12 ? { ignoreHTTPSErrors: true, clientCertificates: [certificate] } : {})
 const page = await context.newPage()
 const press = (p, selector) => Promise.all([p.waitForEvent('framenavigated'), p.locator(selector).click()]).then(() => p.waitForLoadState())
 const says = async (p) => `${(await p.locator('main .subject b.id').innerText()).trim()} ${(await p.locator('main [role=status] h2').innerText()).trim()}`

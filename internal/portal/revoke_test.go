@@ -36,8 +36,8 @@ func openRevocation(t testing.TB) *revocationSite {
 	return &revocationSite{Office: o, plain: p.Handler(), auth: p.AuthHandler()}
 }
 
-// tab is a browser at one of the zones.
-type tab struct {
+// revoker is a browser at one of the zones.
+type revoker struct {
 	t       testing.TB
 	h       http.Handler
 	host    string
@@ -46,15 +46,15 @@ type tab struct {
 	all     bytes.Buffer // every page it saw
 }
 
-func (s *revocationSite) tab(leaf *x509.Certificate) *tab {
-	b := &tab{t: s.T, h: s.plain, host: "portal.test", leaf: leaf, cookies: map[string]string{}}
+func (s *revocationSite) as(leaf *x509.Certificate) *revoker {
+	b := &revoker{t: s.T, h: s.plain, host: "portal.test", leaf: leaf, cookies: map[string]string{}}
 	if leaf != nil {
 		b.h, b.host = s.auth, "auth.test"
 	}
 	return b
 }
 
-func (b *tab) do(method, path string, form url.Values) *httptest.ResponseRecorder {
+func (b *revoker) do(method, path string, form url.Values) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, strings.NewReader(form.Encode()))
 	r.Host, r.TLS = b.host, &tls.ConnectionState{ServerName: b.host}
 	if b.leaf != nil {
@@ -75,20 +75,20 @@ func (b *tab) do(method, path string, form url.Values) *httptest.ResponseRecorde
 	return w
 }
 
-func (b *tab) get(path string) string { return b.do(http.MethodGet, path, nil).Body.String() }
+func (b *revoker) get(path string) string { return b.do(http.MethodGet, path, nil).Body.String() }
 
-var hidden = regexp.MustCompile(`name="(step|form|requestId)" value="([^"]*)"`)
+var carried = regexp.MustCompile(`name="(step|form|requestId)" value="([^"]*)"`)
 
 // press sends the form of a page with what is typed, and gives where that leads.
-func (b *tab) press(path, page string, typed url.Values) *httptest.ResponseRecorder {
-	for _, m := range hidden.FindAllStringSubmatch(page, -1) {
+func (b *revoker) press(path, page string, typed url.Values) *httptest.ResponseRecorder {
+	for _, m := range carried.FindAllStringSubmatch(page, -1) {
 		typed.Set(m[1], m[2])
 	}
 	return b.do(http.MethodPost, path, typed)
 }
 
 // next presses, wants to be led on, and gives the page.
-func (b *tab) next(path, page string, typed url.Values) (string, string) {
+func (b *revoker) next(path, page string, typed url.Values) (string, string) {
 	b.t.Helper()
 	w := b.press(path, page, typed)
 	if w.Code != http.StatusSeeOther {
@@ -123,7 +123,7 @@ func TestRevocationByLetter(t *testing.T) {
 	s := openRevocation(t)
 	r := s.Issued(catest.Application(1))
 	ref := s.Reference(r.ID)
-	b := s.tab(nil)
+	b := s.as(nil)
 	has(t, b.get("/p/rx"), "https://auth.test/p/rx", `name="referenceId"`)
 	flow, page := b.next("/p/rx", "", ids(r, ref))
 	has(t, page, "証明書失効申請情報の入力", r.Application.TerminalName, r.Application.Holder.Code[3:])
@@ -166,7 +166,7 @@ func TestRevocationByLetter(t *testing.T) {
 	if strings.Contains(page, "data-waiting") {
 		t.Error("the page waits for what has happened")
 	}
-	has(t, s.tab(nil).get(flow), "ERR-5") // somebody else's browser
+	has(t, s.as(nil).get(flow), "ERR-5") // somebody else's browser
 	typed := strings.Count(b.all.String(), ref.Reveal())
 	if typed != 0 || strings.Contains(s.Log.String(), ref.Reveal()) || s.Count(`flow WHERE facts LIKE $1 OR subject LIKE $1`, "%"+ref.Reveal()+"%") != 0 {
 		t.Error("the reference ID went further than the form")
@@ -183,11 +183,11 @@ func TestRevocationAfterACrash(t *testing.T) {
 	s := openRevocation(t)
 	for n, byCertificate := range []bool{false, true} {
 		r := s.Issued(catest.Application(n + 1))
-		way, b := ra.RevocationWay{RequestID: r.ID}, s.tab(nil)
+		way, b := ra.RevocationWay{RequestID: r.ID}, s.as(nil)
 		var flow, page string
 		if byCertificate {
 			way = ra.RevocationWay{Leaf: leafOf(t, s, r)}
-			b = s.tab(way.Leaf)
+			b = s.as(way.Leaf)
 			flow, page = b.next("/p/rx", b.get("/p/rx"), url.Values{})
 		} else {
 			b.get("/p/rx")
@@ -218,7 +218,7 @@ func leafOf(t testing.TB, s *revocationSite, r pki.Request) *x509.Certificate {
 func TestRevocationByCertificate(t *testing.T) {
 	s := openRevocation(t)
 	mine, other := s.Issued(catest.Application(1)), s.Issued(catest.Application(2))
-	b := s.tab(leafOf(t, s, mine))
+	b := s.as(leafOf(t, s, mine))
 	first := b.get("/p/rx")
 	has(t, first, "https://portal.test/p/rx", mine.Application.TerminalName, "次へ")
 	flow, page := b.next("/p/rx", first, url.Values{})
@@ -243,13 +243,13 @@ func TestRevocationByCertificate(t *testing.T) {
 	}{
 		"revoked": {b.leaf, "RX-1F"}, "another CA's": {s.CAs[issuance.TLS], "RX-1O"}, "an operator's": {s.CAs[issuance.Operations], "RX-1O"},
 	} {
-		page := s.tab(row.leaf).get("/p/rx")
+		page := s.as(row.leaf).get("/p/rx")
 		has(t, page, row.want, "https://portal.test/p/rx")
 		if strings.Contains(page, "次へ") {
 			t.Errorf("%s: a way on", name)
 		}
 	}
-	none := s.tab(b.leaf)
+	none := s.as(b.leaf)
 	none.leaf = nil
 	has(t, none.get("/p/rx"), "RX-1N", "https://portal.test/p/rx")
 }
@@ -264,7 +264,7 @@ func TestThreatRV2(t *testing.T) {
 	wrong := ids(r, pki.NewReferenceID())
 	wrong.Set("password", "1234")
 	wrong.Set("passwordConfirm", "1234")
-	b := s.tab(nil)
+	b := s.as(nil)
 	b.get("/p/rcd")
 	last := 0
 	for range 300 { // more than pair, source and everybody together have
@@ -287,7 +287,7 @@ func TestThreatRV2(t *testing.T) {
 			t.Errorf("wrong IDs, try %d: %d", n+1, w.Code)
 		}
 	}
-	mine := s.tab(leafOf(t, s, r))
+	mine := s.as(leafOf(t, s, r))
 	flow, page := mine.next("/p/rx", mine.get("/p/rx"), url.Values{})
 	_, page = mine.next(flow, page, contact(pki.KeyCompromise))
 	_, page = mine.next(flow, page, apply())
@@ -301,7 +301,7 @@ func TestThreatDL4AtTheRevocationSite(t *testing.T) {
 	sizes := map[int]bool{}
 	for _, typed := range []url.Values{ids(r, pki.NewReferenceID()), ids(open, pki.NewReferenceID()), {"requestId": {"202001010000001"}, "referenceId": {"ABCDEFGHJK"}},
 		{"requestId": {"1"}, "referenceId": {"2"}}, {}} {
-		b := s.tab(nil)
+		b := s.as(nil)
 		b.get("/p/rx")
 		w := b.press("/p/rx", "", typed)
 		if w.Code != http.StatusNotFound {
@@ -319,7 +319,7 @@ func TestThreatDL4AtTheRevocationSite(t *testing.T) {
 func TestRevocationSessionEnds(t *testing.T) {
 	s := openRevocation(t)
 	r := s.Issued(catest.Application(1))
-	b := s.tab(nil)
+	b := s.as(nil)
 	b.get("/p/rx")
 	flow, page := b.next("/p/rx", "", ids(r, s.Reference(r.ID)))
 	_, page = b.next(flow, page, contact(pki.CessationOfOperation))
