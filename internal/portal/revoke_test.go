@@ -30,7 +30,7 @@ type revocationSite struct {
 func openRevocation(t testing.TB) *revocationSite {
 	t.Helper()
 	o := catest.New(t, catest.Options{Activate: true})
-	p, err := portal.New(portal.Config{Hosts: []string{"portal.test"}, AuthHosts: []string{"auth.test"}, Floor: -1,
+	p, err := portal.New(portal.Config{Hosts: []string{"portal.test"}, AuthHosts: []string{"auth.test"}, SiteRoot: o.CAs[issuance.TLS], Floor: -1,
 		Flows: webkit.Flows{DB: o.DB, Idle: 30 * time.Minute}, Now: o.Now, Log: slog.New(slog.NewJSONHandler(o.Log, nil))}, o.RA)
 	catest.Must(t, err)
 	return &revocationSite{Office: o, plain: p.Handler(), auth: p.AuthHandler()}
