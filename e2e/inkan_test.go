@@ -38,6 +38,7 @@ func TestInkan(t *testing.T) {
 		{"program for terminals", clientProgram},
 		{"API", apiIssues},
 		{"revocation", revocation},
+		{"revocation by its holder", revocationByHolder},
 		{"command line", commandLine},
 		{"nothing secret while running", nothingOnCommandLines},
 	} {

@@ -144,6 +144,63 @@ if (donePage !== job.portal + '/p/rcd') {
   await page.goto(mine.replace(/.$/, (c) => (c === 'A' ? 'B' : 'A')))
   await look('rcd-ticket-unknown')
 }
+// The revocation site: by the letter's IDs, with all that can go wrong there.
+async function choose(name, { requestId, referenceId }) {
+  await page.goto(job.portal + '/p/rx')
+  await look('p-rx')
+  await page.fill('[name=requestId]', requestId)
+  await page.fill('[name=referenceId]', referenceId)
+  await send(page)
+  await look(name)
+}
+const press = (selector) => Promise.all([page.waitForEvent('framenavigated'), page.locator(selector).click()]).then(() => page.waitForLoadState())
+async function revoke(name, reason) {
+  await press('main form [type=submit]')
+  await look('rx-contact-wrong')
+  await page.fill('[name=email]', 'desk@example.jp')
+  await page.fill('[name=emailConfirm]', 'desk@example.jp')
+  await page.check(`[name=reason][value=${reason}]`)
+  await press('main form [type=submit]')
+  await look('rx-confirm-' + reason)
+  await press('[name=action][value=apply]')
+  await look(name)
+}
+await choose('rx-empty', { requestId: '', referenceId: '' })
+await choose('rx-wrong-ids', { ...ids, referenceId: 'ABCDEFGHJK' })
+for (const sample of job.samples) {
+  if (['expired', 'revoked'].includes(sample.purpose)) await choose('rx-' + sample.purpose, sample)
+}
+await choose('rx-contact', job.revoke.held)
+await revoke('rx-held', 'keyCompromise')
+const receipt = page.url()
+await choose('rx-contact', job.revoke.waits)
+await revoke('rx-received', 'superseded')
+await context.clearCookies()
+await page.goto(receipt)
+await look('rx-foreign')
+await page.goto(job.site + '/p/rx')
+await look('rx-none')
+for (let i = 0; i < 10; i++) {
+  await page.request.post(job.portal + '/p/rx', { form: { requestId: guessed.requestId, referenceId: guessed.referenceId } })
+}
+await choose('rx-slow', guessed)
+
+// … and by the certificate itself.
+const letters = page
+const holder = await person({ locale, viewport: wide, ignoreHTTPSErrors: true,
+  clientCertificates: [{ origin: job.site, pfxPath: job.revoke.own.p12, passphrase: job.revoke.own.password }] })
+page = await holder.newPage()
+listen(page)
+await page.goto(job.site + '/p/rx')
+await look('rx-mine')
+await press('main form button')
+await look('rx-mine-contact')
+await revoke('rx-revoked', 'keyCompromise')
+await page.goto(job.site + '/p/rx')
+await look('rx-mine-already')
+await holder.close()
+page = letters
+
 await page.goto(job.portal + '/p/there-is-no-such-page')
 await look('not-found')
 

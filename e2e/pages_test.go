@@ -39,6 +39,8 @@ func walk(t *testing.T, w *world, lang, screens string) []string {
 	w.Must(t, nil, "revoke", held.Serial, "--reason", "certificateHold", "--as", w.Operator(t, "officer"))
 	renewed := w.renewed(t, w.Sample(t, "renew"))
 
+	asks := map[string]any{"held": w.issue(t, "漏えい1号機 "+lang), "waits": w.issue(t, "入れ替え1号機 "+lang), "own": w.own(t, "盗難1号機 "+lang)}
+
 	type found struct {
 		Pages []struct {
 			Name, URL, Heading string
@@ -53,7 +55,7 @@ func walk(t *testing.T, w *world, lang, screens string) []string {
 	defer unpublish(t, w)
 	b.Run(t, "pages.mjs", map[string]any{
 		"lang": lang, "portal": w.Portal, "mail": w.Mail, "samples": samples, "pin": w.pin, "screens": screens,
-		"site": w.PortalAuth, "renewed": renewed, "holders": map[string]any{
+		"site": w.PortalAuth, "revoke": asks, "renewed": renewed, "holders": map[string]any{
 			"open": w.Sample(t, "renew-2"), "renewed": w.Sample(t, "renew"), "early": w.Sample(t, "revoke"), "expired": w.Sample(t, "expired"),
 			"revoked": w.Sample(t, "revoked"), "suspended": Sample{P12: file, Password: w.pin}, "foreign": Sample{P12: decoy(t, "0000"), Password: "0000"}, "none": Sample{},
 		},

@@ -71,7 +71,6 @@ type rxFirst struct {
 	RequestLen, ReferenceLen     int
 	Mine                         *ra.RevocationSubject // the presented one
 	ByCertificate                bool
-	Form                         string
 	Other                        string // address of the other way
 }
 
@@ -97,10 +96,9 @@ func (s revoking) postIDs(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return formError(err)
 	}
-	_, known := webkit.KnownBrowser(r)
-	if !known {
-		webkit.Browser(w, r)
-		return pki.E(pki.Conflict, "form.stale")
+	err = begun(w, r)
+	if err != nil {
+		return err
 	}
 	page := s.first()
 	page.RequestID, page.ReferenceID = r.PostForm.Get("requestId"), r.PostForm.Get("referenceId")
@@ -117,6 +115,17 @@ func (s revoking) postIDs(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return s.begin(w, r, s.sequence(), id, rxContact, nil)
+}
+
+// begun refuses a form that was sent without the cookie of its page: a flow belongs to a
+// browser.
+func begun(w http.ResponseWriter, r *http.Request) error {
+	_, known := webkit.KnownBrowser(r)
+	if known {
+		return nil
+	}
+	webkit.Browser(w, r)
+	return pki.E(pki.Conflict, "form.stale")
 }
 
 func (s revoking) prove(r *http.Request, page rxFirst) (string, error) {
@@ -159,7 +168,7 @@ func (s revoking) getMine(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page.Mine, page.Form = &mine, webkit.FormSeal(r, s.zone, "begin")
+	page.Mine = &mine
 	return s.show(w, r, "rx", "rx.title", "RX-1", page)
 }
 
@@ -170,18 +179,23 @@ func (s revoking) mine(r *http.Request) (ra.RevocationSubject, error) {
 	return s.office.RevocationSubject(r.Context(), ra.RevocationWay{Leaf: webkit.Leaf(r)})
 }
 
+// postMine begins a flow for the certificate that the page showed. It has no seal: the
+// first page of a visit is drawn before the browser's cookie is known.
 func (s revoking) postMine(w http.ResponseWriter, r *http.Request) error {
 	err := r.ParseForm()
 	if err != nil {
 		return formError(err)
 	}
-	err = webkit.CheckForm(r, s.zone, "begin")
-	if err != nil {
-		return err
-	}
 	mine, err := s.mine(r)
 	if err != nil {
 		return err
+	}
+	err = begun(w, r)
+	if err != nil {
+		return err
+	}
+	if r.PostForm.Get("requestId") != mine.RequestID { // another certificate was chosen meanwhile
+		return pki.E(pki.Conflict, "form.stale")
 	}
 	return s.begin(w, r, s.sequence(), mine.RequestID, rxContact, nil)
 }

@@ -1,0 +1,335 @@
+package portal_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"inkan/internal/ca/catest"
+	"inkan/internal/issuance"
+	"inkan/internal/pki"
+	"inkan/internal/portal"
+	"inkan/internal/ra"
+	"inkan/internal/webkit"
+)
+
+// revocationSite is both zones over a real office.
+type revocationSite struct {
+	*catest.Office
+	plain, auth http.Handler
+}
+
+func openRevocation(t testing.TB) *revocationSite {
+	t.Helper()
+	o := catest.New(t, catest.Options{Activate: true})
+	p, err := portal.New(portal.Config{Hosts: []string{"portal.test"}, AuthHosts: []string{"auth.test"}, SiteRoot: o.CAs[issuance.TLS], Floor: -1,
+		Flows: webkit.Flows{DB: o.DB, Idle: 30 * time.Minute}, Now: o.Now, Log: slog.New(slog.NewJSONHandler(o.Log, nil))}, o.RA)
+	catest.Must(t, err)
+	return &revocationSite{Office: o, plain: p.Handler(), auth: p.AuthHandler()}
+}
+
+// revoker is a browser at one of the zones.
+type revoker struct {
+	t       testing.TB
+	h       http.Handler
+	host    string
+	leaf    *x509.Certificate
+	cookies map[string]string
+	all     bytes.Buffer // every page it saw
+}
+
+func (s *revocationSite) as(leaf *x509.Certificate) *revoker {
+	b := &revoker{t: s.T, h: s.plain, host: "portal.test", leaf: leaf, cookies: map[string]string{}}
+	if leaf != nil {
+		b.h, b.host = s.auth, "auth.test"
+	}
+	return b
+}
+
+func (b *revoker) do(method, path string, form url.Values) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, path, strings.NewReader(form.Encode()))
+	r.Host, r.TLS = b.host, &tls.ConnectionState{ServerName: b.host}
+	if b.leaf != nil {
+		r.TLS.PeerCertificates = []*x509.Certificate{b.leaf}
+	}
+	r.RemoteAddr = "192.0.2.7:40000"
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	for name, value := range b.cookies {
+		r.AddCookie(&http.Cookie{Name: name, Value: value})
+	}
+	w := httptest.NewRecorder()
+	b.h.ServeHTTP(w, r)
+	for _, c := range w.Result().Cookies() {
+		b.cookies[c.Name] = c.Value
+	}
+	b.all.Write(w.Body.Bytes())
+	return w
+}
+
+func (b *revoker) get(path string) string { return b.do(http.MethodGet, path, nil).Body.String() }
+
+var carried = regexp.MustCompile(`name="(step|form|requestId)" value="([^"]*)"`)
+
+// press sends the form of a page with what is typed, and gives where that leads.
+func (b *revoker) press(path, page string, typed url.Values) *httptest.ResponseRecorder {
+	for _, m := range carried.FindAllStringSubmatch(page, -1) {
+		typed.Set(m[1], m[2])
+	}
+	return b.do(http.MethodPost, path, typed)
+}
+
+// next presses, wants to be led on, and gives the page.
+func (b *revoker) next(path, page string, typed url.Values) (string, string) {
+	b.t.Helper()
+	w := b.press(path, page, typed)
+	if w.Code != http.StatusSeeOther {
+		b.t.Fatalf("%s %v: %d\n%s", path, typed, w.Code, w.Body)
+	}
+	to := w.Header().Get("Location")
+	return to, b.get(to)
+}
+
+func ids(r pki.Request, ref pki.Secret) url.Values {
+	return url.Values{"requestId": {r.ID}, "referenceId": {ref.Reveal()}}
+}
+
+func contact(reason pki.Reason) url.Values {
+	return url.Values{"email": {"typed@example.jp"}, "emailConfirm": {"typed@example.jp"}, "reason": {reason.String()}}
+}
+
+func apply() url.Values { return url.Values{"action": {"apply"}} }
+
+func has(t testing.TB, page string, words ...string) {
+	t.Helper()
+	for _, word := range words {
+		if !strings.Contains(page, word) {
+			t.Errorf("the page does not say %q:\n%s", word, page)
+		}
+	}
+}
+
+// TestRevocationByLetter walks the pages as people do: with mistakes, back, twice, from a
+// page that is old. The reference ID is on no later page, in no flow and in no log.
+func TestRevocationByLetter(t *testing.T) {
+	s := openRevocation(t)
+	r := s.Issued(catest.Application(1))
+	ref := s.Reference(r.ID)
+	b := s.as(nil)
+	has(t, b.get("/p/rx"), "https://auth.test/p/rx", `name="referenceId"`)
+	flow, page := b.next("/p/rx", "", ids(r, ref))
+	has(t, page, "証明書失効申請情報の入力", r.Application.TerminalName, r.Application.Holder.Code[3:])
+
+	for name, wrong := range map[string]url.Values{
+		"上のアドレスと違っています": {"email": {"a@example.jp"}, "emailConfirm": {"b@example.jp"}, "reason": {"superseded"}},
+		"メールアドレスの形では":   {"email": {"a"}, "emailConfirm": {"a"}, "reason": {"superseded"}},
+		"理由を1つ選んで":      {"email": {"a@example.jp"}, "emailConfirm": {"a@example.jp"}},
+		"理由を1つ選んでください。": {"email": {"a@example.jp"}, "emailConfirm": {"a@example.jp"}, "reason": {"certificateHold"}},
+	} {
+		w := b.press(flow, page, wrong)
+		if w.Code == http.StatusSeeOther {
+			t.Errorf("%s: led on", name)
+		}
+		has(t, w.Body.String(), name, "入力をお確かめください")
+	}
+	old := page
+	_, page = b.next(flow, page, contact(pki.SupersededReason))
+	has(t, page, "証明書失効申請情報の確認", "typed@example.jp", "新しい電子証明書に入れ替えた")
+	_, page = b.next(flow, page, url.Values{"action": {"back"}})
+	has(t, page, `value="typed@example.jp"`, `value="superseded" required checked`)
+	_, page = b.next(flow, page, contact(pki.KeyCompromise))
+	confirm := page
+	for range 2 { // a double click
+		_, page = b.next(flow, confirm, apply())
+		has(t, page, "いま止まっています", "R-20261123-000001", "data-waiting")
+	}
+	_, page = b.next(flow, old, contact(pki.Unspecified)) // a tab that stayed behind
+	has(t, page, "いま止まっています")
+	if n := s.Count("revocation"); n != 1 {
+		t.Fatalf("%d cases", n)
+	}
+	_, err := s.RA.ApproveRevocation(t.Context(), catest.Officer, "R-20261123-000001", "")
+	catest.Must(t, err)
+	has(t, b.get(flow), "失効しました", "data-waiting")
+	_, err = s.CA.PublishCRL(t.Context(), issuance.G1)
+	catest.Must(t, err)
+	page = b.get(flow)
+	has(t, page, "公開済み")
+	if strings.Contains(page, "data-waiting") {
+		t.Error("the page waits for what has happened")
+	}
+	has(t, s.as(nil).get(flow), "ERR-5") // somebody else's browser
+	typed := strings.Count(b.all.String(), ref.Reveal())
+	if typed != 0 || strings.Contains(s.Log.String(), ref.Reveal()) || s.Count(`flow WHERE facts LIKE $1 OR subject LIKE $1`, "%"+ref.Reveal()+"%") != 0 {
+		t.Error("the reference ID went further than the form")
+	}
+
+	s.Advance(time.Second)
+	w := b.press("/p/rx", "", ids(r, ref)) // nothing more to revoke
+	has(t, w.Body.String(), "もう失効しています")
+}
+
+// TestRevocationAfterACrash: the wish was committed and the step of the flow was not. A
+// reload shows the receipt, whether it was a hold or final.
+func TestRevocationAfterACrash(t *testing.T) {
+	s := openRevocation(t)
+	for n, byCertificate := range []bool{false, true} {
+		r := s.Issued(catest.Application(n + 1))
+		way, b := ra.RevocationWay{RequestID: r.ID}, s.as(nil)
+		var flow, page string
+		if byCertificate {
+			way = ra.RevocationWay{Leaf: leafOf(t, s, r)}
+			b = s.as(way.Leaf)
+			flow, page = b.next("/p/rx", b.get("/p/rx"), url.Values{})
+		} else {
+			b.get("/p/rx")
+			flow, page = b.next("/p/rx", "", ids(r, s.Reference(r.ID)))
+		}
+		_, page = b.next(flow, page, contact(pki.KeyCompromise))
+		_, err := s.RA.AskRevocation(t.Context(), ra.RevocationInput{RevocationWay: way, Flow: flow[len("/p/rx/f/"):], Email: "typed@example.jp",
+			Reason: pki.KeyCompromise, Language: "ja"})
+		catest.Must(t, err)
+		has(t, b.get(flow), "失効申請の状況")
+		_, page = b.next(flow, page, apply())
+		has(t, page, "失効申請の状況")
+		if got := s.Count("revocation WHERE serial = $1", r.Serial); got != 1 {
+			t.Errorf("%d cases", got)
+		}
+	}
+}
+
+func leafOf(t testing.TB, s *revocationSite, r pki.Request) *x509.Certificate {
+	t.Helper()
+	c, err := x509.ParseCertificate(s.Certificate(r.Serial).DER)
+	catest.Must(t, err)
+	return c
+}
+
+// TestRevocationByCertificate: the presented certificate is the proof; a report of
+// compromise is final at once. Another certificate sees nothing of it.
+func TestRevocationByCertificate(t *testing.T) {
+	s := openRevocation(t)
+	mine, other := s.Issued(catest.Application(1)), s.Issued(catest.Application(2))
+	b := s.as(leafOf(t, s, mine))
+	first := b.get("/p/rx")
+	has(t, first, "https://portal.test/p/rx", mine.Application.TerminalName, "次へ")
+	flow, page := b.next("/p/rx", first, url.Values{})
+	_, page = b.next(flow, page, contact(pki.KeyCompromise))
+	has(t, page, "押すと、この電子証明書は使えなくなります")
+	neighbour := *b // the same browser chose another certificate
+	neighbour.leaf = leafOf(t, s, other)
+	has(t, neighbour.press(flow, page, apply()).Body.String(), "ERR-4")
+	has(t, neighbour.get(flow), "ERR-5")
+	_, page = b.next(flow, page, apply())
+	has(t, page, "失効しました", "公開済み")
+	if strings.Contains(page, "審査") {
+		t.Error("the page speaks of a decision where there was none")
+	}
+	if c := s.Certificate(mine.Serial); c.Reason != pki.KeyCompromise || c.RevokedAt.IsZero() || !s.Certificate(other.Serial).RevokedAt.IsZero() {
+		t.Errorf("revoked %s for %s", c.RevokedAt, c.Reason)
+	}
+
+	for name, row := range map[string]struct {
+		leaf *x509.Certificate
+		want string
+	}{
+		"revoked": {b.leaf, "RX-1F"}, "another CA's": {s.CAs[issuance.TLS], "RX-1O"}, "an operator's": {s.CAs[issuance.Operations], "RX-1O"},
+	} {
+		page := s.as(row.leaf).get("/p/rx")
+		has(t, page, row.want, "https://portal.test/p/rx")
+		if strings.Contains(page, "次へ") {
+			t.Errorf("%s: a way on", name)
+		}
+	}
+	none := s.as(b.leaf)
+	none.leaf = nil
+	has(t, none.get("/p/rx"), "RX-1N", "https://portal.test/p/rx")
+}
+
+// TestThreatRV2: whatever happens at the download site, a revocation can be asked for:
+// its budgets are its own. Wrong IDs cost their budget here, too, and the certificate
+// still opens the way.
+func TestThreatRV2(t *testing.T) {
+	s := openRevocation(t)
+	r := s.Issued(catest.Application(1))
+	ref := s.Reference(r.ID)
+	wrong := ids(r, pki.NewReferenceID())
+	wrong.Set("password", "1234")
+	wrong.Set("passwordConfirm", "1234")
+	b := s.as(nil)
+	b.get("/p/rcd")
+	last := 0
+	for range 300 { // more than pair, source and everybody together have
+		last = b.press("/p/rcd", "", wrong).Code
+	}
+	if last != http.StatusTooManyRequests {
+		t.Fatalf("the download site is not saturated: %d", last)
+	}
+	_, page := b.next("/p/rx", "", ids(r, ref))
+	has(t, page, "証明書失効申請情報の入力")
+
+	for n := range 11 {
+		w := b.press("/p/rx", "", wrong)
+		want := http.StatusNotFound
+		if n == 10 {
+			want = http.StatusTooManyRequests
+			has(t, w.Body.String(), "RX-1L", "https://auth.test/p/rx")
+		}
+		if w.Code != want {
+			t.Errorf("wrong IDs, try %d: %d", n+1, w.Code)
+		}
+	}
+	mine := s.as(leafOf(t, s, r))
+	flow, page := mine.next("/p/rx", mine.get("/p/rx"), url.Values{})
+	_, page = mine.next(flow, page, contact(pki.KeyCompromise))
+	_, page = mine.next(flow, page, apply())
+	has(t, page, "失効しました")
+}
+
+// Wrong IDs have one page of one size at the revocation site, too (threat DL4).
+func TestThreatDL4AtTheRevocationSite(t *testing.T) {
+	s := openRevocation(t)
+	r, open := s.Issued(catest.Application(1)), s.Submit(catest.Application(2))
+	sizes := map[int]bool{}
+	for _, typed := range []url.Values{ids(r, pki.NewReferenceID()), ids(open, pki.NewReferenceID()), {"requestId": {"202001010000001"}, "referenceId": {"ABCDEFGHJK"}},
+		{"requestId": {"1"}, "referenceId": {"2"}}, {}} {
+		b := s.as(nil)
+		b.get("/p/rx")
+		w := b.press("/p/rx", "", typed)
+		if w.Code != http.StatusNotFound {
+			t.Errorf("%v: %d", typed, w.Code)
+		}
+		has(t, w.Body.String(), "RX-1E")
+		sizes[w.Body.Len()] = true
+	}
+	if len(sizes) != 1 {
+		t.Errorf("sizes %v", sizes)
+	}
+}
+
+// A session that ended leads back to the same step with what was typed.
+func TestRevocationSessionEnds(t *testing.T) {
+	s := openRevocation(t)
+	r := s.Issued(catest.Application(1))
+	b := s.as(nil)
+	b.get("/p/rx")
+	flow, page := b.next("/p/rx", "", ids(r, s.Reference(r.ID)))
+	_, page = b.next(flow, page, contact(pki.CessationOfOperation))
+	s.Advance(time.Hour)
+	has(t, b.press(flow, page, apply()).Body.String(), "ERR-6")
+	if n := s.Count("revocation"); n != 0 {
+		t.Fatalf("%d cases after the session's end", n)
+	}
+	_, page = b.next(flow, b.get(flow), url.Values{})
+	has(t, page, "typed@example.jp", "申請")
+	_, page = b.next(flow, page, apply())
+	has(t, page, "申請を受け付けました")
+}
