@@ -2,7 +2,6 @@ package portal
 
 import (
 	"net/http"
-	"slices"
 
 	"inkan/internal/pki"
 	"inkan/internal/ra"
@@ -31,7 +30,11 @@ func (p *Portal) getCheck(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	page := checkPage{Presented: v, Verdict: string(v.Verdict), System: system(r.UserAgent())}
-	page.Again = nextHost(p.AuthHosts, r.Host)
+	page.Again = "/p/check"
+	other := webkit.OtherHost(r, p.AuthHosts)
+	if other != "" {
+		page.Again = "https://" + other + "/p/check"
+	}
 	if leaf != nil {
 		page.Subject = subjectLines(leaf)
 	}
@@ -43,14 +46,4 @@ func (p *Portal) getCheck(w http.ResponseWriter, r *http.Request) error {
 	// browser may still remember a choice for the name (threat RS2).
 	w.Header().Set("Connection", "close")
 	return p.show(w, r, "check", "check.title", "CHK-1", page)
-}
-
-// nextHost is the address of the check page under the name after a zone's own, or its
-// path where the zone has one name.
-func nextHost(hosts []string, own string) string {
-	n := slices.Index(hosts, own)
-	if n < 0 || len(hosts) < 2 {
-		return "/p/check"
-	}
-	return "https://" + hosts[(n+1)%len(hosts)] + "/p/check"
 }

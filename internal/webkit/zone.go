@@ -98,6 +98,16 @@ func (z Zone) has(r *http.Request) bool {
 	return slices.ContainsFunc(z.Hosts, func(h string) bool { return hostname(h) == r.TLS.ServerName })
 }
 
+// OtherHost gives another configured name of a zone than the one that was asked for; ""
+// where there is none.
+func OtherHost(r *http.Request, hosts []string) string {
+	n := slices.Index(hosts, r.Host)
+	if n < 0 || len(hosts) < 2 {
+		return ""
+	}
+	return hosts[(n+1)%len(hosts)]
+}
+
 func hostname(host string) string {
 	name, _, err := net.SplitHostPort(host)
 	if err != nil {
