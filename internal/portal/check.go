@@ -30,7 +30,11 @@ func (p *Portal) getCheck(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	page := checkPage{Presented: v, Verdict: string(v.Verdict), System: system(r.UserAgent())}
-	page.Again = webkit.NextHost(r, p.AuthHosts) + "/p/check"
+	page.Again = "/p/check"
+	other := webkit.OtherHost(r, p.AuthHosts)
+	if other != "" {
+		page.Again = "https://" + other + "/p/check"
+	}
 	if leaf != nil {
 		page.Subject = subjectLines(leaf)
 	}

@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"inkan/internal/ca/catest"
+	"inkan/internal/issuance"
 	"inkan/internal/portal"
+	"inkan/internal/release"
 	"inkan/internal/webkit"
 )
 
@@ -35,7 +37,8 @@ func openRenewals(t testing.TB, holders int) (*renewSite, []catest.Held) {
 		hs[n] = o.Holding(catest.Application(n))
 	}
 	o.DaysBefore(hs[0], 60)
-	p, err := portal.New(portal.Config{Hosts: []string{plainHost}, AuthHosts: []string{authHost}, Floor: -1, SiteRoot: siteRoot(t), StatusURL: "http://status.test",
+	p, err := portal.New(portal.Config{Hosts: []string{plainHost}, AuthHosts: []string{authHost}, Floor: -1, Issuer: "Test CA - G1",
+		SiteRoot: o.CAs[issuance.TLS], StatusURL: "http://status.test", Releases: func() (release.Offer, bool) { return release.Offer{}, false },
 		Flows: webkit.Flows{DB: o.DB, Idle: 15 * time.Minute}, Help: portal.HelpDesk{Phone: "0570-123-456"}, Now: o.Now, Log: o.Log.Logger()}, o.RA)
 	if err != nil {
 		t.Fatal(err)

@@ -98,14 +98,14 @@ func (z Zone) has(r *http.Request) bool {
 	return slices.ContainsFunc(z.Hosts, func(h string) bool { return hostname(h) == r.TLS.ServerName })
 }
 
-// NextHost is the address of a zone under the name after the one that was asked for; ""
-// where the zone has one name. It leads to our own names only.
-func NextHost(r *http.Request, hosts []string) string {
+// OtherHost gives another configured name of a zone than the one that was asked for; ""
+// where there is none.
+func OtherHost(r *http.Request, hosts []string) string {
 	n := slices.Index(hosts, r.Host)
 	if n < 0 || len(hosts) < 2 {
 		return ""
 	}
-	return "https://" + hosts[(n+1)%len(hosts)]
+	return hosts[(n+1)%len(hosts)]
 }
 
 func hostname(host string) string {
