@@ -53,7 +53,9 @@ func New(c Config) *Service { return &Service{c} }
 var facts = map[string][]string{
 	"downloaded": {"HolderCode", "Terminal", "At", "Source"},
 	"revoked":    {"HolderCode", "Terminal", "At", "Reason"},
-	"lifted":     {"HolderCode", "Terminal", "At"},
+	// To everybody whom the application named: a thief must not renew unseen (threat RS9).
+	"renewed": {"HolderCode", "Terminal", "At", "Source", "RequestID"},
+	"lifted":  {"HolderCode", "Terminal", "At"},
 	// Somebody asked for a revocation: to those whom the application named.
 	"revocation_asked": {"HolderCode", "Terminal", "At", "Reason", "Number"},
 	// To the address that was typed on the page, which may be anybody's (threat RV4).
