@@ -115,7 +115,14 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	jobs, stopJobs := context.WithCancel(lasting)
 	defer running.Wait()
 	defer stopJobs()
+	s.view = ca.NewView(s.db, caIDs, s.clock.Now, s.log)
+	preloaded := make(chan error, 1)
+	go func() { preloaded <- s.view.Preload(ctx) }()
 	err = s.startSigner(signing, &signers)
+	preload := <-preloaded
+	if preload != nil { // prepare tries it again
+		s.log.Warn("status is not loaded yet", "err", preload)
+	}
 	if err != nil {
 		return err
 	}
@@ -204,7 +211,6 @@ func (s *server) startSigner(ctx context.Context, running *sync.WaitGroup) error
 
 // prepare loads what answers need and makes sure of our own certificates.
 func (s *server) prepare(ctx context.Context) error {
-	s.view = ca.NewView(s.db, caIDs, s.clock.Now, s.log)
 	s.answers = ca.NewAnswers(s.view, s.issuers[issuance.G1], s.clock.Now)
 	s.leaves = []*leaf{{zone: "portal", hosts: s.config.Portal.Hosts}, {zone: "api", hosts: s.config.API.Hosts},
 		{zone: "portal-auth", hosts: s.config.PortalAuth.Hosts}}

@@ -62,6 +62,7 @@ func runSigner(ctx context.Context, dir string, lifeline io.Reader, log *slog.Lo
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	go keepHeadroom(ctx, signerHeadroom)
 	if lifeline != nil {
 		go func() {
 			_, _ = io.Copy(io.Discard, lifeline)

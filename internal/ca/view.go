@@ -89,7 +89,7 @@ func NewView(db *store.DB, issuers []string, now func() time.Time, log *slog.Log
 	return &View{db: db, issuers: issuers, now: now, log: log, known: newKnown(), crls: map[string]store.CRL{}}
 }
 
-// Load reads everything once.
+// Load reads everything once, or what is new since Preload.
 func (v *View) Load(ctx context.Context) error {
 	v.feed.Lock()
 	defer v.feed.Unlock()
@@ -97,6 +97,17 @@ func (v *View) Load(ctx context.Context) error {
 	if err != nil { // the horizon is old then, and what is known by it all the same true
 		v.log.Warn("status is loaded as of the last commit", "err", err)
 	}
+	if v.Horizon().IsZero() {
+		return v.reload(ctx)
+	}
+	return v.read(ctx)
+}
+
+// Preload reads everything as it is, and writes nothing: a start does it while the
+// signer opens its vault.
+func (v *View) Preload(ctx context.Context) error {
+	v.feed.Lock()
+	defer v.feed.Unlock()
 	return v.reload(ctx)
 }
 

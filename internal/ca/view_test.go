@@ -48,6 +48,28 @@ func revokeIn(o *catest.Office, tx *store.Tx, serial string) error {
 	return o.CA.RevokeIn(tx, catest.Officer, c, pki.KeyCompromise, "test")
 }
 
+// A start reads everything while the signer opens its vault, and what is new afterwards.
+func TestPreload(t *testing.T) {
+	o := catest.New(t, catest.Options{})
+	serials := manyCertificates(t, o, 2)
+	v := ca.NewView(o.DB, []string{issuance.G1}, o.Now, o.Log.Logger())
+	must(t, v.Preload(t.Context()))
+	preloaded := v.Horizon()
+	must(t, o.DB.Update(t.Context(), func(tx *store.Tx) error { return revokeIn(o, tx, serials[0]) }))
+	late := manyCertificates(t, o, 1)[0]
+	must(t, v.Load(t.Context()))
+	revoked, horizon := knows(v, serials[0])
+	if !revoked || !horizon.After(preloaded) {
+		t.Errorf("revoked %v as of %s, preloaded as of %s", revoked, horizon, preloaded)
+	}
+	for _, serial := range []string{serials[1], late} {
+		_, known := v.Status(issuance.G1, serialNumber(serial))
+		if !known {
+			t.Errorf("%s is not known", serial)
+		}
+	}
+}
+
 // ST6: no view says good as of a time at or after the one that the revocation bears:
 // neither while the revocation is on its way to the disk, nor on a node whose clock
 // runs ahead of or behind the other's.

@@ -59,7 +59,7 @@ func EncodeEntry(serial *big.Int, at time.Time, reason pki.Reason) []byte {
 }
 
 // CRLTBS gives the bytes of a full revocation list to be signed. Entries come from
-// EncodeEntry.
+// EncodeEntry; each element is one of them or many one after another.
 func (i *Issuer) CRLTBS(number int64, thisUpdate, nextUpdate time.Time, entries [][]byte) ([]byte, error) {
 	if number <= 0 || !thisUpdate.Before(nextUpdate) {
 		return nil, fmt.Errorf("encode CRL: number %d, times %s to %s", number, thisUpdate, nextUpdate)

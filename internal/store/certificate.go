@@ -1,7 +1,6 @@
 package store
 
 import (
-	"database/sql"
 	"time"
 
 	"github.com/huandu/go-sqlbuilder"
@@ -144,32 +143,6 @@ func (tx *Tx) RevokeCertificate(serial string, reason pki.Reason, effective time
 	return tx.one("revoke certificate", `UPDATE certificate SET revoked_at = $1, reason = $2, effective_at = $3, crl_entry = $4
 		WHERE serial = $5 AND (revoked_at = 0 OR (reason = 6 AND $6 <> 6))`,
 		micros(tx.Now), int(reason), micros(effective), entry, serial, int(reason))
-}
-
-// CRLEntries gives the encoded entries of an issuer's revoked certificates that were
-// still valid at notBefore, in the order of their revocation.
-func (tx *Tx) CRLEntries(issuer string, notBefore time.Time) ([][]byte, error) {
-	rows, err := tx.query(`SELECT crl_entry FROM certificate WHERE issuer = $1 AND revoked_at <> 0 AND not_after >= $2
-		AND effective_at <= $3 ORDER BY revoked_at, serial`, issuer, micros(notBefore), micros(tx.Now))
-	if err != nil {
-		return nil, dbError("read CRL entries", err)
-	}
-	defer rows.Close()
-	var out [][]byte
-	var block []byte // entries are small: they share large pieces of memory
-	for rows.Next() {
-		var entry sql.RawBytes
-		err = rows.Scan(&entry)
-		if err != nil {
-			return nil, dbError("scan CRL entry", err)
-		}
-		if cap(block)-len(block) < len(entry) {
-			block = make([]byte, 0, 1<<20)
-		}
-		block = append(block, entry...)
-		out = append(out, block[len(block)-len(entry):])
-	}
-	return out, dbError("read CRL entries", rows.Err())
 }
 
 // CRL is a published certificate revocation list.

@@ -27,6 +27,13 @@ func (db *DB) MigrateTo(ctx context.Context, version int64) error {
 	return err
 }
 
+// SetJoinPart makes parts small, and gives what they were.
+func SetJoinPart(n int) int {
+	was := joinPart
+	joinPart = n
+	return was
+}
+
 // Raw goes past everything: what somebody with the database's password could do.
 func (db *DB) Raw() *sql.DB { return db.write }
 

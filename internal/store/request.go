@@ -10,16 +10,47 @@ import (
 	"inkan/internal/pki"
 )
 
+// numbers are those that the requests of a bold transaction draw: the row of the day is
+// read once and written once for all of them. It is nobody else's meanwhile, since
+// every writer holds the audit tree.
+type numbers struct {
+	day   string
+	last  int
+	drawn bool // since the row was written
+}
+
 // NextRequestID draws the next request ID of the day in Japan.
 func (tx *Tx) NextRequestID() (string, error) {
+	day := pki.Day(tx.Now).Format("20060102")
+	if tx.numbers != nil && tx.numbers.day == day {
+		err := tx.ready(nil)
+		if err != nil {
+			return "", err
+		}
+		tx.wrote = true
+		tx.numbers.last++
+		tx.numbers.drawn = true
+		return pki.NewRequestID(tx.Now, tx.numbers.last)
+	}
 	var n int
 	err := tx.queryRow(`INSERT INTO day_sequence (day, last) VALUES ($1, 1)
 		ON CONFLICT (day) DO UPDATE SET last = day_sequence.last + 1 RETURNING last`,
-		pki.Day(tx.Now).Format("20060102")).Scan(&n)
+		day).Scan(&n)
 	if err != nil {
 		return "", dbError("next request id", err)
 	}
+	if tx.numbers != nil {
+		*tx.numbers = numbers{day: day, last: n}
+	}
 	return pki.NewRequestID(tx.Now, n)
+}
+
+// flushNumbers writes what was drawn.
+func (tx *Tx) flushNumbers() error {
+	if tx.numbers == nil || !tx.numbers.drawn {
+		return nil
+	}
+	return tx.one("store request numbers", `UPDATE day_sequence SET last = $1 WHERE day = $2`, tx.numbers.last, tx.numbers.day)
 }
 
 // AddRequest stores a new request and, where it is new, its holder. ChangedAt and

@@ -33,6 +33,9 @@ var slimSQL = []string{
 	// In the order of time: at the end of the index.
 	`DROP INDEX certificate_status`,
 	`CREATE INDEX certificate_issued ON certificate (issuer, issued_at, serial)`,
+	// A CRL is made from the index alone.
+	`DROP INDEX certificate_revoked`,
+	`CREATE INDEX certificate_revoked ON certificate (issuer, revoked_at, serial, not_after, effective_at, crl_entry) WHERE revoked_at <> 0`,
 	`DROP INDEX certificate_holder`,
 	`CREATE INDEX certificate_holder ON certificate (holder_code)`,
 }

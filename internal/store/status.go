@@ -22,39 +22,72 @@ type StatusRow struct {
 // everything that bears a time up to it is known (threat ST6).
 func (tx *Tx) Committed() time.Time { return fromMicros(tx.last) }
 
-// serialPart is how many serials EachSerials joins in one text, and those that were
-// issued in the same transaction as the last of them.
-const serialPart = 1 << 16
+// joinPart is how many values the engine joins in one text, and those of the same
+// transaction as the last of them: a million rows handed over one by one would take
+// seconds.
+var joinPart = 1 << 16
 
 // EachSerials calls fn with the serials of an issuer, many in one text with commas
-// between. The engine joins them from an index of its own: a million rows handed over
-// one by one would take seconds of every start.
+// between, from an index of their own.
 func (tx *Tx) EachSerials(issuer string, fn func(serials string) error) error {
 	after := int64(-1)
 	for {
-		last := int64(math.MaxInt64)
-		err := tx.queryRow(`SELECT issued_at FROM certificate WHERE issuer = $1 AND issued_at > $2 ORDER BY issued_at LIMIT 1 OFFSET $3`,
-			issuer, after, serialPart-1).Scan(&last)
-		if err != nil && !errors.Is(err, pki.ErrNotFound) {
-			return dbError("read serials", err)
+		last, err := tx.boundary(`SELECT issued_at FROM certificate WHERE issuer = $1 AND issued_at > $2 ORDER BY issued_at LIMIT 1 OFFSET $3`, issuer, after)
+		if err != nil {
+			return err
 		}
 		var serials string
 		err = tx.queryRow(`SELECT COALESCE(string_agg(serial, ','), '') FROM certificate WHERE issuer = $1 AND issued_at > $2 AND issued_at <= $3`,
 			issuer, after, last).Scan(&serials)
-		if err != nil {
-			return dbError("read serials", err)
-		}
-		if serials != "" {
+		if err == nil && serials != "" {
 			err = fn(serials)
-			if err != nil {
-				return err
-			}
 		}
-		if last == math.MaxInt64 {
-			return nil
+		if err != nil || last == math.MaxInt64 {
+			return dbError("read serials", err)
 		}
 		after = last
 	}
+}
+
+// CRLEntries gives the encoded entries of an issuer's revoked certificates that were
+// still valid at notBefore, in the order of their revocation, and how many there are.
+// An entry says itself where it ends, so each part is many of them one after another.
+func (tx *Tx) CRLEntries(issuer string, notBefore time.Time) ([][]byte, int, error) {
+	var parts [][]byte
+	count := 0
+	after := int64(0)
+	for {
+		last, err := tx.boundary(`SELECT revoked_at FROM certificate WHERE issuer = $1 AND revoked_at > $2 AND revoked_at <> 0
+			ORDER BY revoked_at LIMIT 1 OFFSET $3`, issuer, after)
+		if err != nil {
+			return nil, 0, err
+		}
+		var part []byte
+		var n int
+		err = tx.queryRow(`SELECT COUNT(*), string_agg(entry, '') FROM (SELECT crl_entry AS entry FROM certificate
+			WHERE issuer = $1 AND revoked_at > $2 AND revoked_at <= $3 AND revoked_at <> 0 AND not_after >= $4 AND effective_at <= $5
+			ORDER BY revoked_at, serial) entries`, issuer, after, last, micros(notBefore), micros(tx.Now)).Scan(&n, &part)
+		if err != nil {
+			return nil, 0, dbError("read CRL entries", err)
+		}
+		if n > 0 {
+			parts, count = append(parts, part), count+n
+		}
+		if last == math.MaxInt64 {
+			return parts, count, nil
+		}
+		after = last
+	}
+}
+
+// boundary gives the time at which a part ends that begins after another.
+func (tx *Tx) boundary(query, issuer string, after int64) (int64, error) {
+	last := int64(math.MaxInt64)
+	err := tx.queryRow(query, issuer, after, joinPart-1).Scan(&last)
+	if errors.Is(err, pki.ErrNotFound) {
+		err = nil
+	}
+	return last, dbError("find part", err)
 }
 
 const statusColumns = `c.serial, c.issuer, c.revoked_at, c.effective_at, c.reason`

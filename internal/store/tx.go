@@ -25,16 +25,17 @@ type Tx struct {
 	// a fact look as if it were still to come.
 	Now time.Time
 
-	ctx    context.Context
-	s      *session
-	engine string
-	tree   *tree // of an Update
-	wall   int64
-	last   int64
-	size   int64 // of the audit tree, as the transaction found it
-	root   []byte
-	failed error
-	wrote  bool // a statement was sent that may have changed something
+	ctx     context.Context
+	s       *session
+	engine  string
+	tree    *tree // of an Update
+	wall    int64
+	last    int64
+	size    int64 // of the audit tree, as the transaction found it
+	root    []byte
+	failed  error
+	numbers *numbers // of a bold transaction
+	wrote   bool     // a statement was sent that may have changed something
 }
 
 var errOver = errors.New("transaction is over")

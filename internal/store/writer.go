@@ -162,6 +162,9 @@ func (db *DB) transact(jobs []*job, bold bool) bool {
 	}
 	shared := len(jobs) > 1
 	db.writer.pipe = pipe{open: bold && db.engine == PostgreSQL}
+	if bold {
+		base.numbers = &numbers{}
+	}
 	if shared && !bold {
 		_, err = db.writer.exec(ctx, "SAVEPOINT job")
 		if err != nil {
@@ -183,7 +186,7 @@ func (db *DB) transact(jobs []*job, bold bool) bool {
 	}
 	if kept > 0 {
 		base.tree = &edge
-		err = errors.Join(base.flushTree(), db.writer.flush(ctx))
+		err = errors.Join(base.flushNumbers(), base.flushTree(), db.writer.flush(ctx))
 		if db.writer.pipe.failed {
 			return false
 		}

@@ -1,0 +1,83 @@
+package store_test
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"inkan/internal/pki"
+	"inkan/internal/store"
+	"inkan/internal/store/storetest"
+)
+
+// What the engine joins in parts is everything, once, and whole: octets of every value,
+// several in one transaction, at the edges of parts.
+func TestJoinedParts(t *testing.T) {
+	was := store.SetJoinPart(3)
+	defer store.SetJoinPart(was)
+	storetest.Run(t, func(t *testing.T, db *store.DB) {
+		check := func(issuer string, serials []string, entries [][]byte) {
+			t.Helper()
+			err := db.View(t.Context(), func(tx *store.Tx) error {
+				var got []string
+				err := tx.EachSerials(issuer, func(text string) error {
+					got = append(got, strings.Split(text, ",")...)
+					return nil
+				})
+				if err != nil {
+					return err
+				}
+				slices.Sort(got)
+				if !slices.Equal(got, serials) {
+					t.Errorf("serials of %s: %v, want %v", issuer, got, serials)
+				}
+				parts, n, err := tx.CRLEntries(issuer, time.Unix(1000, 0))
+				if !bytes.Equal(bytes.Join(parts, nil), bytes.Join(entries, nil)) || n != len(entries) {
+					t.Errorf("%d entries of %s: %x, want %x", n, issuer, parts, entries)
+				}
+				return err
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		check("g1", nil, nil)
+		var serials []string
+		var entries [][]byte
+		next := 0
+		for size := range 6 { // so many in one transaction
+			err := db.Update(t.Context(), func(tx *store.Tx) error {
+				for range size {
+					serial := fmt.Sprintf("%04x", next)
+					serials = append(serials, serial)
+					entry := []byte{0x30, byte(next), 0, byte(255 - next), 0x80, '\''}
+					next++
+					c := pki.Certificate{Serial: serial, Issuer: "g1", Profile: "holder", RequestID: serial, DER: entry, SHA256: serial,
+						NotAfter: time.Unix(2000, 0), IssuedAt: tx.Now}
+					err := tx.AddCertificate(c)
+					if err == nil && next%4 != 0 {
+						entries = append(entries, entry)
+						err = tx.RevokeCertificate(serial, pki.KeyCompromise, tx.Now, entry)
+					}
+					if err != nil {
+						return err
+					}
+				}
+				old := fmt.Sprintf("ff%02x", size) // expired, and another CA's
+				err := tx.AddCertificate(pki.Certificate{Serial: old, Issuer: "ops", RequestID: old, DER: []byte("x"), SHA256: old, NotAfter: time.Unix(1, 0), IssuedAt: tx.Now})
+				if err != nil {
+					return err
+				}
+				return tx.RevokeCertificate(old, pki.KeyCompromise, tx.Now, []byte("x"))
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			check("g1", serials, entries)
+		}
+		check("ops", []string{"ff00", "ff01", "ff02", "ff03", "ff04", "ff05"}, nil)
+	})
+}
