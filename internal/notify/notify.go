@@ -62,7 +62,6 @@ var facts = map[string][]string{
 	"revocation_received": {"Number", "At"},
 	"revocation_done":     {"Number", "At"},
 	"revocation_refused":  {"Number", "At"},
-	"renewed":             {"HolderCode", "Terminal", "At", "Source", "RequestID"},
 	// What anybody can cause names nothing that was typed freely: a stranger's words
 	// would reach whom he likes (threat AP4). A receipt goes to who confirmed.
 	"confirm": {"HolderCode", "At", "Path"},
