@@ -44,6 +44,7 @@ func (s *Service) Renew(ctx context.Context, in RenewInput) (pki.Request, error)
 	}
 	err = s.drawReference(ctx, r.ID)
 	crash.At("renew.2 after commit")
+	err = notBusy(err)
 	if err != nil {
 		return r, err // asking again goes on from here
 	}
@@ -205,7 +206,7 @@ func (s *Service) Renewal(ctx context.Context, leaf *x509.Certificate, id string
 	if err == nil && !drawn && (out.Fetchable || out.Request.State.UnderWay()) {
 		err = s.drawReference(ctx, id)
 		if err != nil {
-			return out, err
+			return out, notBusy(err)
 		}
 		out, err = read(ctx, s, look)
 	}
@@ -213,7 +214,16 @@ func (s *Service) Renewal(ctx context.Context, leaf *x509.Certificate, id string
 		return out, err
 	}
 	out.ReferenceID, err = s.Custody.OpenReference(ctx, id, sealed)
-	return out, err
+	return out, notBusy(err)
+}
+
+// notBusy lets a renewal go on while the signer has too much to do: its page shows the
+// reference ID as soon as it can.
+func notBusy(err error) error {
+	if pki.ClassOf(err) == pki.Busy {
+		return nil
+	}
+	return err
 }
 
 // renewal reads a renewal that the presented certificate has authority over. Whatever
