@@ -59,8 +59,10 @@ func revocationByHolder(t *testing.T, w *world) {
 		var s shown
 		NewBrowser(t, w.TLSRoot).Run(t, "revoke.mjs", job, &s)
 		t.Logf("%+v", s)
-		if !strings.HasPrefix(s.Number, "R-") || s.Reloaded != s.First || s.Back != s.First || s.Stale != s.First {
-			t.Errorf("one press is not one receipt: %+v", s)
+		for _, page := range []string{s.First, s.Reloaded, s.Back, s.Stale} { // what they say may be further on
+			if !strings.HasPrefix(s.Number, "R-") || !strings.HasPrefix(page, s.Number+" ") {
+				t.Errorf("one press is not one receipt: %+v", s)
+			}
 		}
 		return s
 	}
