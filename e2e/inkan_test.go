@@ -32,6 +32,7 @@ func TestInkan(t *testing.T) {
 		{"ten tabs", tenTabs},
 		{"what a browser presents", checked},
 		{"renewal", renewal},
+		{"application", applies},
 		{"pages", everyPage},
 		{"tabs with certificates", renewalTabs},
 		{"root of the site", siteRoot},

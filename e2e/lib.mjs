@@ -79,3 +79,35 @@ export async function heading(page) {
   }
   return ''
 }
+
+// application types the form of /p/rcr.
+export async function application(page, { code, terminal, email }) {
+  await page.check('[name=holderKind][value=medical]')
+  await page.fill('[name=holderCode]', code)
+  await page.fill('[name=department]', '医事課')
+  await page.fill('[name=phone]', '011-000-0000')
+  await page.fill('[name=email]', email)
+  await page.fill('[name=emailConfirm]', email)
+  await page.fill('[name=terminalName]', terminal)
+  await page.check('[name=paymentMethod][value="1"]')
+}
+
+// press presses a button of the page and waits for the page that answers.
+export async function press(page, selector) {
+  await Promise.all([page.waitForEvent('framenavigated'), page.locator(selector).first().click()])
+  await page.waitForLoadState()
+}
+
+// mailed waits for a mail to an address whose text leads to a path, and gives the link.
+export async function mailed(page, mail, address, path) {
+  for (let tries = 0; tries < 100; tries++) {
+    const all = await (await page.request.get(mail + '/messages.json')).json()
+    for (const m of all) {
+      const text = JSON.stringify(m)
+      const found = text.includes(address) && text.match(new RegExp('https://[^\\s"\\\\]+' + path + '[A-Za-z0-9_-]{22}'))
+      if (found) return found[0]
+    }
+    await page.waitForTimeout(200)
+  }
+  throw new Error(`no mail to ${address} leads to ${path}`)
+}

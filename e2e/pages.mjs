@@ -4,7 +4,7 @@
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
-import { answer, fill, heading, person, prepare, readJob, saveLink, send } from './lib.mjs'
+import { answer, application, fill, heading, mailed, person, prepare, press, readJob, saveLink, send } from './lib.mjs'
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 const maxPages = 120
@@ -153,16 +153,15 @@ async function choose(name, { requestId, referenceId }) {
   await send(page)
   await look(name)
 }
-const press = (selector) => Promise.all([page.waitForEvent('framenavigated'), page.locator(selector).click()]).then(() => page.waitForLoadState())
 async function revoke(name, reason) {
-  await press('main form [type=submit]')
+  await press(page, 'main form [type=submit]')
   await look('rx-contact-wrong')
   await page.fill('[name=email]', 'desk@example.jp')
   await page.fill('[name=emailConfirm]', 'desk@example.jp')
   await page.check(`[name=reason][value=${reason}]`)
-  await press('main form [type=submit]')
+  await press(page, 'main form [type=submit]')
   await look('rx-confirm-' + reason)
-  await press('[name=action][value=apply]')
+  await press(page, '[name=action][value=apply]')
   await look(name)
 }
 await choose('rx-empty', { requestId: '', referenceId: '' })
@@ -193,13 +192,54 @@ page = await holder.newPage()
 listen(page)
 await page.goto(job.site + '/p/rx')
 await look('rx-mine')
-await press('main form button')
+await press(page, 'main form button')
 await look('rx-mine-contact')
 await revoke('rx-final', 'keyCompromise')
 await page.goto(job.site + '/p/rx')
 await look('rx-mine-already')
 await holder.close()
 page = letters
+
+// The application site and the look at its state, with all that can go wrong there.
+const applicant = { code: '0110119153', terminal: `画面${job.lang}1号機`, email: `screens-${job.lang}@clinic.example.jp` }
+const main = 'main form .btn'
+await page.goto(job.portal + '/p/rcr')
+await look('rcr')
+await press(page, main)
+await look('rcr-empty')
+await application(page, { ...applicant, code: '0119153', terminal: 'Windows 11' })
+await press(page, 'main form .acts .btn:not(.second)')
+await look('rcr-wrong')
+await page.fill('[name=terminalName]', applicant.terminal)
+await page.selectOption('[name=prefecture]', '1')
+await press(page, '[value=complete]')
+await look('rcr-seven')
+await press(page, '[value=useCode]')
+await look('rcr-confirm')
+await press(page, '[value=back]')
+await look('rcr-again')
+await press(page, 'main form .acts .btn:not(.second)')
+await press(page, '[value=apply]')
+await look('rcr-sent')
+await page.goto(await mailed(page, job.mail, applicant.email, '/p/rcr/c/'))
+await look('rcr-link')
+await press(page, main)
+await look('rcr-done')
+await page.goto(await mailed(page, job.mail, applicant.email, '/p/status/l/'))
+await look('status-link')
+await page.locator('main summary').click()
+await press(page, main)
+await look('status-withdrawn')
+await page.goto(job.portal + '/p/status')
+await look('status')
+await page.fill('[name=receiptNumber]', '202001010000001')
+await page.fill('[name=holderCode]', applicant.code)
+await press(page, main)
+await look('status-unknown')
+await page.goto(job.portal + '/p/rcr/c/AAAAAAAAAAAAAAAAAAAAAA')
+await look('rcr-no-link')
+await page.goto(job.portal + '/p/status/l/AAAAAAAAAAAAAAAAAAAAAA')
+await look('status-no-link')
 
 await page.goto(job.portal + '/p/there-is-no-such-page')
 await look('not-found')
