@@ -340,7 +340,7 @@ func TestRenewalGoesOnAfterACrash(t *testing.T) {
 			o.Signer.Once(method, catest.Before, away)
 			_, _ = o.RA.Renew(t.Context(), catest.Wish(holders[n]))
 		}
-		if n := o.Count("request WHERE kind = 'renewal' AND state IN ('approved', 'generating')"); n != 3 {
+		if n := o.Count("request WHERE kind = 'renewal' AND state IN ('approved', 'generating')"); n != 1 { // two go on without their IDs
 			t.Fatalf("%d renewals wait: the test is blind", n)
 		}
 		p, err := o.RA.Present(t.Context(), h.Pair.Leaf)
