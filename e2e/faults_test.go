@@ -35,7 +35,7 @@ func TestFaults(t *testing.T) {
 		begin  func(*testing.T) func() // gives how it ends; nil: by itself
 	}{
 		{"disk full", "store.full", "crl", func(t *testing.T) func() { return fill(t, f.Dir) }},
-		{"disk of the signer full", "signer.journal_full", "", func(t *testing.T) func() { return fill(t, filepath.Join(f.Dir, "signer")) }},
+		{"disk of the signer full", "signer.journal_full", "", f.fillSigner},
 		{"database locked by another program", "store.busy", "", f.lockDatabase},
 		{"clock behind the last record", "clock.behind", "clock", f.lateRecord},
 		{"signer killed", "signer.away", "", f.killSigner},
@@ -171,6 +171,22 @@ func (f *faulty) keep(t *testing.T, answer []byte) {
 		t.Fatal(err)
 	}
 	f.kept = append(f.kept, got)
+}
+
+// fillSigner leaves the signer's disk no room, and its journal none in the last block that
+// it has: what still fits there is journalled, and so it is signed.
+func (f *faulty) fillSigner(t *testing.T) func() {
+	t.Helper()
+	end := fill(t, filepath.Join(f.Dir, "signer"))
+	const lines = 4096 / 50 // of a block, and more than fit
+	for range lines {
+		status, answer := f.post(t, f.order(t))
+		if status != http.StatusCreated {
+			break // the row's own order says why
+		}
+		f.keep(t, answer)
+	}
+	return end
 }
 
 // refuses orders a certificate: it is refused with a reason, and to be asked for again.
