@@ -22,7 +22,7 @@ FUZZTIME ?= 20000x
 FLAGS := -p 2
 BUILD := CGO_ENABLED=0 $(GO) build $(FLAGS) -trimpath
 
-.PHONY: build build-hsm demo check style test unit fuzz e2e screens soak bench bench-parts clean
+.PHONY: build build-hsm demo check style test unit fuzz e2e screens soak bench bench-parts profile clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := build
 
@@ -80,6 +80,14 @@ SIZE  ?= 1000000
 bench: build
 	@INKAN_BIN=$(CURDIR)/bin/inkan INKAN_TEST_FSYNC=1 INKAN_BENCH=$(PARTS) INKAN_BENCH_FOR=$(FOR) INKAN_BENCH_SIZE=$(SIZE) \
 	$(GO) test -count=1 -timeout 180m -run '^TestBench$$' -v ./e2e | grep -E '^\||FAIL|_test.go'
+
+# Where the processor's time goes while certificates are issued: one file a serve.
+profile:
+	mkdir -p bin/profile
+	$(BUILD) -tags profile -o bin/inkan-profile ./cmd/inkan
+	@INKAN_PROFILE=$(CURDIR)/bin/profile INKAN_BIN=$(CURDIR)/bin/inkan-profile INKAN_TEST_FSYNC=1 INKAN_BENCH=api INKAN_BENCH_FOR=$(FOR) \
+	$(GO) test -count=1 -timeout 30m -run '^TestBench$$' -v ./e2e | grep -E '^\||FAIL|_test.go'
+	@ls bin/profile
 
 bench-parts:
 	$(GO) test $(FLAGS) -run '^$$' -bench . -benchmem ./internal/...
