@@ -161,33 +161,45 @@ type facts struct {
 
 const page = 500
 
-// requests compares requests, a page at a time.
-func (c *comparison) requests() error {
+// eachWithHistory goes through the rows of a list, a page at a time, each with the
+// records about it.
+func eachWithHistory[T any](c *comparison, list func(after string) ([]T, error), key func(T) string, fn func(row T, history []event) error) error {
 	after := ""
 	for {
-		rows, err := c.tx.Requests(store.RequestFilter{After: after, Limit: page})
+		rows, err := list(after)
 		if err != nil || len(rows) == 0 {
 			return err
 		}
-		ids := make([]string, len(rows))
+		keys := make([]string, len(rows))
 		for i, r := range rows {
-			ids[i] = r.ID
+			keys[i] = key(r)
 		}
-		history, err := c.history(ids)
+		history, err := c.history(keys)
 		if err != nil {
 			return err
 		}
-		for _, r := range rows {
-			c.used[r.GrantID]++
-			told, editors := toldOfRequest(history[r.ID])
-			c.compare("request", r.ID, requestColumns(r), told)
-			err = c.editors(r.ID, editors)
+		for i, r := range rows {
+			err = fn(r, history[keys[i]])
 			if err != nil {
 				return err
 			}
-			after = r.ID
 		}
+		after = keys[len(keys)-1]
 	}
+}
+
+// requests compares requests.
+func (c *comparison) requests() error {
+	list := func(after string) ([]pki.Request, error) {
+		return c.tx.Requests(store.RequestFilter{After: after, Limit: page})
+	}
+	key := func(r pki.Request) string { return r.ID }
+	return eachWithHistory(c, list, key, func(r pki.Request, history []event) error {
+		c.used[r.GrantID]++
+		told, editors := toldOfRequest(history)
+		c.compare("request", r.ID, requestColumns(r), told)
+		return c.editors(r.ID, editors)
+	})
 }
 
 // editors are the people whom an approval must not come from (threat AP6).

@@ -8,27 +8,16 @@ import (
 	"inkan/internal/store"
 )
 
-// revocations compares cases of revocation, a page at a time.
+// revocations compares cases of revocation.
 func (c *comparison) revocations() error {
-	after := ""
-	for {
-		rows, err := c.tx.Revocations(store.RevocationFilter{After: after, Limit: page})
-		if err != nil || len(rows) == 0 {
-			return err
-		}
-		ids := make([]string, len(rows))
-		for i, r := range rows {
-			ids[i] = r.ID
-		}
-		history, err := c.history(ids)
-		if err != nil {
-			return err
-		}
-		for _, r := range rows {
-			c.compare("revocation", r.ID, revocationColumns(r), toldOfRevocation(history[r.ID]))
-			after = r.ID
-		}
+	list := func(after string) ([]pki.Revocation, error) {
+		return c.tx.Revocations(store.RevocationFilter{After: after, Limit: page})
 	}
+	key := func(r pki.Revocation) string { return r.ID }
+	return eachWithHistory(c, list, key, func(r pki.Revocation, history []event) error {
+		c.compare("revocation", r.ID, revocationColumns(r), toldOfRevocation(history))
+		return nil
+	})
 }
 
 func revocationColumns(r pki.Revocation) columns {

@@ -14,30 +14,12 @@ import (
 	"inkan/internal/store"
 )
 
-// certificates compares certificates, a page at a time.
+// certificates compares certificates.
 func (c *comparison) certificates() error {
-	after := ""
-	for {
-		rows, err := c.tx.Certificates(store.CertificateFilter{After: after, Limit: page})
-		if err != nil || len(rows) == 0 {
-			return err
-		}
-		serials := make([]string, len(rows))
-		for i, r := range rows {
-			serials[i] = r.Serial
-		}
-		history, err := c.history(serials)
-		if err != nil {
-			return err
-		}
-		for _, r := range rows {
-			err = c.certificate(r, history[r.Serial])
-			if err != nil {
-				return err
-			}
-			after = r.Serial
-		}
+	list := func(after string) ([]pki.Certificate, error) {
+		return c.tx.Certificates(store.CertificateFilter{After: after, Limit: page})
 	}
+	return eachWithHistory(c, list, func(r pki.Certificate) string { return r.Serial }, c.certificate)
 }
 
 func (c *comparison) certificate(r pki.Certificate, history []event) error {

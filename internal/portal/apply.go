@@ -213,9 +213,9 @@ func (p *Portal) getApplication(w http.ResponseWriter, r *http.Request) error {
 
 // postApplication begins a flow with what was typed. Nothing is applied for yet.
 func (p *Portal) postApplication(w http.ResponseWriter, r *http.Request) error {
-	err := r.ParseForm()
+	err := parseForm(r)
 	if err != nil {
-		return formError(err)
+		return err
 	}
 	webkit.Browser(w, r)
 	form := readApplication(r)

@@ -70,9 +70,9 @@ func (p *Portal) getConfirmation(w http.ResponseWriter, r *http.Request) error {
 
 // postConfirmation makes the request, once, and leads to its receipt.
 func (p *Portal) postConfirmation(w http.ResponseWriter, r *http.Request) error {
-	err := r.ParseForm()
+	err := parseForm(r)
 	if err != nil {
-		return formError(err)
+		return err
 	}
 	err = p.budgets.look.take(r)
 	if err != nil {
@@ -98,9 +98,9 @@ func (p *Portal) getProgress(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (p *Portal) postProgress(w http.ResponseWriter, r *http.Request) error {
-	err := r.ParseForm()
+	err := parseForm(r)
 	if err != nil {
-		return formError(err)
+		return err
 	}
 	err = p.budgets.look.take(r)
 	if err != nil {
@@ -136,9 +136,9 @@ func (p *Portal) getStatus(w http.ResponseWriter, r *http.Request) error {
 
 // postStatus withdraws a request (取下げ).
 func (p *Portal) postStatus(w http.ResponseWriter, r *http.Request) error {
-	err := r.ParseForm()
+	err := parseForm(r)
 	if err != nil {
-		return formError(err)
+		return err
 	}
 	err = p.budgets.look.take(r)
 	if err != nil {

@@ -32,8 +32,6 @@ func (p *Portal) leadTo(hosts []string) webkit.Handler {
 		if len(hosts) == 0 {
 			return webkit.NotFound(w, r)
 		}
-		w.Header().Set("Location", "https://"+hosts[0]+r.URL.Path)
-		w.WriteHeader(http.StatusSeeOther)
-		return nil
+		return seeOther(w, "https://"+hosts[0]+r.URL.Path)
 	}
 }

@@ -34,7 +34,7 @@ func (p *Portal) getClient(w http.ResponseWriter, r *http.Request) error {
 	for _, f := range offer.Files {
 		data.Files = append(data.Files, clientFile{f.Name, f.Size, fmt.Sprintf("%.1f", max(float64(f.Size)/(1<<20), 0.1)), fmt.Sprintf("%x", f.SHA256)})
 	}
-	return p.stand(w, r, "client", "client.title", "S-1", data)
+	return p.show(w, r, "client", "client.title", "S-1", data)
 }
 
 var clientTypes = map[string]string{

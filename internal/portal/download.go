@@ -21,16 +21,26 @@ import (
 // password.
 type formData struct {
 	three
-	RequestID      string
-	ReferenceID    string
-	RequestWrong   string // key of what is wrong with the form of what was typed
-	ReferenceWrong string
-	RequestLen     int
-	ReferenceLen   int
-	PINWrong       bool
-	Format         string // auto, aes, legacy
-	OldWindows     bool
-	Days           int
+	typedIDs
+	PINWrong   bool
+	Format     string // auto, aes, legacy
+	OldWindows bool
+	Days       int
+}
+
+// typedIDs are a letter's two IDs as they were typed, for the partial "typed-ids".
+type typedIDs struct {
+	RequestID, ReferenceID       string
+	RequestWrong, ReferenceWrong string // keys of what is wrong with the form of what was typed
+	RequestLen, ReferenceLen     int
+}
+
+func readIDs(r *http.Request) typedIDs {
+	t := typedIDs{RequestID: r.PostForm.Get("requestId"), ReferenceID: r.PostForm.Get("referenceId")}
+	t.RequestWrong, t.ReferenceWrong = typedWrong(t.RequestID, t.ReferenceID)
+	t.RequestLen = utf8.RuneCountInString(pki.NarrowDigits(t.RequestID))
+	t.ReferenceLen = utf8.RuneCountInString(pki.NarrowDigits(t.ReferenceID))
+	return t
 }
 
 func blankForm(userAgent string) formData {
@@ -39,8 +49,7 @@ func blankForm(userAgent string) formData {
 
 func (p *Portal) getForm(w http.ResponseWriter, r *http.Request) error {
 	webkit.Browser(w, r)
-	title := i18n.Text(webkit.Lang(r), "rcd.title", nil)
-	return p.send(w, r, http.StatusOK, "form", p.page(title, "RCD-1", false, blankForm(r.UserAgent())))
+	return p.show(w, r, "form", "rcd.title", "RCD-1", blankForm(r.UserAgent()))
 }
 
 // postForm prepares a file and leads to its page. It may be sent any number of times:
@@ -48,9 +57,9 @@ func (p *Portal) getForm(w http.ResponseWriter, r *http.Request) error {
 func (p *Portal) postForm(w http.ResponseWriter, r *http.Request) error {
 	floor := time.NewTimer(max(p.Floor, 0)) // starts before anything depends on what was typed
 	defer floor.Stop()
-	err := r.ParseForm()
+	err := parseForm(r)
 	if err != nil {
-		return formError(err)
+		return err
 	}
 	in, form := p.read(r)
 	in.CookieHash = webkit.Browser(w, r)
@@ -59,13 +68,13 @@ func (p *Portal) postForm(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return p.refuse(w, r, form, err)
 	}
-	w.Header().Set("Location", "/p/rcd/t/"+url.PathEscape(ticket.Reveal()))
-	w.WriteHeader(http.StatusSeeOther)
-	return nil
+	return seeOther(w, "/p/rcd/t/"+url.PathEscape(ticket.Reveal()))
 }
 
-func formError(err error) error {
-	if strings.Contains(err.Error(), "request body too large") {
+// parseForm reads the form of a POST.
+func parseForm(r *http.Request) error {
+	err := r.ParseForm()
+	if err == nil || strings.Contains(err.Error(), "request body too large") {
 		return err // *http.MaxBytesError, which has words of its own
 	}
 	return pki.E(pki.Invalid, "http.form").Because(err)
@@ -73,15 +82,11 @@ func formError(err error) error {
 
 func (p *Portal) read(r *http.Request) (ra.PickupInput, formData) {
 	form := blankForm(r.UserAgent())
-	form.RequestID = r.PostForm.Get("requestId")
-	form.ReferenceID = r.PostForm.Get("referenceId")
+	form.typedIDs = readIDs(r)
 	format := r.PostForm.Get("format")
 	if format == "aes" || format == "legacy" {
 		form.Format = format
 	}
-	form.RequestWrong, form.ReferenceWrong = typedWrong(form.RequestID, form.ReferenceID)
-	form.RequestLen = utf8.RuneCountInString(pki.NarrowDigits(form.RequestID))
-	form.ReferenceLen = utf8.RuneCountInString(pki.NarrowDigits(form.ReferenceID))
 	return ra.PickupInput{
 		RequestID: form.RequestID, ReferenceID: pki.Secret(form.ReferenceID),
 		PIN: pki.Secret(r.PostForm.Get("password")), PINConfirm: pki.Secret(r.PostForm.Get("passwordConfirm")),
@@ -268,9 +273,9 @@ func (p tickets) getDone(w http.ResponseWriter, r *http.Request) error {
 
 // postEnd destroys the key that is kept for downloading anew, at the holder's wish.
 func (p tickets) postEnd(w http.ResponseWriter, r *http.Request) error {
-	err := r.ParseForm()
+	err := parseForm(r)
 	if err != nil {
-		return formError(err)
+		return err
 	}
 	ticket := pki.Secret(r.PathValue("ticket"))
 	if r.PostForm.Get("kept") != "yes" {
@@ -280,9 +285,7 @@ func (p tickets) postEnd(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Location", p.base+"/t/"+url.PathEscape(ticket.Reveal())+"#end")
-	w.WriteHeader(http.StatusSeeOther)
-	return nil
+	return seeOther(w, p.base+"/t/"+url.PathEscape(ticket.Reveal())+"#end")
 }
 
 // known is the hash of the browser's cookie; a browser without one gets a hash that no

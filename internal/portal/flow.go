@@ -53,9 +53,9 @@ func (p *Portal) begin(w http.ResponseWriter, r *http.Request, s sequence, subje
 }
 
 func (p *Portal) step(w http.ResponseWriter, r *http.Request, s sequence) error {
-	err := r.ParseForm()
+	err := parseForm(r)
 	if err != nil {
-		return formError(err)
+		return err
 	}
 	drawnFor := r.PostForm.Get("step")
 	err = webkit.CheckForm(r, s.zone, drawnFor)

@@ -211,3 +211,8 @@ func (p *Portal) send(w http.ResponseWriter, r *http.Request, status int, name s
 	webkit.WriteHTML(w, status, body)
 	return nil
 }
+
+// show sends a page that is no problem.
+func (p *Portal) show(w http.ResponseWriter, r *http.Request, name, title, screen string, data any) error {
+	return p.send(w, r, http.StatusOK, name, p.page(i18n.Text(webkit.Lang(r), title, nil), screen, false, data))
+}

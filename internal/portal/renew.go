@@ -75,16 +75,11 @@ func (p *Portal) getRenew(w http.ResponseWriter, r *http.Request) error {
 	return p.show(w, r, "ru", "ru.title", "RU-1", h)
 }
 
-// show sends a page that is no problem.
-func (p *Portal) show(w http.ResponseWriter, r *http.Request, name, title, screen string, data any) error {
-	return p.send(w, r, http.StatusOK, name, p.page(i18n.Text(webkit.Lang(r), title, nil), screen, false, data))
-}
-
 // postRenew leads on; it changes nothing.
 func (p *Portal) postRenew(w http.ResponseWriter, r *http.Request) error {
-	err := r.ParseForm()
+	err := parseForm(r)
 	if err != nil {
-		return formError(err)
+		return err
 	}
 	if r.PostForm.Get("action") == "list" {
 		return seeOther(w, "/p/ru/list")
@@ -121,9 +116,9 @@ func (p *Portal) getApply(w http.ResponseWriter, r *http.Request) error {
 
 // postApply asks for the renewal of exactly the certificate that the page showed.
 func (p *Portal) postApply(w http.ResponseWriter, r *http.Request) error {
-	err := r.ParseForm()
+	err := parseForm(r)
 	if err != nil {
-		return formError(err)
+		return err
 	}
 	if r.PostForm.Get("action") == "back" {
 		return seeOther(w, "/p/ru")
@@ -206,9 +201,9 @@ func subjectLines(c *x509.Certificate) []subjectLine {
 
 // postRenewal is 鍵の取得: it prepares the file and leads to its page.
 func (p *Portal) postRenewal(w http.ResponseWriter, r *http.Request) error {
-	err := r.ParseForm()
+	err := parseForm(r)
 	if err != nil {
-		return formError(err)
+		return err
 	}
 	err = webkit.CheckForm(r, zoneAuth, "key")
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"inkan/internal/i18n"
 	"inkan/internal/pki"
@@ -66,12 +65,10 @@ func (s revoking) way(r *http.Request, flow store.Flow) ra.RevocationWay {
 // rxFirst is the page on which a certificate is chosen.
 type rxFirst struct {
 	three
-	RequestID, ReferenceID       string
-	RequestWrong, ReferenceWrong string // keys, as on the download site
-	RequestLen, ReferenceLen     int
-	Mine                         *ra.RevocationSubject // the presented one
-	ByCertificate                bool
-	Other                        string // address of the other way
+	typedIDs
+	Mine          *ra.RevocationSubject // the presented one
+	ByCertificate bool
+	Other         string // address of the other way
 }
 
 func (s revoking) first() rxFirst {
@@ -92,19 +89,16 @@ func (s revoking) getIDs(w http.ResponseWriter, r *http.Request) error {
 func (s revoking) postIDs(w http.ResponseWriter, r *http.Request) error {
 	floor := time.NewTimer(max(s.Floor, 0)) // starts before anything depends on what was typed
 	defer floor.Stop()
-	err := r.ParseForm()
+	err := parseForm(r)
 	if err != nil {
-		return formError(err)
+		return err
 	}
 	err = begun(w, r)
 	if err != nil {
 		return err
 	}
 	page := s.first()
-	page.RequestID, page.ReferenceID = r.PostForm.Get("requestId"), r.PostForm.Get("referenceId")
-	page.RequestWrong, page.ReferenceWrong = typedWrong(page.RequestID, page.ReferenceID)
-	page.RequestLen = utf8.RuneCountInString(pki.NarrowDigits(page.RequestID))
-	page.ReferenceLen = utf8.RuneCountInString(pki.NarrowDigits(page.ReferenceID))
+	page.typedIDs = readIDs(r)
 	id, err := s.prove(r, page)
 	wait(r.Context(), floor)
 	switch pki.CodeOf(err) {
@@ -182,9 +176,9 @@ func (s revoking) mine(r *http.Request) (ra.RevocationSubject, error) {
 // postMine begins a flow for the certificate that the page showed. It has no seal: the
 // first page of a visit is drawn before the browser's cookie is known.
 func (s revoking) postMine(w http.ResponseWriter, r *http.Request) error {
-	err := r.ParseForm()
+	err := parseForm(r)
 	if err != nil {
-		return formError(err)
+		return err
 	}
 	mine, err := s.mine(r)
 	if err != nil {

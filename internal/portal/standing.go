@@ -112,11 +112,11 @@ func (p *Portal) start() startData {
 }
 
 func (p *Portal) getStart(w http.ResponseWriter, r *http.Request) error {
-	return p.stand(w, r, "start", "start.title", "HOME", p.start())
+	return p.show(w, r, "start", "start.title", "HOME", p.start())
 }
 
 func (p *Portal) getHelp(w http.ResponseWriter, r *http.Request) error {
-	return p.stand(w, r, "help", "help.title", "HELP-0", helpData{Topics: topics})
+	return p.show(w, r, "help", "help.title", "HELP-0", helpData{Topics: topics})
 }
 
 func (p *Portal) getTopic(w http.ResponseWriter, r *http.Request) error {
@@ -125,11 +125,7 @@ func (p *Portal) getTopic(w http.ResponseWriter, r *http.Request) error {
 		return pki.ErrNotFound
 	}
 	t := topics[n]
-	return p.stand(w, r, t.page(), "help."+t.Name+".title", t.Screen, p.help(r.UserAgent(), t))
-}
-
-func (p *Portal) stand(w http.ResponseWriter, r *http.Request, name, title, screen string, data any) error {
-	return p.send(w, r, http.StatusOK, name, p.page(i18n.Text(webkit.Lang(r), title, nil), screen, false, data))
+	return p.show(w, r, t.page(), "help."+t.Name+".title", t.Screen, p.help(r.UserAgent(), t))
 }
 
 // rootFile is the name under which the site's root is saved.
@@ -197,7 +193,7 @@ func vouchedFor(root *x509.Certificate) []string {
 }
 
 func (p *Portal) getAboutRoot(w http.ResponseWriter, r *http.Request) error {
-	return p.stand(w, r, "root", "root.title", "CERT-1", p.aboutRoot(r.UserAgent()))
+	return p.show(w, r, "root", "root.title", "CERT-1", p.aboutRoot(r.UserAgent()))
 }
 
 // AboutRoot is the same page for plain http, where those come whose browser does not

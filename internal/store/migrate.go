@@ -82,30 +82,24 @@ func (db *DB) provider() (*goose.Provider, error) {
 		}
 		options = append(options, goose.WithSessionLocker(locker))
 	}
+	// before is what a migration does ahead of its triggers; nil: nothing.
+	guard := func(version int64, file string, before func(ctx context.Context, tx *sql.Tx) error) *goose.Migration {
+		return goose.NewGoMigration(version, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
+			if before != nil {
+				err := before(ctx, tx)
+				if err != nil {
+					return err
+				}
+			}
+			return addGuards(ctx, tx, file+"_"+engine+".sql")
+		}}, nil)
+	}
 	options = append(options, goose.WithGoMigrations(
-		goose.NewGoMigration(guardsVersion, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
-			err := beginTree(ctx, tx)
-			if err != nil {
-				return err
-			}
-			return addGuards(ctx, tx, "guards_"+engine+".sql")
-		}}, nil),
-		goose.NewGoMigration(accountGuardsVersion, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
-			return addGuards(ctx, tx, "guards_account_"+engine+".sql")
-		}}, nil),
-		goose.NewGoMigration(renewalGuardsVersion, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
-			return addGuards(ctx, tx, "guards_renewal_"+engine+".sql")
-		}}, nil),
-		goose.NewGoMigration(slimVersion, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
-			err := slim(ctx, tx, db.engine)
-			if err != nil {
-				return err
-			}
-			return addGuards(ctx, tx, "guards_slim_"+engine+".sql")
-		}}, nil),
-		goose.NewGoMigration(revocationGuardsVersion, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
-			return addGuards(ctx, tx, "guards_revocation_"+engine+".sql")
-		}}, nil),
+		guard(guardsVersion, "guards", beginTree),
+		guard(accountGuardsVersion, "guards_account", nil),
+		guard(renewalGuardsVersion, "guards_renewal", nil),
+		guard(slimVersion, "guards_slim", func(ctx context.Context, tx *sql.Tx) error { return slim(ctx, tx, db.engine) }),
+		guard(revocationGuardsVersion, "guards_revocation", nil),
 	))
 	p, err := goose.NewProvider(dialect, db.write, files, options...)
 	if err != nil {

@@ -32,12 +32,9 @@ func (tx *Tx) NextRequestID() (string, error) {
 		tx.numbers.drawn = true
 		return pki.NewRequestID(tx.Now, tx.numbers.last)
 	}
-	var n int
-	err := tx.queryRow(`INSERT INTO day_sequence (day, last) VALUES ($1, 1)
-		ON CONFLICT (day) DO UPDATE SET last = day_sequence.last + 1 RETURNING last`,
-		day).Scan(&n)
+	n, err := tx.nextOf(day)
 	if err != nil {
-		return "", dbError("next request id", err)
+		return "", err
 	}
 	if tx.numbers != nil {
 		*tx.numbers = numbers{day: day, last: n}
@@ -51,6 +48,14 @@ func (tx *Tx) flushNumbers() error {
 		return nil
 	}
 	return tx.one("store request numbers", `UPDATE day_sequence SET last = $1 WHERE day = $2`, tx.numbers.last, tx.numbers.day)
+}
+
+// nextOf draws the next number of a sequence that begins at 1.
+func (tx *Tx) nextOf(sequence string) (int, error) {
+	var n int
+	err := tx.queryRow(`INSERT INTO day_sequence (day, last) VALUES ($1, 1)
+		ON CONFLICT (day) DO UPDATE SET last = day_sequence.last + 1 RETURNING last`, sequence).Scan(&n)
+	return n, dbError("next of "+sequence, err)
 }
 
 // AddRequest stores a new request and, where it is new, its holder. ChangedAt and

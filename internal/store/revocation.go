@@ -11,12 +11,9 @@ import (
 
 // AddRevocation stores a case that was just received, numbers it, and gives its number.
 func (tx *Tx) AddRevocation(r pki.Revocation) (string, error) {
-	var n int
-	err := tx.queryRow(`INSERT INTO day_sequence (day, last) VALUES ($1, 1)
-		ON CONFLICT (day) DO UPDATE SET last = day_sequence.last + 1 RETURNING last`,
-		"R"+pki.Day(tx.Now).Format("20060102")).Scan(&n)
+	n, err := tx.nextOf("R" + pki.Day(tx.Now).Format("20060102"))
 	if err != nil {
-		return "", dbError("next number of a revocation", err)
+		return "", err
 	}
 	id := pki.NewRevocationID(tx.Now, n)
 	_, err = tx.exec(`INSERT INTO revocation (id, flow, serial, request, proof, asked_by, reason, email, language, state, received_at, held_at)
