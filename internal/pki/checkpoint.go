@@ -33,12 +33,16 @@ func ParseCheckpoint(text string) (Checkpoint, error) {
 		return Checkpoint{}, malformed
 	}
 	size, err := strconv.ParseInt(lines[1], 10, 64)
-	if err != nil || size < 0 || strconv.FormatInt(size, 10) != lines[1] {
+	if err != nil || size < 0 {
 		return Checkpoint{}, malformed
 	}
-	root, err := base64.StdEncoding.Strict().DecodeString(lines[2])
+	root, err := base64.StdEncoding.DecodeString(lines[2])
 	if err != nil || len(root) != len(c.Root) {
 		return Checkpoint{}, malformed
 	}
-	return Checkpoint{lines[0], size, [32]byte(root)}, nil
+	c = Checkpoint{lines[0], size, [32]byte(root)}
+	if !strings.HasPrefix(text, c.Text()) { // a number with a sign, base64 with line ends in it
+		return Checkpoint{}, malformed
+	}
+	return c, nil
 }
