@@ -177,8 +177,8 @@ func (db *DB) transact(jobs []*job, bold bool) bool {
 	for i, j := range jobs {
 		broken := false
 		broken, results[i] = db.runJob(base, &edge, j, shared && !bold)
-		if db.writer.pipe.failed || broken && shared {
-			return false
+		if db.writer.pipe.failed || broken && (shared || len(db.writer.pipe.queue) > 0) {
+			return false // shared, or it failed on what it was told of statements that wait
 		}
 		if results[i] == nil {
 			kept++

@@ -60,6 +60,13 @@ func TestClosuresFailAlone(t *testing.T) {
 				_, _, err = tx.Audit(actor, "thing.made", "x", nil)
 				return errors.Join(err, boom)
 			}, boom, ""},
+			{"own error behind a statement whose outcome waits", func(tx *store.Tx) error {
+				err := tx.CloseIntent("nobody's", "done")
+				if err != nil {
+					return err
+				}
+				return boom
+			}, pki.ErrConflict, ""},
 			{"unique", func(tx *store.Tx) error {
 				return errors.Join(add("y", 1)(tx), add("y", 2)(tx))
 			}, pki.ErrConflict, ""},
