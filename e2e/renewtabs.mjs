@@ -28,8 +28,8 @@ for (const who of job.people) {
 async function belongs(tab, what) {
   const text = (await tab.page.content()).replace(/<[^>]*>/g, '').replace(/\s/g, '')
   for (const r of job.all) {
-    const mine = tab.who.p12 ? tab.who.requests.includes(r) : tab.of === r
-    if (!mine && text.includes(r.requestId)) problems.push(`${what}: ${tab.page.url()} names ${r.requestId}`)
+    const mine = tab.who.p12 ? tab.who.requests : [tab.of]
+    if (!mine.some((m) => m.requestId === r.requestId) && text.includes(r.requestId)) problems.push(`${what}: ${tab.page.url()} names ${r.requestId}`)
   }
 }
 
