@@ -135,6 +135,7 @@ func renewalTabs(t *testing.T, w *world) {
 	for _, p := range result.Problems {
 		t.Errorf("seed %d: %s", seed, p)
 	}
+	t.Logf("%d files", len(result.Files))
 	if len(result.Files) < 5 {
 		t.Errorf("seed %d: %d files were made", seed, len(result.Files))
 	}

@@ -62,6 +62,7 @@ async function act(tab) {
       await submitButton(page).click()
       await page.waitForLoadState()
       if (!(await saveLink(page).count())) problems.push(`no file at ${page.url()}: ${await page.locator('h1').first().innerText()}`)
+      return keep(tab)
   }
 }
 
