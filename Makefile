@@ -59,7 +59,7 @@ fuzz:
 
 # Never from the cache: what it tests is a program, which go test cannot see change.
 e2e:
-	$(GO) test -p 1 -count=1 -timeout 30m ./e2e/...
+	$(GO) test $(FLAGS) -count=1 -timeout 30m ./e2e/...
 
 screens:
 	scripts/setup-tests.sh

@@ -229,6 +229,7 @@ func requestColumns(r pki.Request) columns {
 	row.at("dispatched_at", r.Dispatched)
 	row.at("downloads_until", r.Downloads)
 	row.at("fetched_at", r.FetchedAt)
+	row.at("installed_at", r.Installed)
 	row.at("closed_at", r.Closed)
 	return row
 }
@@ -246,7 +247,7 @@ func toldOfRequest(history []event) (columns, []string) {
 			told = columns{"state": state, "entered_by": "", "checked_by": "", "approved_by": "", "failure": "", "serial": "false",
 				"grant_id": e.facts.Grant, "content_hash": e.facts.Content, "content": e.facts.Content, "origin": e.facts.Origin, "alike": e.facts.Alike}
 			told.at("received_at", e.At)
-			for _, never := range []string{"approved_at", "issued_at", "dispatched_at", "downloads_until", "fetched_at", "closed_at"} {
+			for _, never := range []string{"approved_at", "issued_at", "dispatched_at", "downloads_until", "fetched_at", "installed_at", "closed_at"} {
 				told.at(never, time.Time{})
 			}
 			switch {
@@ -294,6 +295,8 @@ func toldOfRequest(history []event) (columns, []string) {
 			told.at("downloads_until", e.facts.Until)
 		case e.Kind == "pickup.prepared" && told["fetched_at"] == micros(time.Time{}):
 			told.at("fetched_at", e.At)
+		case e.Kind == "certificate.seen":
+			told.at("installed_at", e.At)
 		}
 	}
 	return told, editors

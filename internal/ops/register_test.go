@@ -92,7 +92,6 @@ func register(t *testing.T, o *catest.Office) ops.RegisterReport {
 // unguarded are columns that no record tells, and why that is bearable.
 var unguarded = map[string]string{
 	"request.changed_at":      "nothing is decided by it",
-	"request.installed_at":    "no flow writes it yet",
 	"revocation.published_at": "nothing is decided by it",
 	"issue_grant.used_today":  "the total is compared; a day's count is gone tomorrow",
 	"issue_grant.today":       "as used_today",

@@ -55,7 +55,7 @@ func (s *Service) Present(ctx context.Context, leaf *x509.Certificate) (Presente
 		if err != nil || !first {
 			return err
 		}
-		_, _, err = tx.Audit(holder, "certificate.seen", p.Authority.Certificate.Serial, map[string]any{"request": p.Request.ID})
+		_, _, err = tx.Audit(holder, "certificate.seen", p.Request.ID, map[string]any{"serial": p.Authority.Certificate.Serial})
 		return err
 	})
 	return p, err
