@@ -12,13 +12,11 @@ import (
 	"crypto/x509"
 	"fmt"
 
-	pkcs12 "software.sslmate.com/src/go-pkcs12"
-
 	"inkan/internal/pki"
 )
 
 // The iteration counts of keys and MAC. Legacy keeps the count that every importer of
-// its age bears; the library's own default for its MAC would be 1.
+// its age bears.
 const (
 	iterations       = 100_000
 	legacyIterations = 2_048
@@ -50,20 +48,9 @@ func PKCS12(key crypto.PrivateKey, cert *x509.Certificate, chain []*x509.Certifi
 	if pin == "" {
 		return nil, pki.E(pki.Internal, "delivery.password")
 	}
-	encoder := pkcs12.Modern2023.WithIterations(iterations)
-	if opts.Legacy {
-		encoder = pkcs12.LegacyDES.WithIterations(legacyIterations)
-	}
-	file, err := encoder.Encode(key, cert, chain, pin.Reveal())
+	file, err := encode(key, cert, chain, pin.Reveal(), opts)
 	if err != nil {
 		return nil, fmt.Errorf("encode PKCS#12: %w", err)
-	}
-	if opts.FriendlyName == "" {
-		return file, nil
-	}
-	file, err = named(file, cert, chain, pin.Reveal(), opts)
-	if err != nil {
-		return nil, fmt.Errorf("name PKCS#12: %w", err)
 	}
 	return file, nil
 }

@@ -163,6 +163,21 @@ func TestThreatDL6(t *testing.T) {
 	}
 }
 
+// BenchmarkPKCS12 makes the file of one download.
+func BenchmarkPKCS12(b *testing.B) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		b.Fatal(err)
+	}
+	cert, ca := authority(b, key)
+	for b.Loop() {
+		_, err = delivery.PKCS12(key, cert, []*x509.Certificate{ca}, pin, delivery.Options{FriendlyName: name})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // BenchmarkThreatDL6 measures what all ten thousand PINs cost on one core, beside the limit.
 func BenchmarkThreatDL6(b *testing.B) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)

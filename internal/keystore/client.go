@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	callTimeout = 10 * time.Second // where the caller set no deadline; a flood of IDs takes one
+	callTimeout = 10 * time.Second // of one call, where the caller set no deadline
+	turnTimeout = 20 * time.Second // of the wait for a turn, likewise: a morning's rush takes some
 	maxCalls    = 64               // at once; the signer accepts some more connections
 	maxSlow     = 32               // of these, calls that may wait for Argon2id
 	maxIdle     = 8
@@ -29,6 +30,8 @@ type Client struct {
 	slow   chan struct{}
 	group  group
 
+	callTime, turnTime time.Duration
+
 	mu     sync.Mutex
 	idle   []net.Conn
 	closed bool
@@ -38,7 +41,7 @@ var _ Service = (*Client)(nil)
 
 // Dial gives a client of the signer at a unix socket. It does not connect yet.
 func Dial(socket string) *Client {
-	c := &Client{socket: socket, slots: make(chan struct{}, maxCalls), slow: make(chan struct{}, maxSlow)}
+	c := &Client{socket: socket, slots: make(chan struct{}, maxCalls), slow: make(chan struct{}, maxSlow), callTime: callTimeout, turnTime: turnTimeout}
 	c.group.call = func(requests []SignRequest) ([]SignResult, error) {
 		return c.signIntents(context.Background(), requests) // nobody's own deadline: callTimeout
 	}
@@ -72,11 +75,16 @@ func (c *Client) call(ctx context.Context, v verb, q, a message) error {
 	if len(body) > v.limit() {
 		return errMalformed.Because(errSize)
 	}
+	release, err := c.acquire(ctx, v)
+	if err != nil {
+		return err
+	}
+	defer release()
 	_, limited := ctx.Deadline()
 	if limited {
 		return c.try(ctx, v, body, a)
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.callTime)
 	defer cancel()
 	err = c.try(ctx, v, body, a)
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -87,11 +95,6 @@ func (c *Client) call(ctx context.Context, v verb, q, a message) error {
 
 // try makes a call until the context ends.
 func (c *Client) try(ctx context.Context, v verb, body []byte, a message) error {
-	release, err := c.acquire(ctx, v)
-	if err != nil {
-		return err
-	}
-	defer release()
 	conn, rested, err := c.connect(ctx)
 	if err != nil {
 		return err
@@ -110,6 +113,8 @@ func (c *Client) try(ctx context.Context, v verb, body []byte, a message) error 
 	return err
 }
 
+// acquire waits for a turn. The wait is no part of the call's own time: who stands in a
+// long line behind a signer that works must not be told that it is away.
 func (c *Client) acquire(ctx context.Context, v verb) (func(), error) {
 	var taken []chan struct{}
 	release := func() {
@@ -122,6 +127,8 @@ func (c *Client) acquire(ctx context.Context, v verb) (func(), error) {
 	case verbNewVerifier, verbCheckReference, verbHold, verbOpenHeld:
 		needed = []chan struct{}{c.slow, c.slots} // a flood of IDs may not keep signing out
 	}
+	late := time.NewTimer(c.turnTime)
+	defer late.Stop()
 	for _, slots := range needed {
 		select {
 		case slots <- struct{}{}:
@@ -129,6 +136,9 @@ func (c *Client) acquire(ctx context.Context, v verb) (func(), error) {
 		case <-ctx.Done():
 			release()
 			return nil, fmt.Errorf("wait for signer: %w", ctx.Err())
+		case <-late.C:
+			release()
+			return nil, errAway.Because(errors.New("no turn"))
 		}
 	}
 	return release, nil

@@ -5,11 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -116,54 +119,91 @@ func (panicking) OpenReference(context.Context, string, []byte) (pki.Secret, err
 }
 
 func TestPanicIsAnswered(t *testing.T) {
+	var log bytes.Buffer
+	path, accepted := served(t, panicking{}, &log)
+	c := Dial(path)
+	for range 3 {
+		_, err := c.OpenReference(t.Context(), "r", nil)
+		if pki.CodeOf(err) != "signer.internal" {
+			t.Errorf("got %v", err)
+		}
+	}
+	if accepted.Load() != 1 || strings.Contains(log.String(), "canary") || !strings.Contains(log.String(), "errorString") {
+		t.Errorf("%d connections, log %s", accepted.Load(), log.String())
+	}
+}
+
+// listen gives a unix socket whose name is short.
+func listen(t *testing.T) net.Listener {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "k")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "s")
-	l, err := net.Listen("unix", path)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	l, err := net.Listen("unix", filepath.Join(dir, "s"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	var log bytes.Buffer
-	accepted := 0
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+// served answers calls on a socket, and counts its connections.
+func served(t *testing.T, s Service, log io.Writer) (string, *atomic.Int64) {
+	t.Helper()
+	l := listen(t)
+	accepted := new(atomic.Int64)
 	go func() {
 		for {
 			conn, err := l.Accept()
 			if err != nil {
 				return
 			}
-			accepted++
-			_ = ServeConn(context.Background(), conn, panicking{}, make(chan struct{}, 1), slog.New(slog.NewTextHandler(&log, nil)))
+			accepted.Add(1)
+			go func() {
+				_ = ServeConn(context.Background(), conn, s, make(chan struct{}, 1), slog.New(slog.NewTextHandler(log, nil)))
+			}()
 		}
 	}()
+	return l.Addr().String(), accepted
+}
+
+// unhurried is a signer that has much to do.
+type unhurried struct{ Service }
+
+func (unhurried) NewVerifier(context.Context, string, pki.Secret) (Verifier, error) {
+	time.Sleep(150 * time.Millisecond)
+	return Verifier{}, nil
+}
+
+// Whoever stands in line behind a signer that works is served, however long the line;
+// and is told so where the line does not move.
+func TestTurns(t *testing.T) {
+	path, _ := served(t, unhurried{}, io.Discard)
 	c := Dial(path)
-	for range 3 {
-		_, err = c.OpenReference(t.Context(), "r", nil)
-		if pki.CodeOf(err) != "signer.internal" {
-			t.Errorf("got %v", err)
-		}
+	c.slow, c.callTime = make(chan struct{}, 1), 2*time.Second
+	var callers sync.WaitGroup
+	for range 20 { // the last one waits for longer than a call may take
+		callers.Go(func() {
+			_, err := c.NewVerifier(t.Context(), "r", "x")
+			if err != nil {
+				t.Errorf("in line: %v", err)
+			}
+		})
 	}
-	if accepted != 1 || strings.Contains(log.String(), "canary") || !strings.Contains(log.String(), "errorString") {
-		t.Errorf("%d connections, log %s", accepted, log.String())
+	callers.Wait()
+	c.slow <- struct{}{}
+	c.turnTime = time.Millisecond
+	_, err := c.NewVerifier(t.Context(), "r", "x")
+	if pki.CodeOf(err) != "signer.away" {
+		t.Errorf("a line that stands: %v", err)
 	}
 }
 
 // A call whose context ends closes its connection: the late answer meets nobody.
 func TestCancelledCall(t *testing.T) {
-	dir, err := os.MkdirTemp("", "k")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "s")
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
+	l := listen(t)
 	ended := make(chan error, 2)
 	go func() {
 		for {
@@ -181,10 +221,10 @@ func TestCancelledCall(t *testing.T) {
 			ended <- err
 		}
 	}()
-	c := Dial(path)
+	c := Dial(l.Addr().String())
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 	defer cancel()
-	_, err = c.Info(ctx)
+	_, err := c.Info(ctx)
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}

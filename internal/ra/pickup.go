@@ -235,6 +235,12 @@ func (s *Service) makeFile(ctx context.Context, f found, in PickupInput) ([]byte
 			return nil, fmt.Errorf("parse chain: %w", err)
 		}
 	}
+	select { // a file costs a core 60 ms: two hundred at once would all be late
+	case s.making <- struct{}{}:
+		defer func() { <-s.making }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait to make the file: %w", ctx.Err())
+	}
 	return delivery.PKCS12(key, cert, chain, in.PIN, delivery.Options{
 		Legacy:       in.Legacy,
 		FriendlyName: f.request.Application.Holder.Code + " " + f.request.Application.TerminalName + " " + f.certificate.NotAfter.In(pki.JST).Format("2006-01-02"),

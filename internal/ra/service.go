@@ -11,6 +11,7 @@ import (
 	"context"
 	"crypto"
 	"log/slog"
+	"runtime"
 	"time"
 
 	"inkan/internal/issuance"
@@ -71,10 +72,15 @@ type Config struct {
 }
 
 // Service is the office.
-type Service struct{ Config }
+type Service struct {
+	Config
+	making chan struct{} // has room for the files that are made at once
+}
 
 // New makes the office.
-func New(c Config) *Service { return &Service{c} }
+func New(c Config) *Service {
+	return &Service{Config: c, making: make(chan struct{}, runtime.GOMAXPROCS(0))}
+}
 
 // read runs one use case that only reads.
 func read[T any](ctx context.Context, s *Service, fn func(tx *store.Tx) (T, error)) (T, error) {

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/des"
@@ -12,7 +13,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
-	"errors"
 	"fmt"
 	"hash"
 	"math/big"
@@ -22,13 +22,14 @@ import (
 	tag "golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// The library writes no friendly name on a certificate that has a key. So the part with
-// the certificates is made here, the part with the key is the library's, and the MAC is
-// computed over both (RFC 7292).
+// PFX is written here (RFC 7292): the library for it puts no friendly name on a
+// certificate that has a key, and each round of a password's stretching that is thrown
+// away afterwards costs all holders of a busy morning.
 
 var (
 	oidData          = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1}
 	oidEncryptedData = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 6}
+	oidShroudedKey   = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 12, 10, 1, 2}
 	oidCertBag       = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 12, 10, 1, 3}
 	oidX509          = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 22, 1}
 	oidFriendlyName  = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 20}
@@ -42,28 +43,28 @@ var (
 	oidSHA256        = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 1}
 )
 
-// named puts a friendly name on the certificate of a file that the library made.
-func named(file []byte, cert *x509.Certificate, chain []*x509.Certificate, password string, opts Options) ([]byte, error) {
-	keyPart, err := keyPartOf(file)
+// encode makes the file: the certificates encrypted, the key shrouded, the MAC over both.
+func encode(key crypto.PrivateKey, cert *x509.Certificate, chain []*x509.Certificate, password string, opts Options) ([]byte, error) {
+	certs, err := certBags(cert, chain, opts.FriendlyName)
 	if err != nil {
 		return nil, err
 	}
-	bags, err := certBags(cert, chain, opts.FriendlyName)
+	keys, err := keyBag(key, cert, password, opts.Legacy)
 	if err != nil {
 		return nil, err
 	}
-	certPart, err := encrypted(bags, password, opts.Legacy)
+	sealed, err := encrypt(certs, password, opts.Legacy)
 	if err != nil {
 		return nil, err
 	}
 	var safe cryptobyte.Builder
 	safe.AddASN1(tag.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddBytes(certPart)
-		b.AddBytes(keyPart)
+		addEncrypted(b, sealed)
+		addData(b, keys)
 	})
 	content, err := safe.Bytes()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("encode authenticated safe: %w", err)
 	}
 	var out cryptobyte.Builder
 	out.AddASN1(tag.SEQUENCE, func(b *cryptobyte.Builder) {
@@ -74,32 +75,37 @@ func named(file []byte, cert *x509.Certificate, chain []*x509.Certificate, passw
 	return out.Bytes()
 }
 
-// keyPartOf gives the second part of the authenticated safe, with the shrouded key.
-func keyPartOf(file []byte) ([]byte, error) {
-	var pfx, info, explicit, content, parts, first, second cryptobyte.String
-	input := cryptobyte.String(file)
-	ok := input.ReadASN1(&pfx, tag.SEQUENCE) &&
-		pfx.SkipASN1(tag.INTEGER) &&
-		pfx.ReadASN1(&info, tag.SEQUENCE) &&
-		info.SkipASN1(tag.OBJECT_IDENTIFIER) &&
-		info.ReadASN1(&explicit, tag.Tag(0).ContextSpecific().Constructed()) &&
-		explicit.ReadASN1(&content, tag.OCTET_STRING) &&
-		content.ReadASN1(&parts, tag.SEQUENCE) &&
-		parts.ReadASN1Element(&first, tag.SEQUENCE) &&
-		parts.ReadASN1Element(&second, tag.SEQUENCE) && parts.Empty()
-	if !ok {
-		return nil, errors.New("the library made a file of another shape")
+// keyBag is the bag of the key alone, shrouded.
+func keyBag(key crypto.PrivateKey, cert *x509.Certificate, password string, legacy bool) ([]byte, error) {
+	plain, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("encode key: %w", err)
 	}
-	return second, nil
+	defer clear(plain)
+	shrouded, err := encrypt(plain, password, legacy)
+	if err != nil {
+		return nil, err
+	}
+	var b cryptobyte.Builder
+	b.AddASN1(tag.SEQUENCE, func(b *cryptobyte.Builder) {
+		addBag(b, oidShroudedKey, func(b *cryptobyte.Builder) {
+			b.AddASN1(tag.SEQUENCE, func(b *cryptobyte.Builder) {
+				shrouded.addAlgorithm(b)
+				b.AddASN1OctetString(shrouded.data)
+			})
+		}, func(b *cryptobyte.Builder) { addLocalKeyID(b, cert) })
+	})
+	return b.Bytes()
 }
 
 func certBags(cert *x509.Certificate, chain []*x509.Certificate, name string) ([]byte, error) {
 	var b cryptobyte.Builder
 	b.AddASN1(tag.SEQUENCE, func(b *cryptobyte.Builder) {
 		addCertBag(b, cert, func(b *cryptobyte.Builder) {
-			addAttribute(b, oidFriendlyName, tag.Tag(30), bmp(name)) // BMPString
-			id := sha1.Sum(cert.Raw)                                 // the library's name of the key
-			addAttribute(b, oidLocalKeyID, tag.OCTET_STRING, id[:])
+			if name != "" {
+				addAttribute(b, oidFriendlyName, tag.Tag(30), bmp(name)) // BMPString
+			}
+			addLocalKeyID(b, cert)
 		})
 		for _, ca := range chain {
 			addCertBag(b, ca, nil)
@@ -109,19 +115,28 @@ func certBags(cert *x509.Certificate, chain []*x509.Certificate, name string) ([
 }
 
 func addCertBag(b *cryptobyte.Builder, cert *x509.Certificate, attributes func(*cryptobyte.Builder)) {
-	explicit := tag.Tag(0).ContextSpecific().Constructed()
-	b.AddASN1(tag.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddASN1ObjectIdentifier(oidCertBag)
-		b.AddASN1(explicit, func(b *cryptobyte.Builder) {
-			b.AddASN1(tag.SEQUENCE, func(b *cryptobyte.Builder) {
-				b.AddASN1ObjectIdentifier(oidX509)
-				b.AddASN1(explicit, func(b *cryptobyte.Builder) { b.AddASN1OctetString(cert.Raw) })
-			})
+	addBag(b, oidCertBag, func(b *cryptobyte.Builder) {
+		b.AddASN1(tag.SEQUENCE, func(b *cryptobyte.Builder) {
+			b.AddASN1ObjectIdentifier(oidX509)
+			b.AddASN1(tag.Tag(0).ContextSpecific().Constructed(), func(b *cryptobyte.Builder) { b.AddASN1OctetString(cert.Raw) })
 		})
+	}, attributes)
+}
+
+func addBag(b *cryptobyte.Builder, id asn1.ObjectIdentifier, value, attributes func(*cryptobyte.Builder)) {
+	b.AddASN1(tag.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddASN1ObjectIdentifier(id)
+		b.AddASN1(tag.Tag(0).ContextSpecific().Constructed(), value)
 		if attributes != nil {
 			b.AddASN1(tag.SET, attributes)
 		}
 	})
+}
+
+// addLocalKeyID says which certificate and which key belong together.
+func addLocalKeyID(b *cryptobyte.Builder, cert *x509.Certificate) {
+	id := sha1.Sum(cert.Raw)
+	addAttribute(b, oidLocalKeyID, tag.OCTET_STRING, id[:])
 }
 
 func addAttribute(b *cryptobyte.Builder, id asn1.ObjectIdentifier, kind tag.Tag, value []byte) {
@@ -140,32 +155,49 @@ func addData(b *cryptobyte.Builder, content []byte) {
 	})
 }
 
-// encrypted makes the ContentInfo of an encrypted part.
-func encrypted(plain []byte, password string, legacy bool) ([]byte, error) {
-	salt, iv := random(16), random(aes.BlockSize)
+// ciphertext is something encrypted under a password of its own salt, and how.
+type ciphertext struct {
+	data     []byte
+	salt, iv []byte
+	legacy   bool
+}
+
+func encrypt(plain []byte, password string, legacy bool) (ciphertext, error) {
+	out := ciphertext{salt: random(16), iv: random(aes.BlockSize), legacy: legacy}
 	var block cipher.Block
 	var err error
 	if legacy {
-		salt = salt[:8]
-		block, err = des.NewTripleDESCipher(derive(sha1.New, 1, password, salt, legacyIterations, 24))
-		iv = derive(sha1.New, 2, password, salt, legacyIterations, des.BlockSize)
+		out.salt = out.salt[:8]
+		block, err = des.NewTripleDESCipher(derive(sha1.New, 1, password, out.salt, legacyIterations, 24))
+		out.iv = derive(sha1.New, 2, password, out.salt, legacyIterations, des.BlockSize)
 	} else {
 		var key []byte
-		key, err = pbkdf2.Key(sha256.New, password, salt, iterations, 32)
+		key, err = pbkdf2.Key(sha256.New, password, out.salt, iterations, 32)
 		if err != nil {
-			return nil, fmt.Errorf("derive key: %w", err)
+			return out, fmt.Errorf("derive key: %w", err)
 		}
 		block, err = aes.NewCipher(key)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("make cipher: %w", err)
+		return out, fmt.Errorf("make cipher: %w", err)
 	}
 	pad := block.BlockSize() - len(plain)%block.BlockSize()
-	data := append(bytes.Clone(plain), bytes.Repeat([]byte{byte(pad)}, pad)...)
-	cipher.NewCBCEncrypter(block, iv).CryptBlocks(data, data)
+	out.data = append(append(make([]byte, 0, len(plain)+pad), plain...), bytes.Repeat([]byte{byte(pad)}, pad)...)
+	cipher.NewCBCEncrypter(block, out.iv).CryptBlocks(out.data, out.data)
+	return out, nil
+}
 
+func (c ciphertext) addAlgorithm(b *cryptobyte.Builder) {
+	if c.legacy {
+		addPBE3DES(b, c.salt)
+		return
+	}
+	addPBES2(b, c.salt, c.iv)
+}
+
+// addEncrypted adds the ContentInfo of an encrypted part.
+func addEncrypted(b *cryptobyte.Builder, c ciphertext) {
 	explicit := tag.Tag(0).ContextSpecific()
-	var b cryptobyte.Builder
 	b.AddASN1(tag.SEQUENCE, func(b *cryptobyte.Builder) {
 		b.AddASN1ObjectIdentifier(oidEncryptedData)
 		b.AddASN1(explicit.Constructed(), func(b *cryptobyte.Builder) {
@@ -173,17 +205,12 @@ func encrypted(plain []byte, password string, legacy bool) ([]byte, error) {
 				b.AddASN1Int64(0)
 				b.AddASN1(tag.SEQUENCE, func(b *cryptobyte.Builder) {
 					b.AddASN1ObjectIdentifier(oidData)
-					if legacy {
-						addPBE3DES(b, salt)
-					} else {
-						addPBES2(b, salt, iv)
-					}
-					b.AddASN1(explicit, func(b *cryptobyte.Builder) { b.AddBytes(data) })
+					c.addAlgorithm(b)
+					b.AddASN1(explicit, func(b *cryptobyte.Builder) { b.AddBytes(c.data) })
 				})
 			})
 		})
 	})
-	return b.Bytes()
 }
 
 func addPBE3DES(b *cryptobyte.Builder, salt []byte) {
