@@ -267,7 +267,7 @@ func BenchmarkCRLMillion(b *testing.B) {
 func FuzzCheckCRLTBS(f *testing.F) {
 	h := newHierarchy(f, pki.P256, config)
 	g1 := h.issuers[issuance.G1]
-	for _, entries := range [][][]byte{nil, {issuance.EncodeEntry(issuance.NewSerial(), now, pki.KeyCompromise, time.Time{})}} {
+	for _, entries := range [][][]byte{nil, {issuance.EncodeEntry(issuance.NewSerial(), now, pki.KeyCompromise, now.Add(-time.Hour))}} {
 		tbs, err := g1.CRLTBS(9, now, now.Add(time.Hour), entries)
 		if err != nil {
 			f.Fatal(err)

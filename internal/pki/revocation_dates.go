@@ -13,9 +13,9 @@ type RevocationDates struct {
 	InvalidSince time.Time // invalidityDate, RFC 5280 §5.3.2: since then nothing signed with it is to be believed
 }
 
-// Whole gives the dates in whole seconds, as CRLs and OCSP answers write them.
+// Whole gives the dates in whole seconds and UTC, as CRLs and OCSP answers write them.
 func (d RevocationDates) Whole() RevocationDates {
-	return RevocationDates{d.Effective.Truncate(time.Second), d.InvalidSince.Truncate(time.Second)}
+	return RevocationDates{d.Effective.UTC().Truncate(time.Second), d.InvalidSince.UTC().Truncate(time.Second)}
 }
 
 // Check wants one of the two and refuses what would keep a thief's certificate alive or spoil claims of the
