@@ -88,9 +88,10 @@ func TestThreatRV6(t *testing.T) {
 		if q := finishRevocations(t, o); q.Open != 0 || caseState(t, o, v.ID).State != pki.RevocationReceived {
 			t.Errorf("a day to come asks for people: %+v", q)
 		}
-		if _, err = o.RA.PreparePickup(t.Context(), catest.Pickup(r.ID, o.Reference(r.ID))); err != nil {
-			t.Errorf("what is good until its day is not handed out: %v", err)
-		}
+		ticket, err := o.RA.PreparePickup(t.Context(), catest.Pickup(r.ID, o.Reference(r.ID)))
+		catest.Must(t, err)
+		_, _, err = o.RA.PickupFile(t.Context(), ticket, catest.Cookie) // what is good is handed out
+		catest.Must(t, err)
 		if held() != 1 {
 			t.Error("the key ended before the certificate")
 		}
@@ -175,6 +176,8 @@ func TestThreatRV6Refused(t *testing.T) {
 		o.Refused(`UPDATE certificate SET effective_at = effective_at + 1 WHERE serial = $1`, r.Serial)
 		o.Refused(`UPDATE certificate SET revoked_at = 0, reason = 0, effective_at = 0, crl_entry = NULL WHERE serial = $1`, r.Serial)
 		o.Refused(`UPDATE certificate SET revoked_at = revoked_at - 1, effective_at = revoked_at - 1 WHERE serial = $1`, r.Serial)
+		o.Refused(`UPDATE certificate SET revoked_at = revoked_at + 1, effective_at = effective_at + 1 WHERE serial = $1`, r.Serial)
+		o.Refused(`UPDATE certificate SET revoked_at = effective_at + 1, effective_at = effective_at + 1 WHERE serial = $1`, r.Serial)
 		o.Refused(`UPDATE revocation SET effective_at = effective_at + 1 WHERE id = $1`, v.ID)
 		o.Set(end.AddDate(0, 0, -10))
 		late := o.Issued(catest.Application(3))
@@ -350,6 +353,12 @@ func TestThreatRV7TwoSayWhen(t *testing.T) {
 		}
 		wantState(t, o, lifted.Serial, pki.Valid)
 		sound(t, o)
+
+		// Nor does the database take one person for two.
+		w = dated(t, o, lifted.Serial, pki.KeyCompromise, since(stolen))
+		o.SQL(`UPDATE revocation SET state = 'revoked', decided_by = asked_by, decided_at = 9 WHERE id = $1`, w.ID)
+		o.Refused(`UPDATE certificate SET reason = 1, invalid_since = $1 WHERE serial = $2`, stolen.UnixMicro(), lifted.Serial)
+		o.SQL(`UPDATE certificate SET reason = 1 WHERE serial = $1`, lifted.Serial) // it is the date that is refused
 	})
 }
 
