@@ -131,7 +131,8 @@ func revokeEach(tx *store.Tx, page []pki.Certificate) error {
 		if err != nil {
 			return err
 		}
-		err = tx.RevokeCertificate(c.Serial, pki.KeyCompromise, tx.Now, issuance.EncodeEntry(serial, tx.Now, pki.KeyCompromise))
+		c.Reason, c.EffectiveAt = pki.KeyCompromise, tx.Now
+		err = tx.RevokeCertificate(c, issuance.EncodeEntry(serial, tx.Now, pki.KeyCompromise, time.Time{}))
 		if err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/sha256"
@@ -43,7 +44,10 @@ type certJSON struct {
 	NotAfter   string `json:"notAfter"`
 	SHA256     string `json:"sha256"`
 	RevokedAt  string `json:"revokedAt,omitempty"`
+	From       string `json:"revokedFrom,omitempty"` // where that is another time: it was dated forward
+	Invalid    string `json:"invalidSince,omitempty"`
 	Reason     string `json:"reason,omitempty"`
+	Case       string `json:"case,omitempty"` // that a revocation with a date has
 }
 
 func certToJSON(c pki.Certificate, at time.Time) certJSON {
@@ -51,7 +55,10 @@ func certToJSON(c pki.Certificate, at time.Time) certJSON {
 		HolderKind: string(c.Holder.Kind), HolderCode: c.Holder.Code, Terminal: c.Terminal,
 		NotBefore: stamp(c.NotBefore), NotAfter: stamp(c.NotAfter), SHA256: c.SHA256, RevokedAt: stamp(c.RevokedAt)}
 	if !c.RevokedAt.IsZero() {
-		out.Reason = c.Reason.String()
+		out.Reason, out.Invalid = c.Reason.String(), stamp(c.InvalidSince)
+	}
+	if !c.EffectiveAt.Equal(c.RevokedAt) {
+		out.From = stamp(c.EffectiveAt)
 	}
 	return out
 }
@@ -75,9 +82,9 @@ func (c *cli) certCommand() *cobra.Command {
 			if c.json {
 				return c.print(out)
 			}
-			err = c.table([]string{"SERIAL", "STATE", "CODE", "TERMINAL", "NOT AFTER"}, len(out), func(n int) []string {
+			err = c.table([]string{"SERIAL", "STATE", "CODE", "TERMINAL", "NOT AFTER", "REVOKED FROM"}, len(out), func(n int) []string {
 				r := out[n]
-				return []string{r.Serial, r.State, r.HolderCode, r.Terminal, r.NotAfter}
+				return []string{r.Serial, r.State, r.HolderCode, r.Terminal, r.NotAfter, cmp.Or(r.From, r.RevokedAt)}
 			})
 			if err == nil && len(out) == f.Limit {
 				c.more(out[len(out)-1].Serial)
@@ -119,44 +126,6 @@ func (c *cli) oneCert(name, short string, do func(pki.Certificate) error) *cobra
 		})
 	}}
 	c.readerFlags(cmd)
-	return cmd
-}
-
-func (c *cli) revokeCommand() *cobra.Command {
-	var reasonName, why string
-	cmd := &cobra.Command{Use: "revoke SERIAL", Short: "revoke a certificate (失効)", Args: cobra.ExactArgs(1)}
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		reason, err := pki.ParseReason(reasonName)
-		if err != nil {
-			return err
-		}
-		return c.with(cmd, true, func(ctx context.Context, i *instance) error {
-			by, err := c.actor(ctx, i, cmd, args[0]+" "+reasonName)
-			if err != nil {
-				return err
-			}
-			cert, err := i.ra.Revoke(ctx, by, args[0], reason, why)
-			if err != nil {
-				return err
-			}
-			crl, err := i.ca.RenewCRL(ctx, cert.Issuer, cert.RevokedAt)
-			where := fmt.Sprintf("in CRL number %d", crl.Number)
-			if err != nil {
-				where = "not in the CRL yet: serve publishes it, or inkan crl"
-				i.log.Error("CRL not published", "err", err)
-			}
-			if c.json {
-				return c.print(certToJSON(cert, now()))
-			}
-			c.say("%s  revoked %s, %s", cert.Serial, stamp(cert.RevokedAt), where)
-			return nil
-		})
-	}
-	c.actorFlags(cmd)
-	cmd.Flags().StringVar(&reasonName, "reason", "", "reason of RFC 5280: keyCompromise, cessationOfOperation, superseded, affiliationChanged, privilegeWithdrawn, certificateHold, unspecified")
-	cmd.Flags().StringVar(&why, "why", "", "in words, for the record")
-	cmd.Flags().BoolVar(&c.json, "json", false, "print JSON")
-	_ = cmd.MarkFlagRequired("reason")
 	return cmd
 }
 

@@ -37,6 +37,8 @@ type requestJSON struct {
 	ApprovedBy   string `json:"approvedBy,omitempty"`
 	Serial       string `json:"serial,omitempty"`
 	NotAfter     string `json:"notAfter,omitempty"`
+	Certificate  string `json:"certificateState,omitempty"`
+	RevokedFrom  string `json:"revokedFrom,omitempty"` // or on hold from; perhaps a day to come
 	Download     string `json:"downloadUntil,omitempty"`
 	Dispatched   string `json:"dispatchedAt,omitempty"`
 	Fetched      string `json:"fetchedAt,omitempty"`
@@ -56,6 +58,11 @@ func toJSON(r pki.Request) requestJSON {
 		HolderKind: string(r.Application.Holder.Kind), HolderCode: r.Application.Holder.Code, TerminalName: r.Application.TerminalName,
 		Email: r.Application.Email, ContentHash: r.ContentHash, Alike: r.Alike, EnteredBy: r.EnteredBy, CheckedBy: r.CheckedBy, ApprovedBy: r.ApprovedBy,
 		Serial: r.Serial, Download: stamp(r.Downloads), Dispatched: stamp(r.Dispatched), Fetched: stamp(r.FetchedAt), Failure: r.Failure}
+}
+
+// add says what became of the certificate.
+func (r *requestJSON) add(c pki.Certificate) {
+	r.NotAfter, r.Certificate, r.RevokedFrom = stamp(c.NotAfter), string(c.State(now())), stamp(c.EffectiveAt)
 }
 
 func (c *cli) requestCommand() *cobra.Command {
@@ -163,7 +170,7 @@ func (i *instance) requests(ctx context.Context, all ...pki.Request) ([]requestJ
 			if err != nil {
 				return err
 			}
-			out[n].NotAfter = stamp(cert.NotAfter)
+			out[n].add(cert)
 		}
 		return nil
 	})
@@ -237,7 +244,7 @@ func (c *cli) showRequestCommand() *cobra.Command {
 			out := toJSON(d.Request)
 			out.ReferenceID = d.ReferenceID.Reveal()
 			if d.Certificate != nil {
-				out.NotAfter = stamp(d.Certificate.NotAfter)
+				out.add(*d.Certificate)
 			}
 			return c.print(out)
 		})

@@ -26,6 +26,8 @@ type revocationJSON struct {
 	HolderCode  string `json:"holderCode,omitempty"`
 	Terminal    string `json:"terminalName,omitempty"`
 	Email       string `json:"email,omitempty"`
+	From        string `json:"revokedFrom,omitempty"` // of a case that was dated forward
+	Invalid     string `json:"invalidSince,omitempty"`
 	ReceivedAt  string `json:"receivedAt"`
 	Final       string `json:"finalAt,omitempty"` // where nobody decides
 	ProposedBy  string `json:"proposedBy,omitempty"`
@@ -36,13 +38,10 @@ type revocationJSON struct {
 
 func revocationToJSON(d ra.RevocationDetail) revocationJSON {
 	v, c := d.Revocation, d.Certificate
-	out := revocationJSON{Number: v.ID, State: string(v.State), Held: v.Held(), Proof: string(v.Proof), Reason: v.Reason.String(),
+	return revocationJSON{Number: v.ID, State: string(v.State), Held: v.Held(), Proof: string(v.Proof), Reason: v.Reason.String(),
 		Serial: v.Serial, Certificate: string(c.State(now())), RequestID: v.RequestID, HolderCode: c.Holder.Code, Terminal: c.Terminal, Email: v.Email,
-		ReceivedAt: stamp(v.ReceivedAt), ProposedBy: v.ProposedBy, DecidedBy: v.DecidedBy, DecidedAt: stamp(v.DecidedAt), PublishedAt: stamp(v.PublishedAt)}
-	if v.Ripens() {
-		out.Final = stamp(v.ReceivedAt.Add(pki.Undecided))
-	}
-	return out
+		ReceivedAt: stamp(v.ReceivedAt), ProposedBy: v.ProposedBy, DecidedBy: v.DecidedBy, DecidedAt: stamp(v.DecidedAt), PublishedAt: stamp(v.PublishedAt),
+		From: stamp(v.Dates.Effective), Invalid: stamp(v.Dates.InvalidSince), Final: stamp(v.FinalAt())}
 }
 
 func (c *cli) revocationCommand() *cobra.Command {
@@ -50,7 +49,7 @@ func (c *cli) revocationCommand() *cobra.Command {
 	cmd.AddCommand(c.listRevocationsCommand(), c.showRevocationCommand(),
 		c.decideRevocationCommand("approve", "revoke for good what was asked for (失効の承認)", (*ra.Service).ApproveRevocation),
 		c.decideRevocationCommand("reject", "end a case without a revocation, the word of two (失効の却下)", (*ra.Service).RejectRevocation),
-		c.decideRevocationCommand("lift", "end a case and its hold, the word of two (停止の解除)", (*ra.Service).LiftRevocation))
+		c.decideRevocationCommand("lift", "end a case and its hold, or what counts from a day to come, the word of two (停止の解除)", (*ra.Service).LiftRevocation))
 	return cmd
 }
 

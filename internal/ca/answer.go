@@ -61,6 +61,7 @@ type verdict struct {
 	status    issuance.OCSPStatus
 	revokedAt int64 // seconds
 	reason    pki.Reason
+	invalid   int64 // seconds; since then, zero: nobody said so
 	until     int64 // seconds; a revocation dated forward bounds how long "good" may be believed (threat RV6)
 }
 
@@ -166,6 +167,9 @@ func (a *Answers) sign(r *issuance.Responder, request issuance.OCSPRequest, hori
 	for n, v := range k.verdicts {
 		list[n] = issuance.OCSPAnswer{ID: k.ids[n], Status: v.status, RevokedAt: time.Unix(v.revokedAt, 0), Reason: v.reason,
 			ThisUpdate: k.ThisUpdate, NextUpdate: k.NextUpdate}
+		if v.invalid != 0 {
+			list[n].InvalidSince = time.Unix(v.invalid, 0)
+		}
 	}
 	var err error
 	k.Body, err = r.Answer(list, request.Nonce, now)
@@ -233,5 +237,9 @@ func (a *Answers) about(id issuance.CertID, now time.Time) verdict {
 	case row.Effective.After(row.Revoked) && now.Before(row.Effective):
 		return verdict{status: issuance.OCSPGood, until: row.Effective.Unix()}
 	}
-	return verdict{status: issuance.OCSPRevoked, revokedAt: row.Effective.Unix(), reason: row.Reason}
+	said := verdict{status: issuance.OCSPRevoked, revokedAt: row.Effective.Unix(), reason: row.Reason}
+	if !row.Invalid.IsZero() {
+		said.invalid = row.Invalid.Unix()
+	}
+	return said
 }

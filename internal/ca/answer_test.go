@@ -249,7 +249,7 @@ func TestThreatRV6DatedForward(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return tx.RevokeCertificate(r.Serial, pki.CessationOfOperation, effective, issuance.EncodeEntry(serial, effective, pki.CessationOfOperation))
+		return tx.RevokeCertificate(pki.Certificate{Serial: r.Serial, Reason: pki.CessationOfOperation, EffectiveAt: effective}, issuance.EncodeEntry(serial, effective, pki.CessationOfOperation, time.Time{}))
 	}))
 	for _, row := range []struct {
 		after  time.Duration

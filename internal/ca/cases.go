@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -9,7 +10,8 @@ import (
 )
 
 // ReceiveIn stores a case of revocation within the caller's transaction and numbers it.
-// With HeldAt set, the certificate is put on hold together with it.
+// With HeldAt set, the certificate is put on hold together with it; with a day from which
+// it counts, it is revoked from that day on, and everybody hears of it now.
 func (s *Service) ReceiveIn(tx *store.Tx, by pki.Actor, c pki.Certificate, r pki.Revocation, why string) (pki.Revocation, error) {
 	r.Serial, r.RequestID, r.AskedBy, r.State, r.ReceivedAt = c.Serial, c.RequestID, by.ID, pki.RevocationReceived, tx.Now
 	id, err := tx.AddRevocation(r)
@@ -17,13 +19,48 @@ func (s *Service) ReceiveIn(tx *store.Tx, by pki.Actor, c pki.Certificate, r pki
 		return r, err
 	}
 	r.ID = id
-	_, _, err = tx.Audit(by, "revocation.received", r.ID, map[string]any{
+	facts := map[string]any{
 		"serial": r.Serial, "request": r.RequestID, "proof": r.Proof, "reason": r.Reason.String(), "held": !r.HeldAt.IsZero(), "content": r.Content(), "why": why,
-	})
-	if err != nil || r.HeldAt.IsZero() {
-		return r, err
 	}
-	return r, s.RevokeIn(tx, by, c, pki.CertificateHold, why)
+	if r.Dates != (pki.RevocationDates{}) {
+		facts["effective"], facts["invalidSince"] = r.Dates.Effective, r.Dates.InvalidSince
+	}
+	_, _, err = tx.Audit(by, "revocation.received", r.ID, facts)
+	switch {
+	case err != nil:
+		return r, err
+	case !r.HeldAt.IsZero():
+		return r, s.RevokeIn(tx, by, c, pki.CertificateHold, why)
+	case r.Dated():
+		err = write(tx, by, c, r.Reason, r.Dates, why)
+		if err != nil {
+			return r, err
+		}
+		return r, tellContacts(tx, c, "revocation_dated", r.ID, map[string]string{"At": r.Dates.Effective.Format(time.RFC3339), "Reason": r.Reason.String()})
+	}
+	return r, nil
+}
+
+// FinishIn revokes for good what an open case asks for, within the caller's transaction.
+// Where the case revoked it from a day on that has come, only what follows is left to do.
+// Since when it was invalid is written where two asked for it: the database looks for the
+// case that says so (threat RV7).
+func (s *Service) FinishIn(tx *store.Tx, by pki.Actor, c pki.Certificate, r pki.Revocation, why string) error {
+	if r.Dated() && c.Stopped(tx.Now) && c.Reason != pki.CertificateHold {
+		return s.endIn(tx, by, c, c.Reason, why)
+	}
+	reason := r.Reason
+	if reason == pki.CertificateHold { // an officer's hold: nobody gave another reason yet
+		reason = pki.Unspecified
+	}
+	dates := pki.RevocationDates{InvalidSince: r.Dates.InvalidSince}
+	if !dates.InvalidSince.IsZero() {
+		_, err := s.EndIn(tx, by, r, pki.EventRevoke, why)
+		if err != nil {
+			return err
+		}
+	}
+	return s.revoke(tx, by, c, reason, dates, why)
 }
 
 // EndIn decides a case within the caller's transaction. The mail to the address that was
@@ -54,16 +91,20 @@ func (s *Service) EndIn(tx *store.Tx, by pki.Actor, r pki.Revocation, event pki.
 		Args: map[string]string{"Number": r.ID, "At": tx.Now.Format(time.RFC3339)}})
 }
 
-// LiftIn ends a case and the hold that came with it (停止の解除) within the caller's
-// transaction. That the audit tree has it is what lets the entry leave the CRL (threat
-// RV9).
+// LiftIn ends a case and the hold that came with it (停止の解除), or the revocation from a
+// day to come on, within the caller's transaction. That the audit tree has it is what lets
+// the entry leave the CRL (threat RV9). What was dated forward before the hold is so again.
 func (s *Service) LiftIn(tx *store.Tx, by pki.Actor, r pki.Revocation, why string) (pki.Revocation, error) {
 	c, err := tx.Certificate(r.Serial)
 	if err != nil {
 		return r, err
 	}
+	dated := r.Dated()
+	if dated && c.Stopped(tx.Now) && c.Reason != pki.CertificateHold {
+		return r, pki.E(pki.Conflict, "certificate.revoked_already").With("Serial", c.Serial)
+	}
 	r, err = s.EndIn(tx, by, r, pki.EventLift, why)
-	if err != nil {
+	if err != nil || dated && !c.Dated(tx.Now) { // on hold for another cause
 		return r, err
 	}
 	_, _, err = tx.Audit(by, "certificate.lifted", r.Serial, map[string]any{"case": r.ID, "request": r.RequestID, "held": c.RevokedAt, "proposed": r.ProposedBy})
@@ -74,7 +115,28 @@ func (s *Service) LiftIn(tx *store.Tx, by pki.Actor, r pki.Revocation, why strin
 	if err != nil {
 		return r, err
 	}
+	if dated {
+		return r, tellContacts(tx, c, "revocation_undated", r.ID, nil)
+	}
+	err = s.dateAgain(tx, by, c)
+	if err != nil {
+		return r, err
+	}
 	return r, tellContacts(tx, c, "lifted", r.ID, nil)
+}
+
+// dateAgain revokes what comes back from a hold from the day on that an open case names.
+func (s *Service) dateAgain(tx *store.Tx, by pki.Actor, c pki.Certificate) error {
+	open, err := tx.Revocations(store.RevocationFilter{State: pki.RevocationReceived, Serials: []string{c.Serial}})
+	if err != nil {
+		return err
+	}
+	for _, r := range open {
+		if r.Dated() && r.Dates.Effective.After(tx.Now) {
+			return write(tx, by, c, r.Reason, r.Dates, "as case "+r.ID+" says")
+		}
+	}
+	return nil
 }
 
 // endCases ends every open case of a certificate that is revoked for good, whoever
@@ -122,7 +184,7 @@ func (s *Service) HoldRenewalsIn(tx *store.Tx, by pki.Actor, serial string) erro
 }
 
 func (s *Service) holdRenewal(tx *store.Tx, by pki.Actor, c pki.Certificate) error {
-	if !c.RevokedAt.IsZero() || tx.Now.After(c.NotAfter) {
+	if c.Stopped(tx.Now) || tx.Now.After(c.NotAfter) {
 		return nil
 	}
 	_, err := s.ReceiveIn(tx, by, c, pki.Revocation{Proof: pki.ByChain, Reason: pki.KeyCompromise, HeldAt: tx.Now},
@@ -140,20 +202,25 @@ func (s *Service) holdLate(tx *store.Tx, c pki.Certificate) error {
 	return s.holdRenewal(tx, actor, c)
 }
 
-// lifted says whether the last word of the audit records on a certificate is that its
-// hold was lifted.
-func lifted(tx *store.Tx, serial string) (bool, error) {
+// lifted says whether the last word of the audit records on a certificate, at a time, is
+// that its hold was lifted. A revocation that does not count yet is no word.
+func lifted(tx *store.Tx, serial string, at time.Time) (bool, error) {
 	records, err := tx.AuditOf([]string{serial})
+	if err != nil {
+		return false, err
+	}
 	is := false
 	for _, r := range records {
 		switch r.Kind {
 		case "certificate.lifted":
 			is = true
 		case "certificate.revoked":
-			is = false
+			var told struct{ Effective time.Time }
+			err = json.Unmarshal(r.Body, &told)
+			is = is && err == nil && told.Effective.After(at)
 		}
 	}
-	return is, err
+	return is, nil
 }
 
 // tellContacts mails everybody whom the request of a certificate names.

@@ -197,7 +197,7 @@ func mayGo(tx *store.Tx, serials []string, at time.Time) error {
 		if cert.NotAfter.Before(at) {
 			continue
 		}
-		back, err := lifted(tx, serial)
+		back, err := lifted(tx, serial, at)
 		if err != nil {
 			return err
 		}

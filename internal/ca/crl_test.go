@@ -219,8 +219,7 @@ func TestThreatRV9VanishedEntriesStopTheCRL(t *testing.T) {
 			r := o.Issued(catest.Application(1))
 			revoke(t, o, r.Serial, pki.KeyCompromise)
 			last := publish(t, o)
-			o.SQL(`DROP TRIGGER certificate_facts_stay`) // the DBA can
-			o.SQL(`DROP TRIGGER certificate_lift`)
+			o.Disarm() // the DBA can
 			o.SQL(row.statement, r.Serial)
 			o.Advance(time.Hour)
 			_, err := o.CA.PublishCRL(t.Context(), issuance.G1)

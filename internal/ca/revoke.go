@@ -16,25 +16,50 @@ import (
 // open case, and the mails. What was renewed from a compromised one is put on hold with
 // it (threat RS9). Already revoked: *pki.Error certificate.revoked_already.
 func (s *Service) RevokeIn(tx *store.Tx, by pki.Actor, c pki.Certificate, reason pki.Reason, why string) error {
-	if !c.RevokedAt.IsZero() && (c.Reason != pki.CertificateHold || reason == pki.CertificateHold) {
+	return s.revoke(tx, by, c, reason, pki.RevocationDates{}, why)
+}
+
+// revoke is RevokeIn, and may say since when the certificate was invalid.
+func (s *Service) revoke(tx *store.Tx, by pki.Actor, c pki.Certificate, reason pki.Reason, dates pki.RevocationDates, why string) error {
+	if c.Stopped(tx.Now) && (c.Reason != pki.CertificateHold || reason == pki.CertificateHold) {
 		return pki.E(pki.Conflict, "certificate.revoked_already").With("Serial", c.Serial)
 	}
-	serial, err := pki.ParseSerial(c.Serial)
-	if err != nil {
-		return err
-	}
-	_, _, err = tx.Audit(by, "certificate.revoked", c.Serial, map[string]any{"reason": reason.String(), "why": why, "request": c.RequestID})
-	if err != nil {
-		return err
-	}
-	err = tx.RevokeCertificate(c.Serial, reason, tx.Now, issuance.EncodeEntry(serial, tx.Now, reason))
+	err := write(tx, by, c, reason, dates, why)
 	if err != nil {
 		return err
 	}
 	if reason == pki.CertificateHold { // everybody hears of it, who may want it undone (threat RV1)
 		return tellContacts(tx, c, "revoked", c.Serial+"/"+reason.String()+"/"+tx.Now.Format(time.RFC3339Nano), map[string]string{"Reason": reason.String()})
 	}
-	err = s.endCases(tx, by, c.Serial, why)
+	return s.endIn(tx, by, c, reason, why)
+}
+
+// write writes a revocation: the audit record, the row and its CRL entry.
+func write(tx *store.Tx, by pki.Actor, c pki.Certificate, reason pki.Reason, dates pki.RevocationDates, why string) error {
+	serial, err := pki.ParseSerial(c.Serial)
+	if err != nil {
+		return err
+	}
+	c.Reason, c.EffectiveAt, c.InvalidSince = reason, tx.Now, dates.InvalidSince
+	facts := map[string]any{"reason": reason.String(), "why": why, "request": c.RequestID}
+	if !dates.Effective.IsZero() {
+		c.EffectiveAt = dates.Effective
+		facts["effective"] = dates.Effective
+	}
+	if !dates.InvalidSince.IsZero() {
+		facts["invalidSince"] = dates.InvalidSince
+	}
+	_, _, err = tx.Audit(by, "certificate.revoked", c.Serial, facts)
+	if err != nil {
+		return err
+	}
+	return tx.RevokeCertificate(c, issuance.EncodeEntry(serial, c.EffectiveAt, reason, c.InvalidSince))
+}
+
+// endIn does what follows from a revocation that counts: the end of every open case, of
+// the key that may still be held here and of the bond to what was renewed, and the mail.
+func (s *Service) endIn(tx *store.Tx, by pki.Actor, c pki.Certificate, reason pki.Reason, why string) error {
+	err := s.endCases(tx, by, c.Serial, why)
 	if err != nil || c.RequestID == "" {
 		return err
 	}
@@ -56,9 +81,13 @@ func (s *Service) RevokeIn(tx *store.Tx, by pki.Actor, c pki.Certificate, reason
 	if err != nil || r.Application.Email == "" { // an API client's request has no address
 		return err
 	}
+	at := tx.Now
+	if c.Stopped(at) && c.Reason != pki.CertificateHold { // since the day that it was dated to
+		at = c.EffectiveAt
+	}
 	return tx.AddMessage(store.Message{
 		ID: "revoked/" + c.Serial + "/" + reason.String(), Kind: "revoked", Request: r.ID, Address: r.Application.Email, Language: r.Language,
-		Args: map[string]string{"HolderCode": r.Application.Holder.Code, "Terminal": r.Application.TerminalName, "Reason": reason.String(), "At": tx.Now.Format(time.RFC3339)},
+		Args: map[string]string{"HolderCode": r.Application.Holder.Code, "Terminal": r.Application.TerminalName, "Reason": reason.String(), "At": at.Format(time.RFC3339)},
 	})
 }
 

@@ -41,11 +41,12 @@ type View struct {
 type known struct {
 	good    map[serial]uint8 // the place of its issuer in the view's list
 	revoked map[serial]store.StatusRow
-	newest  map[string]time.Time // newest revocation, or lift of a hold, by issuer
+	newest  map[string]time.Time       // newest revocation, or lift of a hold, by issuer
+	dated   map[serial]store.StatusRow // those of revoked that are, or were, dated forward: few
 }
 
 func newKnown() known {
-	return known{map[serial]uint8{}, map[serial]store.StatusRow{}, map[string]time.Time{}}
+	return known{map[serial]uint8{}, map[serial]store.StatusRow{}, map[string]time.Time{}, map[serial]store.StatusRow{}}
 }
 
 // serial is a serial number, right-aligned. Ours have exactly these octets.
@@ -305,6 +306,7 @@ func (v *View) put(k known, row store.StatusRow) error {
 	if place < 0 {
 		return nil
 	}
+	delete(k.dated, key)
 	if row.Revoked.IsZero() {
 		k.good[key] = uint8(place)
 		delete(k.revoked, key)
@@ -312,6 +314,9 @@ func (v *View) put(k known, row store.StatusRow) error {
 	}
 	delete(k.good, key)
 	k.revoked[key] = row
+	if row.Effective.After(row.Revoked) {
+		k.dated[key] = row
+	}
 	if row.Revoked.After(k.newest[row.Issuer]) {
 		k.newest[row.Issuer] = row.Revoked
 	}
@@ -370,9 +375,17 @@ func (v *View) Counts() (issued, revoked int) {
 	return len(v.known.good) + len(v.known.revoked), len(v.known.revoked)
 }
 
-// CRL gives the newest CRL of an issuer and when the newest revocation was.
+// CRL gives the newest CRL of an issuer and when the newest revocation was, or began to
+// count (threat RV6).
 func (v *View) CRL(issuer string) (store.CRL, time.Time) {
+	now := v.now()
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	return v.crls[issuer], v.known.newest[issuer]
+	newest := v.known.newest[issuer]
+	for _, row := range v.known.dated {
+		if row.Issuer == issuer && row.Effective.After(newest) && !now.Before(row.Effective) {
+			newest = row.Effective
+		}
+	}
+	return v.crls[issuer], newest
 }

@@ -23,14 +23,11 @@ type CRLInfo struct {
 	Entries    int
 }
 
-// reasonExtension is the DER of crlEntryExtensions with one reason code; the last
-// octet is the reason.
-var reasonExtension = []byte{0x30, 12, 0x30, 10, 6, 3, 0x55, 0x1d, 21, 4, 3, 0x0a, 1, 0}
-
-// EncodeEntry gives the DER of one element of revokedCertificates. Callers keep it
-// beside the revocation and hand it to CRLTBS as it is: the standard library needs
-// 7 s and 790 MB to encode a million entries anew for every list.
-func EncodeEntry(serial *big.Int, at time.Time, reason pki.Reason) []byte {
+// EncodeEntry gives the DER of one element of revokedCertificates, revoked at a time and
+// perhaps invalid since an earlier one. Callers keep it beside the revocation and hand it
+// to CRLTBS as it is: the standard library needs 7 s and 790 MB to encode a million
+// entries anew for every list.
+func EncodeEntry(serial *big.Int, at time.Time, reason pki.Reason, invalidSince time.Time) []byte {
 	number := serial.Bytes()
 	if len(number) == 0 || number[0]&0x80 != 0 {
 		number = append([]byte{0}, number...)
@@ -41,21 +38,15 @@ func EncodeEntry(serial *big.Int, at time.Time, reason pki.Reason) []byte {
 		tag, form = 0x18, "20060102150405Z"
 	}
 	when := at.Format(form)
-	length := 2 + len(number) + 2 + len(when)
-	if reason != pki.Unspecified { // RFC 5280 §5.3.1: rather absent than unspecified
-		length += len(reasonExtension)
-	}
+	extensions := entryExtensions(reason, invalidSince)
+	length := 2 + len(number) + 2 + len(when) + len(extensions)
 	out := make([]byte, 0, length+2)
 	out = appendHeader(out, 0x30, length)
 	out = appendHeader(out, 0x02, len(number))
 	out = append(out, number...)
 	out = appendHeader(out, tag, len(when))
 	out = append(out, when...)
-	if reason != pki.Unspecified {
-		out = append(out, reasonExtension...)
-		out[len(out)-1] = byte(reason)
-	}
-	return out
+	return append(out, extensions...)
 }
 
 // CRLTBS gives the bytes of a full revocation list to be signed. Entries come from
@@ -193,7 +184,7 @@ func (i *Issuer) parseCRL(tbs []byte) (*x509.RevocationList, []byte, error) {
 }
 
 // goodEntry accepts what EncodeEntry writes: a positive serial of at most 20
-// octets, a time, and at most one reason.
+// octets, a time, and at most one reason and one invalidity date.
 func goodEntry(entry []byte) bool {
 	tag, serial, rest, ok := readElement(entry)
 	if !ok || tag != 0x02 || len(serial) == 0 || len(serial) > 20 || serial[0]&0x80 != 0 {
@@ -206,11 +197,7 @@ func goodEntry(entry []byte) bool {
 	if !ok || !goodTime(tag, when) {
 		return false
 	}
-	if len(rest) == 0 {
-		return true
-	}
-	last := len(reasonExtension) - 1
-	return len(rest) == last+1 && bytes.Equal(rest[:last], reasonExtension[:last]) && goodReason(rest[last])
+	return len(rest) == 0 || goodExtensions(rest)
 }
 
 func goodTime(tag byte, when []byte) bool {
@@ -230,10 +217,6 @@ func goodTime(tag byte, when []byte) bool {
 	at := want - 11 // where the month stands
 	return two(at) >= 1 && two(at) <= 12 && two(at+2) >= 1 && two(at+2) <= 31 && two(at+4) < 24 && two(at+6) < 60 && two(at+8) < 60
 }
-
-// goodReason: 1 to 6, 9 and 10; neither unspecified (then the extension is absent)
-// nor removeFromCRL (that is for delta lists).
-func goodReason(r byte) bool { return r >= 1 && r <= 6 || r == 9 || r == 10 }
 
 // SignCRL checks a list once more and signs it; for the signer, after CheckCRLTBS
 // told it the number.

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"math/big"
 	"testing"
+	"time"
 
 	"inkan/internal/issuance"
 	"inkan/internal/pki"
@@ -19,7 +20,11 @@ func signedList(t testing.TB, h hierarchy, n int) []byte {
 		if i == 0 {
 			serial = new(big.Int).Rsh(serial, 100) // a foreign one: shorter
 		}
-		entries[i] = issuance.EncodeEntry(serial, now, pki.Reason(i%2)*pki.SupersededReason)
+		var since time.Time
+		if i%3 == 1 {
+			since = now.AddDate(0, 0, -i)
+		}
+		entries[i] = issuance.EncodeEntry(serial, now, pki.Reason(i%2)*pki.SupersededReason, since)
 	}
 	return signCRL(t, h, entries)
 }

@@ -32,7 +32,7 @@ func TestCRL(t *testing.T) {
 		for count := range len(entries) + 1 {
 			var encoded [][]byte
 			for _, e := range entries[:count] {
-				encoded = append(encoded, issuance.EncodeEntry(e.serial, e.at, e.reason))
+				encoded = append(encoded, issuance.EncodeEntry(e.serial, e.at, e.reason, time.Time{}))
 			}
 			der := signCRL(t, h, encoded)
 			list, err := x509.ParseRevocationList(der)
@@ -81,7 +81,7 @@ func signCRL(t testing.TB, h hierarchy, entries [][]byte) []byte {
 func TestCheckCRLRefuses(t *testing.T) {
 	h := newHierarchy(t, pki.P256, config)
 	g1 := h.issuers[issuance.G1]
-	entry := issuance.EncodeEntry(issuance.NewSerial(), now, pki.KeyCompromise)
+	entry := issuance.EncodeEntry(issuance.NewSerial(), now, pki.KeyCompromise, time.Time{})
 	good, err := g1.CRLTBS(5, now, now.Add(time.Hour), [][]byte{entry, entry})
 	if err != nil {
 		t.Fatal(err)
@@ -106,10 +106,10 @@ func TestCheckCRLRefuses(t *testing.T) {
 		"another issuer":         make1(issuance.Operations, entry),
 		"rubbish entry":          make1(issuance.G1, []byte{0x30, 0}),
 		"entry of another kind":  make1(issuance.G1, []byte{0x02, 1, 1}),
-		"negative serial":        make1(issuance.G1, issuance.EncodeEntry(new(big.Int).SetBytes(bytes.Repeat([]byte{0xff}, 20)), now, 0)),
-		"serial of 21 octets":    make1(issuance.G1, issuance.EncodeEntry(new(big.Int).Lsh(issuance.NewSerial(), 8), now, 0)),
-		"serial zero":            make1(issuance.G1, issuance.EncodeEntry(new(big.Int), now, 0)),
-		"removeFromCRL":          make1(issuance.G1, issuance.EncodeEntry(issuance.NewSerial(), now, 8)),
+		"negative serial":        make1(issuance.G1, issuance.EncodeEntry(new(big.Int).SetBytes(bytes.Repeat([]byte{0xff}, 20)), now, 0, time.Time{})),
+		"serial of 21 octets":    make1(issuance.G1, issuance.EncodeEntry(new(big.Int).Lsh(issuance.NewSerial(), 8), now, 0, time.Time{})),
+		"serial zero":            make1(issuance.G1, issuance.EncodeEntry(new(big.Int), now, 0, time.Time{})),
+		"removeFromCRL":          make1(issuance.G1, issuance.EncodeEntry(issuance.NewSerial(), now, 8, time.Time{})),
 		"month 13":               edit("\x17\x0d261123", "\x17\x0d261323"),
 		"number is delta marker": edit("\x55\x1d\x14", "\x55\x1d\x1b"),
 		"another algorithm":      edit("\xce\x3d\x04\x03\x02", "\xce\x3d\x04\x03\x03"),
@@ -154,7 +154,7 @@ func TestCheckCRLRefuses(t *testing.T) {
 func TestCheckCRLEveryBit(t *testing.T) {
 	h := newHierarchy(t, pki.P256, config)
 	g1 := h.issuers[issuance.G1]
-	entry := issuance.EncodeEntry(issuance.NewSerial(), now, pki.KeyCompromise)
+	entry := issuance.EncodeEntry(issuance.NewSerial(), now, pki.KeyCompromise, time.Time{})
 	good, err := g1.CRLTBS(5, now, now.Add(time.Hour), [][]byte{entry})
 	if err != nil {
 		t.Fatal(err)
@@ -191,7 +191,7 @@ func TestCRLOpenSSL(t *testing.T) {
 	good, bad := live(), live()
 	g1 := h.issuers[issuance.G1]
 	tbs, err := g1.CRLTBS(1, time.Now().Add(-time.Minute), time.Now().Add(time.Hour),
-		[][]byte{issuance.EncodeEntry(bad.SerialNumber, time.Now(), pki.KeyCompromise)})
+		[][]byte{issuance.EncodeEntry(bad.SerialNumber, time.Now(), pki.KeyCompromise, time.Time{})})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +223,7 @@ func million(b testing.TB) [][]byte {
 	serial[0] = 0x41
 	for n := range entries {
 		binary.BigEndian.PutUint32(serial[10:], uint32(n))
-		entries[n] = issuance.EncodeEntry(new(big.Int).SetBytes(serial), now, pki.Reason(n%2)*pki.SupersededReason)
+		entries[n] = issuance.EncodeEntry(new(big.Int).SetBytes(serial), now, pki.Reason(n%2)*pki.SupersededReason, time.Time{})
 	}
 	return entries
 }
@@ -267,7 +267,7 @@ func BenchmarkCRLMillion(b *testing.B) {
 func FuzzCheckCRLTBS(f *testing.F) {
 	h := newHierarchy(f, pki.P256, config)
 	g1 := h.issuers[issuance.G1]
-	for _, entries := range [][][]byte{nil, {issuance.EncodeEntry(issuance.NewSerial(), now, pki.KeyCompromise)}} {
+	for _, entries := range [][][]byte{nil, {issuance.EncodeEntry(issuance.NewSerial(), now, pki.KeyCompromise, now.Add(-time.Hour))}} {
 		tbs, err := g1.CRLTBS(9, now, now.Add(time.Hour), entries)
 		if err != nil {
 			f.Fatal(err)

@@ -41,6 +41,9 @@ type OCSPAnswer struct {
 	Reason     pki.Reason
 	ThisUpdate time.Time
 	NextUpdate time.Time
+	// InvalidSince is the invalidity date of the CRL's entry, which an answer may repeat
+	// (RFC 6960 §4.4.5); zero: none.
+	InvalidSince time.Time
 }
 
 // Responder signs OCSP answers with a short-lived key of its own (threat ST10).
@@ -147,4 +150,12 @@ func addAnswer(b *cryptobyte.Builder, a OCSPAnswer) {
 	}
 	b.AddASN1GeneralizedTime(a.ThisUpdate.UTC())
 	b.AddASN1(explicit(0), func(b *cryptobyte.Builder) { b.AddASN1GeneralizedTime(a.NextUpdate.UTC()) })
+	if a.Status != OCSPRevoked || a.InvalidSince.IsZero() {
+		return
+	}
+	b.AddASN1(explicit(1), func(b *cryptobyte.Builder) {
+		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+			addExtension(b, oidInvalidity, false, func(b *cryptobyte.Builder) { b.AddASN1GeneralizedTime(a.InvalidSince.UTC()) })
+		})
+	})
 }

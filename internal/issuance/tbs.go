@@ -20,6 +20,7 @@ var (
 	oidPolicies    = []byte{0x55, 0x1d, 32}
 	oidCRLPoints   = []byte{0x55, 0x1d, 31}
 	oidCRLNumber   = []byte{0x55, 0x1d, 20}
+	oidInvalidity  = []byte{0x55, 0x1d, 24}
 	oidInfoAccess  = mustHex("2b06010505070101")
 	oidAccessOCSP  = mustHex("2b06010505073001")
 	oidAccessCA    = mustHex("2b06010505073002")

@@ -56,6 +56,9 @@ var facts = map[string][]string{
 	// To everybody whom the application named: a thief must not renew unseen (threat RS9).
 	"renewed": {"HolderCode", "Terminal", "At", "Source", "RequestID"},
 	"lifted":  {"HolderCode", "Terminal", "At"},
+	// An officer dated a revocation forward, or two took it back before its day.
+	"revocation_dated":   {"HolderCode", "Terminal", "At", "Reason"},
+	"revocation_undated": {"HolderCode", "Terminal", "At"},
 	// Somebody asked for a revocation: to those whom the application named.
 	"revocation_asked": {"HolderCode", "Terminal", "At", "Reason", "Number"},
 	// To the address that was typed on the page, which may be anybody's (threat RV4).

@@ -34,14 +34,15 @@ func TestThreatRV4Mails(t *testing.T) {
 
 // Every kind of mail about a revocation is written whole, in both languages.
 func TestMailsOfRevocations(t *testing.T) {
-	for _, kind := range []string{"lifted", "revocation_asked"} {
+	for _, kind := range []string{"lifted", "revocation_asked", "revocation_dated", "revocation_undated"} {
 		for _, lang := range []string{"ja", "en"} {
 			o := newOffice(t, storetest.Migrated(t, store.SQLite))
 			m := revoked(kind)
 			m.Kind, m.Language = kind, lang
-			if kind == "lifted" {
+			switch kind {
+			case "lifted", "revocation_undated":
 				delete(m.Args, "Reason")
-			} else {
+			case "revocation_asked":
 				m.Args["Number"] = "R-20261127-000007"
 			}
 			o.add(m)

@@ -127,36 +127,38 @@ type event struct {
 
 // facts are the members that bodies of records have, each kind some of them.
 type facts struct {
-	To          string
-	Source      pki.Source
-	Content     string
-	Origin      string
-	Grant       string
-	Failure     string
-	Until       time.Time
-	Request     string
-	Issuer      string
-	Profile     string
-	SHA256      string
-	NotAfter    time.Time
-	Reason      string
-	Held        bool
-	Serial      string
-	Proof       pki.RevocationProof
-	Successor   string
-	Alike       string
-	Name        string
-	Certificate string
-	Roles       []string
-	OSUser      string
-	OSUID       uint32
-	Role        string
-	Client      string
-	Kinds       []string
-	Prefectures []string
-	PerDay      int
-	Total       int
-	Ends        time.Time
+	To           string
+	Source       pki.Source
+	Content      string
+	Origin       string
+	Grant        string
+	Failure      string
+	Until        time.Time
+	Request      string
+	Issuer       string
+	Profile      string
+	SHA256       string
+	NotAfter     time.Time
+	Reason       string
+	Held         bool
+	Effective    time.Time
+	InvalidSince time.Time
+	Serial       string
+	Proof        pki.RevocationProof
+	Successor    string
+	Alike        string
+	Name         string
+	Certificate  string
+	Roles        []string
+	OSUser       string
+	OSUID        uint32
+	Role         string
+	Client       string
+	Kinds        []string
+	Prefectures  []string
+	PerDay       int
+	Total        int
+	Ends         time.Time
 }
 
 const page = 500

@@ -25,6 +25,8 @@ func revocationColumns(r pki.Revocation) columns {
 		"content": r.Content(), "state": string(r.State), "proposed_by": r.ProposedBy, "decided_by": r.DecidedBy}
 	row.at("received_at", r.ReceivedAt)
 	row.at("held_at", r.HeldAt)
+	row.at("effective_at", r.Dates.Effective)
+	row.at("invalid_since", r.Dates.InvalidSince)
 	row.at("proposed_at", r.ProposedAt)
 	row.at("decided_at", r.DecidedAt)
 	return row
@@ -42,6 +44,8 @@ func toldOfRevocation(history []event) columns {
 			if !e.Erased {
 				told = columns{"serial": e.facts.Serial, "request": e.facts.Request, "proof": string(e.facts.Proof), "reason": e.facts.Reason, "content": e.facts.Content}
 				told.at("held_at", time.Time{})
+				told.at("effective_at", e.facts.Effective)
+				told.at("invalid_since", e.facts.InvalidSince)
 			}
 			if e.facts.Held {
 				told.at("held_at", e.At)

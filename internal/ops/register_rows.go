@@ -31,6 +31,7 @@ func (c *comparison) certificate(r pki.Certificate, history []event) error {
 	row.at("issued_at", r.IssuedAt)
 	row.at("revoked_at", r.RevokedAt)
 	row.at("effective_at", r.EffectiveAt)
+	row.at("invalid_since", r.InvalidSince)
 	told := toldOfCertificate(history)
 	if told != nil {
 		err := c.derived(r, told)
@@ -48,7 +49,7 @@ func (c *comparison) certificate(r pki.Certificate, history []event) error {
 	}
 	var want []byte
 	if told["revoked_at"] != micros(time.Time{}) {
-		want = issuance.EncodeEntry(serial, r.RevokedAt, r.Reason)
+		want = issuance.EncodeEntry(serial, r.EffectiveAt, r.Reason, r.InvalidSince)
 	}
 	if told != nil && !bytes.Equal(entry, want) {
 		c.deviate("certificate", r.Serial, "crl_entry")
@@ -100,6 +101,7 @@ func toldOfCertificate(history []event) columns {
 			told.at("issued_at", e.At)
 			told.at("revoked_at", time.Time{})
 			told.at("effective_at", time.Time{})
+			told.at("invalid_since", time.Time{})
 		case told != nil && e.Kind == "certificate.successor":
 			told["successor"] = e.facts.Successor
 			if e.Erased {
@@ -107,15 +109,22 @@ func toldOfCertificate(history []event) columns {
 			}
 		case told != nil && e.Kind == "certificate.revoked":
 			told["reason"] = e.facts.Reason
-			if e.Erased {
-				delete(told, "reason")
-			}
 			told.at("revoked_at", e.At)
 			told.at("effective_at", e.At)
+			if !e.facts.Effective.IsZero() {
+				told.at("effective_at", e.facts.Effective)
+			}
+			told.at("invalid_since", e.facts.InvalidSince)
+			if e.Erased {
+				for _, unknown := range []string{"reason", "effective_at", "invalid_since"} {
+					delete(told, unknown)
+				}
+			}
 		case told != nil && e.Kind == "certificate.lifted":
 			told["reason"] = pki.Unspecified.String()
 			told.at("revoked_at", time.Time{})
 			told.at("effective_at", time.Time{})
+			told.at("invalid_since", time.Time{})
 		}
 	}
 	return told

@@ -60,6 +60,7 @@ func history(t *testing.T, engine string) *catest.Office {
 			Account: pki.Account{Name: id, UID: uint32(1001 + n)}}))
 	}
 	catest.Must(t, o.Ops.DisableOperator(ctx, catest.Admin, "gone"))
+	dates(t, o)
 	return o
 }
 
@@ -80,6 +81,23 @@ func revocations(t *testing.T, o *catest.Office, r pki.Request) {
 			catest.Must(t, err)
 		}
 	}
+}
+
+// dates revokes from a day on, and says since when, by the word of two; another day stays
+// ahead.
+func dates(t *testing.T, o *catest.Office) {
+	t.Helper()
+	_, err := o.RA.RevokeDated(t.Context(), catest.Officer, o.Issued(catest.Application(8)).Serial, pki.AffiliationChanged,
+		pki.RevocationDates{Effective: o.Now().AddDate(0, 0, 90)}, "a takeover")
+	catest.Must(t, err)
+	stolen := o.Issued(catest.Application(9))
+	o.Advance(time.Hour)
+	d, err := o.RA.RevokeDated(t.Context(), catest.Officer, stolen.Serial, pki.KeyCompromise,
+		pki.RevocationDates{InvalidSince: o.Now().Add(-time.Minute)}, "stolen")
+	catest.Must(t, err)
+	o.Advance(time.Minute)
+	_, err = o.RA.ApproveRevocation(t.Context(), catest.Actor("officer-2", pki.RoleOfficer), d.Revocation.ID, "seen")
+	catest.Must(t, err)
 }
 
 func register(t *testing.T, o *catest.Office) ops.RegisterReport {

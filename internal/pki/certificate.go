@@ -25,6 +25,20 @@ type Certificate struct {
 	RevokedAt   time.Time // commit time of the revocation; zero: not revoked
 	Reason      Reason
 	EffectiveAt time.Time // from when it counts; = RevokedAt unless dated forward
+
+	// InvalidSince is since when nothing signed with it is to be believed (invalidityDate);
+	// zero: nobody said so.
+	InvalidSince time.Time
+}
+
+// Stopped says whether a revocation or a hold counts at a time.
+func (c Certificate) Stopped(now time.Time) bool {
+	return !c.RevokedAt.IsZero() && !now.Before(c.EffectiveAt)
+}
+
+// Dated says whether its revocation is dated forward and does not count yet.
+func (c Certificate) Dated(now time.Time) bool {
+	return !c.RevokedAt.IsZero() && now.Before(c.EffectiveAt)
 }
 
 // CertificateState is computed from stored facts and a time, never stored.
@@ -44,9 +58,9 @@ const (
 // say why it does not work. Superseded certificates still work.
 func (c Certificate) State(now time.Time) CertificateState {
 	switch {
-	case !c.RevokedAt.IsZero() && !now.Before(c.EffectiveAt) && c.Reason == CertificateHold:
+	case c.Stopped(now) && c.Reason == CertificateHold:
 		return Suspended
-	case !c.RevokedAt.IsZero() && !now.Before(c.EffectiveAt):
+	case c.Stopped(now):
 		return Revoked
 	case now.After(c.NotAfter):
 		return Expired

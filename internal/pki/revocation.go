@@ -61,8 +61,9 @@ type Revocation struct {
 	Language    string
 	State       RevocationState
 	ReceivedAt  time.Time
-	HeldAt      time.Time // the certificate was put on hold with it; zero: it was not
-	ProposedBy  string    // the first of the two who reject or lift
+	HeldAt      time.Time       // the certificate was put on hold with it; zero: it was not
+	Dates       RevocationDates // those that an officer said, or wants said
+	ProposedBy  string          // the first of the two who reject or lift
 	ProposedAt  time.Time
 	DecidedBy   string
 	DecidedAt   time.Time
@@ -81,28 +82,40 @@ func HoldersReasons() []Reason {
 // revoked: silence never keeps a thief's certificate alive (threat RV3).
 const Undecided = 24 * time.Hour
 
-// Ripens says whether a case ends by itself. A hold of an officer's, or of a renewal, is
-// decided by people alone.
-func (r Revocation) Ripens() bool {
-	return r.State == RevocationReceived && (r.Proof == ByLetter || r.Proof == ByCertificate)
+// Dated says whether the case revoked its certificate from a day to come on.
+func (r Revocation) Dated() bool { return r.State == RevocationReceived && !r.Dates.Effective.IsZero() }
+
+// FinalAt is when an open case ends by itself; zero: never. A hold of an officer's, or of
+// a renewal, is decided by people alone.
+func (r Revocation) FinalAt() time.Time {
+	switch {
+	case r.Dated():
+		return r.Dates.Effective
+	case r.State == RevocationReceived && (r.Proof == ByLetter || r.Proof == ByCertificate):
+		return r.ReceivedAt.Add(Undecided)
+	}
+	return time.Time{}
 }
 
-// Ripe says whether a case has waited for too long.
+// Ripe says whether a case is past its time.
 func (r Revocation) Ripe(now time.Time) bool {
-	return r.Ripens() && now.Sub(r.ReceivedAt) > Undecided
+	final := r.FinalAt()
+	return !final.IsZero() && now.After(final)
 }
 
 // Next gives the state after a decision. A case that is decided stays so:
-// revocation.decided. A hold ends by lifting, a case without one by rejection.
+// revocation.decided. A hold, or a revocation from a day to come on, ends by lifting, a
+// case with neither by rejection.
 func (r Revocation) Next(event RevocationEvent) (RevocationState, error) {
+	acts := !r.HeldAt.IsZero() || r.Dated()
 	switch {
 	case r.State != RevocationReceived:
 		return r.State, E(Conflict, "revocation.decided").With("Number", r.ID).With("State", string(r.State))
 	case event == EventRevoke:
 		return RevocationDone, nil
-	case event == EventDismiss && r.HeldAt.IsZero():
+	case event == EventDismiss && !acts:
 		return RevocationRejected, nil
-	case event == EventLift && !r.HeldAt.IsZero():
+	case event == EventLift && acts:
 		return RevocationLifted, nil
 	case event == EventDismiss:
 		return r.State, E(Conflict, "revocation.held").With("Number", r.ID)

@@ -163,7 +163,7 @@ func (s *Service) end(ctx context.Context, by pki.Actor, need pki.Permission, id
 		if err != nil {
 			return r, err
 		}
-		if c.RevokedAt.IsZero() || c.Reason == pki.CertificateHold {
+		if !c.Stopped(tx.Now) || c.Reason == pki.CertificateHold {
 			err = s.Issuer.RevokeIn(tx, by, c, pki.CessationOfOperation, "request cancelled")
 		}
 		return r, err
@@ -255,19 +255,12 @@ func (s *Service) Revoke(ctx context.Context, by pki.Actor, serial string, reaso
 	if err != nil {
 		return pki.Certificate{}, err
 	}
-	n, err := pki.ParseSerial(serial)
-	if err != nil {
-		return pki.Certificate{}, err
-	}
 	c, err := change(ctx, s, func(tx *store.Tx) (pki.Certificate, error) {
-		c, err := tx.Certificate(pki.SerialHex(n))
-		if pki.ClassOf(err) == pki.NotFound {
-			return c, pki.E(pki.NotFound, "certificate.unknown").With("Serial", serial)
-		}
+		c, err := certificate(tx, serial)
 		if err != nil {
 			return c, err
 		}
-		if reason == pki.CertificateHold && c.RevokedAt.IsZero() { // with a case, of which officers decide
+		if reason == pki.CertificateHold && !c.Stopped(tx.Now) { // with a case, of which officers decide
 			_, err = s.Issuer.ReceiveIn(tx, by, c, pki.Revocation{Proof: pki.ByOfficer, Reason: reason, HeldAt: tx.Now}, why)
 		} else {
 			err = s.Issuer.RevokeIn(tx, by, c, reason, why)
@@ -297,13 +290,5 @@ func (s *Service) Certificate(ctx context.Context, by pki.Actor, serial string) 
 	if err != nil {
 		return pki.Certificate{}, err
 	}
-	n, err := pki.ParseSerial(serial)
-	if err != nil {
-		return pki.Certificate{}, err
-	}
-	c, err := read(ctx, s, func(tx *store.Tx) (pki.Certificate, error) { return tx.Certificate(pki.SerialHex(n)) })
-	if pki.ClassOf(err) == pki.NotFound {
-		return c, pki.E(pki.NotFound, "certificate.unknown").With("Serial", serial)
-	}
-	return c, err
+	return read(ctx, s, func(tx *store.Tx) (pki.Certificate, error) { return certificate(tx, serial) })
 }

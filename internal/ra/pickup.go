@@ -364,7 +364,7 @@ func inForce(tx *store.Tx, t store.Ticket) (pki.Request, pki.Certificate, error)
 		return r, pki.Certificate{}, err
 	}
 	c, err := tx.Certificate(r.Serial)
-	if err == nil && !c.RevokedAt.IsZero() {
+	if err == nil && c.Stopped(tx.Now) {
 		err = pki.E(pki.Gone, "pickup.revoked")
 	}
 	return r, c, err

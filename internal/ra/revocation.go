@@ -75,7 +75,7 @@ func (s *Service) ProveLetter(ctx context.Context, in PickupInput) (string, erro
 func mayRevoke(c pki.Certificate, now time.Time) error {
 	switch c.State(now) {
 	case pki.Revoked:
-		return pki.E(pki.Gone, "revocation.already").With("At", c.RevokedAt)
+		return pki.E(pki.Gone, "revocation.already").With("At", c.EffectiveAt)
 	case pki.Expired:
 		return pki.E(pki.Gone, "revocation.expired").With("To", c.NotAfter)
 	}
@@ -159,7 +159,7 @@ func (s *Service) AskRevocation(ctx context.Context, in RevocationInput) (pki.Re
 			return pki.Revocation{}, err
 		}
 		v, err := s.receiveRevocation(tx, c, in)
-		queued = err == nil && v.Reason == pki.KeyCompromise && v.State == pki.RevocationReceived && c.RevokedAt.IsZero() && v.HeldAt.IsZero()
+		queued = err == nil && v.Reason == pki.KeyCompromise && v.State == pki.RevocationReceived && !c.Stopped(tx.Now) && v.HeldAt.IsZero()
 		return v, err
 	}
 	v, err := change(ctx, s, try)
@@ -178,7 +178,7 @@ func (s *Service) receiveRevocation(tx *store.Tx, c pki.Certificate, in Revocati
 		v.Proof = pki.ByCertificate
 	}
 	compromised := in.Reason == pki.KeyCompromise
-	if compromised && v.Proof == pki.ByLetter && c.RevokedAt.IsZero() {
+	if compromised && v.Proof == pki.ByLetter && !c.Stopped(tx.Now) {
 		holds, err := tx.LetterHolds(tx.Now.Add(-time.Hour))
 		if err != nil {
 			return v, err

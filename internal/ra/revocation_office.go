@@ -60,7 +60,9 @@ func caseOf(tx *store.Tx, id string) (RevocationDetail, error) {
 }
 
 // ApproveRevocation is an officer's yes (失効の承認): the certificate is revoked for the
-// reason of the case. One person may: the other who wants it is the one who asked.
+// reason of the case. One person may: the other who wants it is the one who asked. Where
+// that one says since when the certificate was invalid, it must be another (threat RV7).
+// What counts from a day to come on needs no yes.
 func (s *Service) ApproveRevocation(ctx context.Context, by pki.Actor, id, why string) (RevocationDetail, error) {
 	err := by.Need(pki.MayRevoke)
 	if err != nil {
@@ -70,6 +72,13 @@ func (s *Service) ApproveRevocation(ctx context.Context, by pki.Actor, id, why s
 		d, err := caseOf(tx, id)
 		if err != nil {
 			return d, err
+		}
+		v := d.Revocation
+		switch {
+		case v.Dated():
+			return d, pki.E(pki.NotYet, "revocation.dated").With("Number", id).With("Date", v.Dates.Effective)
+		case !v.Dates.InvalidSince.IsZero() && by.ID == v.AskedBy:
+			return d, pki.E(pki.Forbidden, "revocation.since_second").With("Number", id)
 		}
 		return s.finish(tx, by, d, why)
 	})
@@ -81,11 +90,7 @@ func (s *Service) finish(tx *store.Tx, by pki.Actor, d RevocationDetail, why str
 	if err != nil {
 		return d, err
 	}
-	reason := d.Revocation.Reason
-	if reason == pki.CertificateHold { // an officer's hold: nobody gave another reason yet
-		reason = pki.Unspecified
-	}
-	err = s.Issuer.RevokeIn(tx, by, d.Certificate, reason, why)
+	err = s.Issuer.FinishIn(tx, by, d.Certificate, d.Revocation, why)
 	if err != nil {
 		return d, err
 	}
@@ -93,7 +98,7 @@ func (s *Service) finish(tx *store.Tx, by pki.Actor, d RevocationDetail, why str
 }
 
 // RejectRevocation is a word against a case without a hold (失効の却下), LiftRevocation
-// against one with a hold (停止の解除). Each takes two people, one after the other, and
+// against one with a hold (停止の解除) or with a day that has not come. Each takes two people, one after the other, and
 // neither is who asked for the revocation or placed the hold (invariant 8).
 func (s *Service) RejectRevocation(ctx context.Context, by pki.Actor, id, why string) (RevocationDetail, error) {
 	return s.undo(ctx, by, id, pki.EventDismiss, why)
@@ -188,7 +193,7 @@ func (s *Service) FinishRevocations(ctx context.Context) (Queue, error) {
 			if err != nil {
 				failures = append(failures, err)
 			}
-			if !still {
+			if !still || v.Dated() { // what is dated waits for its day and for nobody
 				continue
 			}
 			q.Open++
@@ -230,7 +235,11 @@ func (s *Service) finishIfRipe(ctx context.Context, v pki.Revocation) (bool, err
 		if err != nil || !d.Revocation.Ripe(tx.Now) {
 			return err // decided meanwhile
 		}
-		_, err = s.finish(tx, timeout, d, "nobody decided")
+		why := "nobody decided"
+		if d.Revocation.Dated() {
+			why = "its day has come"
+		}
+		_, err = s.finish(tx, timeout, d, why)
 		return err
 	})
 	return err != nil, err

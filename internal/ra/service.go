@@ -32,10 +32,12 @@ type Issuer interface {
 	Finish(ctx context.Context, r pki.Request, intent store.Intent) (pki.Certificate, error)
 	// RevokeIn revokes within the caller's transaction.
 	RevokeIn(tx *store.Tx, by pki.Actor, c pki.Certificate, reason pki.Reason, why string) error
-	// ReceiveIn stores a case of revocation, with a hold where HeldAt is set; EndIn
-	// decides it, LiftIn lifts its hold, and HoldRenewalsIn holds what was renewed from a
-	// certificate: all within the caller's transaction.
+	// ReceiveIn stores a case of revocation, with a hold where HeldAt is set, or dated
+	// forward; FinishIn revokes for good what it asks for, EndIn decides it, LiftIn lifts
+	// its hold or date, and HoldRenewalsIn holds what was renewed from a certificate: all
+	// within the caller's transaction.
 	ReceiveIn(tx *store.Tx, by pki.Actor, c pki.Certificate, r pki.Revocation, why string) (pki.Revocation, error)
+	FinishIn(tx *store.Tx, by pki.Actor, c pki.Certificate, r pki.Revocation, why string) error
 	EndIn(tx *store.Tx, by pki.Actor, r pki.Revocation, event pki.RevocationEvent, why string) (pki.Revocation, error)
 	LiftIn(tx *store.Tx, by pki.Actor, r pki.Revocation, why string) (pki.Revocation, error)
 	HoldRenewalsIn(tx *store.Tx, by pki.Actor, serial string) error

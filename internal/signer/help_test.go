@@ -252,7 +252,7 @@ func (o *office) prepare(profileID string, index int64, notBefore time.Time, ser
 
 func (o *office) crl(issuer string, number int64, at time.Time) []byte {
 	o.t.Helper()
-	entry := issuance.EncodeEntry(issuance.NewSerial(), at, pki.KeyCompromise)
+	entry := issuance.EncodeEntry(issuance.NewSerial(), at, pki.KeyCompromise, time.Time{})
 	tbs, err := o.edge[issuer].CRLTBS(number, at, at.Add(24*time.Hour), [][]byte{entry})
 	must(o.t, err)
 	return tbs

@@ -71,15 +71,15 @@ func (tx *Tx) AddCertificate(c pki.Certificate) error {
 }
 
 const certificateColumns = `serial, issuer, profile, request, holder_kind, holder_code, terminal, der, sha256, spki_sha256,
-	not_before, not_after, predecessor, successor, issued_at, revoked_at, reason, effective_at`
+	not_before, not_after, predecessor, successor, issued_at, revoked_at, reason, effective_at, invalid_since`
 
 func scanCertificate(row interface{ Scan(...any) error }) (pki.Certificate, error) {
 	var c pki.Certificate
-	var notBefore, notAfter, issued, revoked, effective int64
+	var notBefore, notAfter, issued, revoked, effective, since int64
 	err := row.Scan(&c.Serial, &c.Issuer, &c.Profile, &c.RequestID, &c.Holder.Kind, &c.Holder.Code, &c.Terminal, &c.DER, &c.SHA256,
-		&c.SPKISHA256, &notBefore, &notAfter, &c.Predecessor, &c.Successor, &issued, &revoked, &c.Reason, &effective)
+		&c.SPKISHA256, &notBefore, &notAfter, &c.Predecessor, &c.Successor, &issued, &revoked, &c.Reason, &effective, &since)
 	c.NotBefore, c.NotAfter, c.IssuedAt = fromMicros(notBefore), fromMicros(notAfter), fromMicros(issued)
-	c.RevokedAt, c.EffectiveAt = fromMicros(revoked), fromMicros(effective)
+	c.RevokedAt, c.EffectiveAt, c.InvalidSince = fromMicros(revoked), fromMicros(effective), fromMicros(since)
 	return c, err
 }
 
@@ -136,13 +136,16 @@ func (tx *Tx) SetSuccessor(serial, seen, successor string) error {
 	return tx.one("set successor", `UPDATE certificate SET successor = $1 WHERE serial = $2 AND successor = $3`, successor, serial, seen)
 }
 
-// RevokeCertificate sets the revocation of a certificate that is not revoked, or
-// makes a hold final. revokedAt is the transaction's Now. The encoded CRL entry is
-// kept beside it, so that a CRL is made without encoding a million entries anew.
-func (tx *Tx) RevokeCertificate(serial string, reason pki.Reason, effective time.Time, entry []byte) error {
-	return tx.one("revoke certificate", `UPDATE certificate SET revoked_at = $1, reason = $2, effective_at = $3, crl_entry = $4
-		WHERE serial = $5 AND (revoked_at = 0 OR (reason = 6 AND $6 <> 6))`,
-		micros(tx.Now), int(reason), micros(effective), entry, serial, int(reason))
+// RevokeCertificate sets the revocation of a certificate that is not revoked, makes a
+// hold final, or brings forward what does not count yet. Its time is the transaction's
+// Now, whatever c says; c says the reason, from when it counts and since when the
+// certificate was invalid. The encoded CRL entry is kept beside it, so that a CRL is made
+// without encoding a million entries anew.
+func (tx *Tx) RevokeCertificate(c pki.Certificate, entry []byte) error {
+	now := micros(tx.Now)
+	return tx.one("revoke certificate", `UPDATE certificate SET revoked_at = $1, reason = $2, effective_at = $3, invalid_since = $4, crl_entry = $5
+		WHERE serial = $6 AND (revoked_at = 0 OR (reason = 6 AND $7 <> 6) OR effective_at > $8)`,
+		now, int(c.Reason), micros(c.EffectiveAt), micros(c.InvalidSince), entry, c.Serial, int(c.Reason), now)
 }
 
 // CRL is a published certificate revocation list.

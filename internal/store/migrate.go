@@ -27,6 +27,7 @@ const (
 	renewalGuardsVersion    = 8
 	slimVersion             = 10 // see slim.go
 	revocationGuardsVersion = 11
+	datesGuardsVersion      = 14
 )
 
 // Migrate brings the schema up to date. Several processes may do so at once.
@@ -100,6 +101,7 @@ func (db *DB) provider() (*goose.Provider, error) {
 		guard(renewalGuardsVersion, "guards_renewal", nil),
 		guard(slimVersion, "guards_slim", func(ctx context.Context, tx *sql.Tx) error { return slim(ctx, tx, db.engine) }),
 		guard(revocationGuardsVersion, "guards_revocation", nil),
+		guard(datesGuardsVersion, "guards_dates", nil),
 	))
 	p, err := goose.NewProvider(dialect, db.write, files, options...)
 	if err != nil {

@@ -161,14 +161,14 @@ func (tx *Tx) Grant(id string) (pki.Grant, error) {
 // is disabled, or whose certificate is no longer valid, has none.
 func (tx *Tx) GrantsOf(client string) ([]pki.Grant, error) {
 	return tx.grants(`JOIN api_client c ON c.id = g.client JOIN certificate k ON k.sha256 = c.cert_sha256
-		WHERE g.client = $1 AND c.disabled_at = 0 AND k.request = '' AND k.revoked_at = 0 AND k.not_after >= $2`, client, micros(tx.Now))
+		WHERE g.client = $1 AND c.disabled_at = 0 AND k.request = '' AND (k.revoked_at = 0 OR k.effective_at > $2) AND k.not_after >= $3`, client, micros(tx.Now), micros(tx.Now))
 }
 
 // ClientInForce says whether a client may act at all.
 func (tx *Tx) ClientInForce(client string) (bool, error) {
 	var n int
 	err := tx.queryRow(`SELECT COUNT(*) FROM api_client c JOIN certificate k ON k.sha256 = c.cert_sha256
-		WHERE c.id = $1 AND c.disabled_at = 0 AND k.request = '' AND k.revoked_at = 0 AND k.not_after >= $2`, client, micros(tx.Now)).Scan(&n)
+		WHERE c.id = $1 AND c.disabled_at = 0 AND k.request = '' AND (k.revoked_at = 0 OR k.effective_at > $2) AND k.not_after >= $3`, client, micros(tx.Now), micros(tx.Now)).Scan(&n)
 	return n == 1, dbError("read API client", err)
 }
 

@@ -16,22 +16,24 @@ func (tx *Tx) AddRevocation(r pki.Revocation) (string, error) {
 		return "", err
 	}
 	id := pki.NewRevocationID(tx.Now, n)
-	_, err = tx.exec(`INSERT INTO revocation (id, flow, serial, request, proof, asked_by, reason, email, language, state, received_at, held_at)
-		VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,'received',$10,$11)`,
-		id, r.Flow, r.Serial, r.RequestID, string(r.Proof), r.AskedBy, int(r.Reason), r.Email, r.Language, micros(tx.Now), micros(r.HeldAt))
+	_, err = tx.exec(`INSERT INTO revocation (id, flow, serial, request, proof, asked_by, reason, email, language, state, received_at, held_at,
+		effective_at, invalid_since) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,'received',$10,$11,$12,$13)`,
+		id, r.Flow, r.Serial, r.RequestID, string(r.Proof), r.AskedBy, int(r.Reason), r.Email, r.Language, micros(tx.Now), micros(r.HeldAt),
+		micros(r.Dates.Effective), micros(r.Dates.InvalidSince))
 	return id, dbError("add revocation", err)
 }
 
 const revocationColumns = `id, flow, serial, request, proof, asked_by, reason, email, language, state, received_at, held_at,
-	proposed_by, proposed_at, decided_by, decided_at, published_at`
+	proposed_by, proposed_at, decided_by, decided_at, published_at, effective_at, invalid_since`
 
 func scanRevocation(row interface{ Scan(...any) error }) (pki.Revocation, error) {
 	var r pki.Revocation
-	var received, held, proposed, decided, published int64
+	var received, held, proposed, decided, published, effective, since int64
 	err := row.Scan(&r.ID, &r.Flow, &r.Serial, &r.RequestID, &r.Proof, &r.AskedBy, &r.Reason, &r.Email, &r.Language, &r.State, &received, &held,
-		&r.ProposedBy, &proposed, &r.DecidedBy, &decided, &published)
+		&r.ProposedBy, &proposed, &r.DecidedBy, &decided, &published, &effective, &since)
 	r.ReceivedAt, r.HeldAt, r.ProposedAt = fromMicros(received), fromMicros(held), fromMicros(proposed)
 	r.DecidedAt, r.PublishedAt = fromMicros(decided), fromMicros(published)
+	r.Dates = pki.RevocationDates{Effective: fromMicros(effective), InvalidSince: fromMicros(since)}
 	return r, err
 }
 
@@ -106,8 +108,9 @@ func (tx *Tx) MarkPublished(issuer string, thisUpdate time.Time) error {
 	return dbError("mark revocations as published", err)
 }
 
-// LiftCertificate gives a certificate on hold back.
+// LiftCertificate gives a certificate back that is on hold, or whose revocation does not
+// count yet.
 func (tx *Tx) LiftCertificate(serial string) error {
-	return tx.one("lift certificate", `UPDATE certificate SET revoked_at = 0, reason = 0, effective_at = 0, crl_entry = NULL
-		WHERE serial = $1 AND revoked_at <> 0 AND reason = 6`, serial)
+	return tx.one("lift certificate", `UPDATE certificate SET revoked_at = 0, reason = 0, effective_at = 0, invalid_since = 0, crl_entry = NULL
+		WHERE serial = $1 AND revoked_at <> 0 AND (reason = 6 OR effective_at > $2)`, serial, micros(tx.Now))
 }

@@ -15,6 +15,7 @@ type StatusRow struct {
 	Revoked   time.Time // zero: good
 	Effective time.Time
 	Reason    pki.Reason
+	Invalid   time.Time // since then; zero: nobody said so
 }
 
 // Committed is the time of the last transaction that this one's snapshot holds. What
@@ -50,7 +51,8 @@ func (tx *Tx) EachSerials(issuer string, fn func(serials string) error) error {
 }
 
 // CRLEntries gives the encoded entries of an issuer's revoked certificates that were
-// still valid at notBefore, in the order of their revocation, and how many there are.
+// still valid at notBefore, in the order of their revocation, and how many there are. One
+// that is dated forward is there from the first commit on that is not before its date.
 // An entry says itself where it ends, so each part is many of them one after another.
 func (tx *Tx) CRLEntries(issuer string, notBefore time.Time) ([][]byte, int, error) {
 	var parts [][]byte
@@ -66,7 +68,7 @@ func (tx *Tx) CRLEntries(issuer string, notBefore time.Time) ([][]byte, int, err
 		var n int
 		err = tx.queryRow(`SELECT COUNT(*), string_agg(entry, '') FROM (SELECT crl_entry AS entry FROM certificate
 			WHERE issuer = $1 AND revoked_at > $2 AND revoked_at <= $3 AND revoked_at <> 0 AND not_after >= $4 AND effective_at <= $5
-			ORDER BY revoked_at, serial) entries`, issuer, after, last, micros(notBefore), micros(tx.Now)).Scan(&n, &part)
+			ORDER BY revoked_at, serial) entries`, issuer, after, last, micros(notBefore), tx.last).Scan(&n, &part)
 		if err != nil {
 			return nil, 0, dbError("read CRL entries", err)
 		}
@@ -90,7 +92,7 @@ func (tx *Tx) boundary(query, issuer string, after int64) (int64, error) {
 	return last, dbError("find part", err)
 }
 
-const statusColumns = `c.serial, c.issuer, c.revoked_at, c.effective_at, c.reason`
+const statusColumns = `c.serial, c.issuer, c.revoked_at, c.effective_at, c.reason, c.invalid_since`
 
 // EachRevoked calls fn for every certificate that is revoked or on hold.
 func (tx *Tx) EachRevoked(fn func(StatusRow) error) error {
@@ -101,12 +103,12 @@ func (tx *Tx) EachRevoked(fn func(StatusRow) error) error {
 	defer rows.Close()
 	for rows.Next() {
 		var s StatusRow
-		var revoked, effective int64
-		err = rows.Scan(&s.Serial, &s.Issuer, &revoked, &effective, &s.Reason)
+		var revoked, effective, invalid int64
+		err = rows.Scan(&s.Serial, &s.Issuer, &revoked, &effective, &s.Reason, &invalid)
 		if err != nil {
 			return dbError("scan status row", err)
 		}
-		s.Revoked, s.Effective = fromMicros(revoked), fromMicros(effective)
+		s.Revoked, s.Effective, s.Invalid = fromMicros(revoked), fromMicros(effective), fromMicros(invalid)
 		err = fn(s)
 		if err != nil {
 			return err
@@ -119,7 +121,7 @@ func (tx *Tx) EachRevoked(fn func(StatusRow) error) error {
 // one index up to, not including, another tell of, and whether a CRL was published.
 func (tx *Tx) StatusFeed(from, to int64) ([]StatusRow, bool, error) {
 	rows, err := tx.query(`SELECT a.kind, COALESCE(c.serial, ''), COALESCE(c.issuer, ''), COALESCE(c.revoked_at, 0), COALESCE(c.effective_at, 0),
-		COALESCE(c.reason, 0) FROM audit a LEFT JOIN certificate c ON c.serial = a.subject WHERE a.idx >= $1 AND a.idx < $2
+		COALESCE(c.reason, 0), COALESCE(c.invalid_since, 0) FROM audit a LEFT JOIN certificate c ON c.serial = a.subject WHERE a.idx >= $1 AND a.idx < $2
 		AND a.kind IN ('crl.published', 'certificate.issued', 'certificate.revoked', 'certificate.lifted') ORDER BY a.idx`, from, to)
 	if err != nil {
 		return nil, false, dbError("read status feed", err)
@@ -130,12 +132,12 @@ func (tx *Tx) StatusFeed(from, to int64) ([]StatusRow, bool, error) {
 	for rows.Next() {
 		var s StatusRow
 		var kind string
-		var revoked, effective int64
-		err = rows.Scan(&kind, &s.Serial, &s.Issuer, &revoked, &effective, &s.Reason)
+		var revoked, effective, invalid int64
+		err = rows.Scan(&kind, &s.Serial, &s.Issuer, &revoked, &effective, &s.Reason, &invalid)
 		if err != nil {
 			return nil, false, dbError("scan status feed", err)
 		}
-		s.Revoked, s.Effective = fromMicros(revoked), fromMicros(effective)
+		s.Revoked, s.Effective, s.Invalid = fromMicros(revoked), fromMicros(effective), fromMicros(invalid)
 		if s.Serial != "" {
 			out = append(out, s)
 		}

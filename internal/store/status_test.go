@@ -60,7 +60,7 @@ func TestJoinedParts(t *testing.T) {
 					err := tx.AddCertificate(c)
 					if err == nil && next%4 != 0 {
 						entries = append(entries, entry)
-						err = tx.RevokeCertificate(serial, pki.KeyCompromise, tx.Now, entry)
+						err = tx.RevokeCertificate(pki.Certificate{Serial: serial, Reason: pki.KeyCompromise, EffectiveAt: tx.Now}, entry)
 					}
 					if err != nil {
 						return err
@@ -71,7 +71,7 @@ func TestJoinedParts(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				return tx.RevokeCertificate(old, pki.KeyCompromise, tx.Now, []byte("x"))
+				return tx.RevokeCertificate(pki.Certificate{Serial: old, Reason: pki.KeyCompromise, EffectiveAt: tx.Now}, []byte("x"))
 			})
 			if err != nil {
 				t.Fatal(err)

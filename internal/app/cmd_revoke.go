@@ -1,0 +1,116 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"inkan/internal/pki"
+)
+
+func (c *cli) revokeCommand() *cobra.Command {
+	var reasonName, why, effective, since string
+	cmd := &cobra.Command{Use: "revoke SERIAL", Short: "revoke a certificate (失効)", Args: cobra.ExactArgs(1)}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		reason, err := pki.ParseReason(reasonName)
+		if err != nil {
+			return err
+		}
+		dates, err := parseDates(effective, since)
+		if err != nil {
+			return err
+		}
+		return c.with(cmd, true, func(ctx context.Context, i *instance) error {
+			by, err := c.actor(ctx, i, cmd, strings.TrimSpace(strings.Join([]string{args[0], reasonName, effective, since}, " ")))
+			if err != nil {
+				return err
+			}
+			if dates != (pki.RevocationDates{}) {
+				return c.revokeDated(ctx, i, by, args[0], reason, dates, why)
+			}
+			cert, err := i.ra.Revoke(ctx, by, args[0], reason, why)
+			if err != nil {
+				return err
+			}
+			where := c.inCRL(ctx, i, cert)
+			if c.json {
+				return c.print(certToJSON(cert, now()))
+			}
+			c.say("%s  revoked %s, %s", cert.Serial, stamp(cert.RevokedAt), where)
+			return nil
+		})
+	}
+	c.actorFlags(cmd)
+	cmd.Flags().StringVar(&reasonName, "reason", "", "reason of RFC 5280: keyCompromise, cessationOfOperation, superseded, affiliationChanged, privilegeWithdrawn, certificateHold, unspecified")
+	cmd.Flags().StringVar(&why, "why", "", "in words, for the record")
+	cmd.Flags().StringVar(&effective, "effective", "", "revoked from then on, not now, at most 120 days ahead (承継): YYYY-MM-DD, its beginning in Japan, or a time of RFC 3339")
+	cmd.Flags().StringVar(&since, "invalid-since", "", "since when nothing signed with it is to be believed (invalidityDate), as --effective; on hold now, another officer makes it final")
+	cmd.Flags().BoolVar(&c.json, "json", false, "print JSON")
+	_ = cmd.MarkFlagRequired("reason")
+	return cmd
+}
+
+// revokeDated revokes with a date and says what is to be done about the case.
+func (c *cli) revokeDated(ctx context.Context, i *instance, by pki.Actor, serial string, reason pki.Reason, dates pki.RevocationDates, why string) error {
+	d, err := i.ra.RevokeDated(ctx, by, serial, reason, dates, why)
+	if err != nil {
+		return err
+	}
+	v, cert := d.Revocation, d.Certificate
+	where := ""
+	if v.Held() {
+		where = ", " + c.inCRL(ctx, i, cert)
+	}
+	if c.json {
+		out := certToJSON(cert, now())
+		out.Case = v.ID
+		return c.print(out)
+	}
+	if v.Dated() {
+		c.say("%s  revoked from %s, good until then\n  two others take it back before with: %s", cert.Serial, stamp(v.Dates.Effective),
+			c.commandLine("revocation lift --as OPERATOR "+v.ID))
+		return nil
+	}
+	c.say("%s  on hold since %s%s\n  another officer makes it final, invalid since %s, with: %s", cert.Serial, stamp(cert.RevokedAt), where,
+		stamp(v.Dates.InvalidSince), c.commandLine("revocation approve --as OPERATOR "+v.ID))
+	return nil
+}
+
+// inCRL publishes a CRL with a revocation and says in which it is.
+func (c *cli) inCRL(ctx context.Context, i *instance, cert pki.Certificate) string {
+	crl, err := i.ca.RenewCRL(ctx, cert.Issuer, cert.RevokedAt)
+	if err != nil {
+		i.log.Error("CRL not published", "err", err)
+		return "not in the CRL yet: serve publishes it, or inkan crl"
+	}
+	return fmt.Sprintf("in CRL number %d", crl.Number)
+}
+
+func parseDates(effective, since string) (pki.RevocationDates, error) {
+	var d pki.RevocationDates
+	var err error
+	d.Effective, err = parseMoment(effective)
+	if err != nil {
+		return d, err
+	}
+	d.InvalidSince, err = parseMoment(since)
+	return d, err
+}
+
+// parseMoment reads a day, which is its beginning in Japan, or a time of RFC 3339.
+func parseMoment(text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	t, err := time.ParseInLocation(time.DateOnly, text, pki.JST)
+	if err != nil {
+		t, err = time.Parse(time.RFC3339, text)
+	}
+	if err != nil {
+		return time.Time{}, pki.E(pki.Invalid, "date.form").With("Date", text)
+	}
+	return t.UTC(), nil
+}
