@@ -19,6 +19,7 @@ type revocationJSON struct {
 	State       string `json:"state"`
 	Held        bool   `json:"held"`
 	Proof       string `json:"proof"`
+	AskedBy     string `json:"askedBy"` // he does not undo it
 	Reason      string `json:"reason"`
 	Serial      string `json:"serial"`
 	Certificate string `json:"certificateState"`
@@ -27,8 +28,10 @@ type revocationJSON struct {
 	Terminal    string `json:"terminalName,omitempty"`
 	Email       string `json:"email,omitempty"`
 	ReceivedAt  string `json:"receivedAt"`
+	HeldAt      string `json:"heldAt,omitempty"`
 	Final       string `json:"finalAt,omitempty"` // where nobody decides
 	ProposedBy  string `json:"proposedBy,omitempty"`
+	ProposedAt  string `json:"proposedAt,omitempty"`
 	DecidedBy   string `json:"decidedBy,omitempty"`
 	DecidedAt   string `json:"decidedAt,omitempty"`
 	PublishedAt string `json:"publishedAt,omitempty"`
@@ -36,9 +39,9 @@ type revocationJSON struct {
 
 func revocationToJSON(d ra.RevocationDetail) revocationJSON {
 	v, c := d.Revocation, d.Certificate
-	out := revocationJSON{Number: v.ID, State: string(v.State), Held: v.Held(), Proof: string(v.Proof), Reason: v.Reason.String(),
+	out := revocationJSON{Number: v.ID, State: string(v.State), Held: v.Held(), Proof: string(v.Proof), AskedBy: v.AskedBy, Reason: v.Reason.String(),
 		Serial: v.Serial, Certificate: string(c.State(now())), RequestID: v.RequestID, HolderCode: c.Holder.Code, Terminal: c.Terminal, Email: v.Email,
-		ReceivedAt: stamp(v.ReceivedAt), ProposedBy: v.ProposedBy, DecidedBy: v.DecidedBy, DecidedAt: stamp(v.DecidedAt), PublishedAt: stamp(v.PublishedAt)}
+		ReceivedAt: stamp(v.ReceivedAt), HeldAt: stamp(v.HeldAt), ProposedBy: v.ProposedBy, ProposedAt: stamp(v.ProposedAt), DecidedBy: v.DecidedBy, DecidedAt: stamp(v.DecidedAt), PublishedAt: stamp(v.PublishedAt)}
 	if v.Ripens() {
 		out.Final = stamp(v.ReceivedAt.Add(pki.Undecided))
 	}
