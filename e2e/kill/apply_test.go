@@ -124,6 +124,8 @@ var shownID = regexp.MustCompile(`<span class="id">((?:<span>\d+</span>)+)</span
 
 var notDigits = regexp.MustCompile(`\D`)
 
+// confirm presses the one button behind a mailed link, unless the page says that it was
+// pressed, and reads the number.
 func (p *plant) confirm(a *application) error {
 	err := a.load()
 	if err == nil && sealField.Match(a.page) {
