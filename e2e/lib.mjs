@@ -20,11 +20,11 @@ export function answer(result) {
 
 // person opens a browser with a profile of its own. It reads certificates from the
 // NSS database of HOME, like any Chromium.
-export async function person(options = {}) {
+export async function person({ more = [], ...options } = {}) {
   const context = await chromium.launchPersistentContext(mkdtempSync(join(process.env.HOME, 'profile-')), {
     executablePath: '/usr/bin/chromium',
     headless: true,
-    args,
+    args: [...args, ...more],
     acceptDownloads: true,
     locale: 'ja-JP',
     viewport: { width: 1280, height: 900 },

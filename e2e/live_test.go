@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -38,6 +39,8 @@ type LiveOptions struct {
 	DSN    string // "" for SQLite
 	CAKey  string // "" for the default
 	Config string // more of inkan.toml
+	// Hosts that browsers send for the two zones of holders; "" for their addresses.
+	Portal, PortalAuth string
 }
 
 // NewLive makes an instance; Serve starts it.
@@ -50,6 +53,7 @@ func NewLive(t testing.TB, bin string, o LiveOptions) *Live {
 	t.Cleanup(func() { _ = os.RemoveAll(home) })
 	l := &Live{Dir: filepath.Join(home, "i"), Bin: bin, PortBase: freePorts(t), log: filepath.Join(home, "log")}
 	at := func(offset int) string { return fmt.Sprintf("127.0.0.1:%d", l.PortBase+offset) }
+	portal, auth := cmp.Or(o.Portal, at(443)), cmp.Or(o.PortalAuth, at(444))
 	config := fmt.Sprintf(`
 [database]
 dsn = %q
@@ -71,7 +75,7 @@ listen = %q
 rate_per_minute = 10000000
 [policy]
 pool_size = 4
-`, o.DSN, at(80), "http://"+at(80), at(443), at(443), at(444), at(444), at(446), at(446), at(90))
+`, o.DSN, at(80), "http://"+at(80), at(443), portal, at(444), auth, at(446), at(446), at(90))
 	if o.CAKey != "" {
 		config += fmt.Sprintf("ca_key = %q\n", o.CAKey)
 	}

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,8 +35,8 @@ var never = []struct{ what, count string }{
 		AND (SELECT COUNT(*) FROM sealed_key k WHERE k.request = r.id AND k.stage IN ('held', 'destroyed')) <> 1`},
 	{"requests with a letter but no reference ID", `SELECT COUNT(*) FROM request r WHERE state = 'issued' AND csr IS NULL
 		AND NOT EXISTS (SELECT 1 FROM reference f WHERE f.request = r.id)`},
-	{"revoked certificates whose key is still held", `SELECT COUNT(*) FROM certificate c JOIN sealed_key k ON k.request = c.request
-		WHERE c.request <> '' AND c.revoked_at <> 0 AND k.stage <> 'destroyed'`},
+	{"certificates revoked for good whose key is still held", `SELECT COUNT(*) FROM certificate c JOIN sealed_key k ON k.request = c.request
+		WHERE c.request <> '' AND c.revoked_at <> 0 AND c.reason <> 6 AND k.stage <> 'destroyed'`},
 	{"revoked certificates of people who hear nothing of it", `SELECT COUNT(*) FROM certificate c JOIN request r ON r.id = c.request
 		WHERE c.revoked_at <> 0 AND r.email <> '' AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.request = r.id AND o.kind = 'revoked')`},
 	{"failed requests", `SELECT COUNT(*) FROM request WHERE state = 'failed'`},
@@ -69,7 +70,7 @@ func (p *plant) check() error {
 		return err
 	}
 	var found []error
-	for _, row := range never {
+	for _, row := range slices.Concat(never, neverOfHolders) {
 		n, err := p.count(row.count)
 		if err != nil {
 			return fmt.Errorf("%s: %w", row.what, err)
@@ -78,6 +79,7 @@ func (p *plant) check() error {
 			found = append(found, fmt.Errorf("%d %s", n, row.what))
 		}
 	}
+	p.catch()
 	found = append(found, p.checkJournal(), p.checkLists())
 	_, err = p.run("audit", "verify")
 	return errors.Join(append(found, err)...)
@@ -211,6 +213,9 @@ func (p *plant) checkPromises() error {
 	}
 	for serial := range p.revoked {
 		found = append(found, persist(func() error { return p.everywhere(serial) }))
+	}
+	for serial, reason := range p.standing {
+		found = append(found, persist(func() error { return p.shows(serial, reason) }))
 	}
 	return errors.Join(found...)
 }

@@ -41,10 +41,18 @@ type memory struct {
 	letters []letter             // downloaded once
 	revoked map[string]time.Time // serial → when the revocation was acknowledged, at the latest
 	list    *big.Int             // number of the last CRL that somebody saw
+
+	standing map[string]pki.Reason // serial → what responder and list say after a holder's case
+	reports  []*report             // that wait for a decision
+	asked    int                   // reports and applications, which count their addresses
+	drafts   []*application        // whose address is to be confirmed
+	entered  []*application        // that can be withdrawn
+	caught   map[string]bool       // Message-IDs of mails that came
 }
 
 func newMemory() memory {
-	return memory{Mutex: &sync.Mutex{}, revoked: map[string]time.Time{}, list: new(big.Int)}
+	return memory{Mutex: &sync.Mutex{}, revoked: map[string]time.Time{}, list: new(big.Int),
+		standing: map[string]pki.Reason{}, caught: map[string]bool{}}
 }
 
 // program makes the API client's side.
@@ -326,32 +334,41 @@ func (p *plant) revoke(serial string) error {
 	return nil
 }
 
-// status asks the responder. Who says good of a certificate whose revocation was
-// acknowledged may do so only as of an earlier time (invariant 7).
+// status asks the responder.
 func (p *plant) status(serial string) (int, error) {
+	answer, err := p.answer(serial)
+	if err != nil {
+		return 0, err
+	}
+	return answer.Status, nil
+}
+
+// answer is what the responder says. Who says good of a certificate whose revocation was
+// acknowledged may do so only as of an earlier time (invariant 7).
+func (p *plant) answer(serial string) (*ocsp.Response, error) {
 	p.Lock()
 	at, revoked := p.revoked[serial]
 	p.Unlock()
 	n, err := pki.ParseSerial(serial)
 	if err != nil {
-		return 0, wrong{err}
+		return nil, wrong{err}
 	}
 	question, err := ocsp.CreateRequest(&x509.Certificate{SerialNumber: n}, p.issuer, nil)
 	if err != nil {
-		return 0, wrong{err}
+		return nil, wrong{err}
 	}
 	raw, err := page(http.Post("http://"+p.at["status"]+"/ocsp", "application/ocsp-request", bytes.NewReader(question)))
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	answer, err := ocsp.ParseResponseForCert(raw, &x509.Certificate{SerialNumber: n}, p.issuer)
 	if err != nil {
-		return 0, err // tryLater
+		return nil, err // tryLater
 	}
 	if revoked && answer.Status == ocsp.Good && answer.ThisUpdate.After(at) {
-		return 0, wrong{fmt.Errorf("%s was revoked by %s, and is good as of %s", serial, at, answer.ThisUpdate)}
+		return nil, wrong{fmt.Errorf("%s was revoked by %s, and is good as of %s", serial, at, answer.ThisUpdate)}
 	}
-	return answer.Status, nil
+	return answer, nil
 }
 
 // crl fetches the list. Numbers only grow.

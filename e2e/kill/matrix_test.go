@@ -78,6 +78,30 @@ var rows = []row{
 	{"crl.2 before commit", "revoke"},
 	{"crl.2 after commit", "revoke"},
 
+	{"flow.1 before commit", "draft"},
+	{"flow.2 after commit", "draft"},
+	{"apply.1 before commit", "draft"},
+	{"apply.1 after commit", "draft"},
+	{"apply.2 before commit", "apply"},
+	{"apply.2 after commit", "apply"},
+	{"issue.8 after the mail", "apply"},
+	{"apply.3 before commit", "withdraw"},
+	{"apply.3 after commit", "withdraw"},
+
+	{"flow.1 after commit", "wish"},
+	{"flow.2 before commit", "wish"},
+	{"revocation.1 before commit", "report"},
+	{"revocation.1 after commit", "report"},
+	{"crl.1 after the signer", "report"},
+	{"revocation.2 before commit", "final"},
+	{"revocation.2 after commit", "final"},
+	{"revocation.3 before commit", "reject"},
+	{"revocation.3 after commit", "reject"},
+	{"revocation.3 before commit", "lift"},
+	{"revocation.3 after commit", "lift"},
+	{"revocation.4 before commit", "timeout"},
+	{"revocation.4 after commit", "timeout"},
+
 	{"checkpoint.1 before the signer", "checkpoint"},
 	{"signer.tree admitted", "checkpoint"},
 	{"signer.tree journaled", "checkpoint"},
@@ -224,6 +248,7 @@ func TestCrashMatrix(t *testing.T) {
 				t.Logf("killed %d times in %v", len(round), time.Since(began).Round(time.Second))
 			}
 			must(t, p.checkPromises())
+			must(t, p.checkMails())
 			p.stop()
 			must(t, p.checkFiles())
 		})

@@ -75,7 +75,7 @@ type plant struct {
 }
 
 // roles are the people besides admin, who comes from init.
-var roles = map[string]string{"intake": "intake", "approver": "approver", "letters": "letters", "officer": "officer"}
+var roles = map[string]string{"intake": "intake", "approver": "approver", "letters": "letters", "officer": "officer", "deputy": "officer"}
 
 // newPlant makes an instance as a person would, and starts nothing.
 func newPlant(t *testing.T, engine string, child bool) *plant {

@@ -134,21 +134,23 @@ func (p *plant) key(pair tls.Certificate, id string) error {
 	return err
 }
 
-// endsAt sets the end of a certificate's row past the guard, as only the owner of the
-// database could.
+// endsAt sets the end of a certificate's row.
 func (p *plant) endsAt(serial string, end time.Time) error {
-	const guard = "certificate_facts_stay"
-	set := func() error {
+	return p.pastGuard("certificate", "certificate_facts_stay", func() error {
 		_, err := p.db.Exec(`UPDATE certificate SET not_after = $1 WHERE serial = $2`, end.UnixMicro(), serial)
 		return err
-	}
+	})
+}
+
+// pastGuard changes what a trigger of the database keeps, as only its owner could.
+func (p *plant) pastGuard(table, guard string, change func() error) error {
 	if p.engine == store.PostgreSQL {
-		_, err := p.db.Exec(`ALTER TABLE certificate DISABLE TRIGGER ` + guard)
+		_, err := p.db.Exec(`ALTER TABLE ` + table + ` DISABLE TRIGGER ` + guard)
 		if err != nil {
 			return err
 		}
-		err = set()
-		_, back := p.db.Exec(`ALTER TABLE certificate ENABLE TRIGGER ` + guard)
+		err = change()
+		_, back := p.db.Exec(`ALTER TABLE ` + table + ` ENABLE TRIGGER ` + guard)
 		return errors.Join(err, back)
 	}
 	var text string
@@ -160,7 +162,7 @@ func (p *plant) endsAt(serial string, end time.Time) error {
 	if err != nil {
 		return err
 	}
-	err = set()
+	err = change()
 	_, back := p.db.Exec(text)
 	return errors.Join(err, back)
 }

@@ -35,6 +35,16 @@ var steps = map[string]func(p *plant) (act, error){
 	"sweep":      (*plant).stepSweep,
 	"epochs":     (*plant).stepEpochs,
 	"first":      (*plant).stepFirst,
+
+	"draft":    (*plant).stepDraft,
+	"apply":    (*plant).stepApply,
+	"withdraw": (*plant).stepWithdraw,
+	"report":   (*plant).stepReport,
+	"wish":     (*plant).stepWish,
+	"final":    (*plant).stepFinal,
+	"reject":   (*plant).stepReject,
+	"lift":     (*plant).stepLift,
+	"timeout":  (*plant).stepTimeout,
 }
 
 // stepAPI: a program orders a certificate, and again with the same key.

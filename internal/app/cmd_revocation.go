@@ -19,6 +19,7 @@ type revocationJSON struct {
 	State       string `json:"state"`
 	Held        bool   `json:"held"`
 	Proof       string `json:"proof"`
+	AskedBy     string `json:"askedBy"` // he does not undo it
 	Reason      string `json:"reason"`
 	Serial      string `json:"serial"`
 	Certificate string `json:"certificateState"`
@@ -29,8 +30,10 @@ type revocationJSON struct {
 	From        string `json:"revokedFrom,omitempty"` // of a case that was dated forward
 	Invalid     string `json:"invalidSince,omitempty"`
 	ReceivedAt  string `json:"receivedAt"`
+	HeldAt      string `json:"heldAt,omitempty"`
 	Final       string `json:"finalAt,omitempty"` // where nobody decides
 	ProposedBy  string `json:"proposedBy,omitempty"`
+	ProposedAt  string `json:"proposedAt,omitempty"`
 	DecidedBy   string `json:"decidedBy,omitempty"`
 	DecidedAt   string `json:"decidedAt,omitempty"`
 	PublishedAt string `json:"publishedAt,omitempty"`
@@ -38,10 +41,10 @@ type revocationJSON struct {
 
 func revocationToJSON(d ra.RevocationDetail) revocationJSON {
 	v, c := d.Revocation, d.Certificate
-	return revocationJSON{Number: v.ID, State: string(v.State), Held: v.Held(), Proof: string(v.Proof), Reason: v.Reason.String(),
+	return revocationJSON{Number: v.ID, State: string(v.State), Held: v.Held(), Proof: string(v.Proof), AskedBy: v.AskedBy, Reason: v.Reason.String(),
 		Serial: v.Serial, Certificate: string(c.State(now())), RequestID: v.RequestID, HolderCode: c.Holder.Code, Terminal: c.Terminal, Email: v.Email,
-		ReceivedAt: stamp(v.ReceivedAt), ProposedBy: v.ProposedBy, DecidedBy: v.DecidedBy, DecidedAt: stamp(v.DecidedAt), PublishedAt: stamp(v.PublishedAt),
-		From: stamp(v.Dates.Effective), Invalid: stamp(v.Dates.InvalidSince), Final: stamp(v.FinalAt())}
+		From: stamp(v.Dates.Effective), Invalid: stamp(v.Dates.InvalidSince), ReceivedAt: stamp(v.ReceivedAt), HeldAt: stamp(v.HeldAt), Final: stamp(v.FinalAt()),
+		ProposedBy: v.ProposedBy, ProposedAt: stamp(v.ProposedAt), DecidedBy: v.DecidedBy, DecidedAt: stamp(v.DecidedAt), PublishedAt: stamp(v.PublishedAt)}
 }
 
 func (c *cli) revocationCommand() *cobra.Command {

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"html"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -47,29 +48,41 @@ func get(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-var fileLink = regexp.MustCompile(`href="([^"]+\.p12)"`)
+// visit is a holder's browser on the site of $I.
+type visit struct {
+	*http.Client
+	ts *testscript.TestScript
+}
 
-// fetch REQUEST-ID REFERENCE-ID PIN FILE: downloads a certificate as its holder does;
-// with !, a page says why not, which is then on stdout.
-func fetch(ts *testscript.TestScript, neg bool, args []string) {
+func newVisit(ts *testscript.TestScript) visit {
 	pem, err := os.ReadFile(filepath.Join(ts.Getenv("I"), "ca", "tls.pem"))
 	ts.Check(err)
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem)
 	jar, err := cookiejar.New(nil)
 	ts.Check(err)
-	client := &http.Client{Jar: jar, Timeout: patience, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
-	defer client.CloseIdleConnections()
-	read := func(resp *http.Response, err error) (string, *url.URL) {
-		ts.Check(err)
-		body, err := io.ReadAll(resp.Body)
-		ts.Check(err)
-		ts.Check(resp.Body.Close())
-		return string(body), resp.Request.URL
-	}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}
+	return visit{&http.Client{Jar: jar, Timeout: patience, Transport: transport}, ts}
+}
+
+// read gives a page and where it is after all redirects.
+func (v visit) read(resp *http.Response, err error) (string, *url.URL) {
+	v.ts.Check(err)
+	body, err := io.ReadAll(resp.Body)
+	v.ts.Check(err)
+	v.ts.Check(resp.Body.Close())
+	return string(body), resp.Request.URL
+}
+
+var fileLink = regexp.MustCompile(`href="([^"]+\.p12)"`)
+
+// fetch REQUEST-ID REFERENCE-ID PIN FILE: downloads a certificate as its holder does;
+// with !, a page says why not, which is then on stdout.
+func fetch(ts *testscript.TestScript, neg bool, args []string) {
+	v := newVisit(ts)
 	form := "https://" + ts.Getenv("PORTAL") + "/p/rcd"
-	read(client.Get(form))
-	page, at := read(client.PostForm(form, url.Values{"requestId": {args[0]}, "referenceId": {args[1]}, "password": {args[2]}, "passwordConfirm": {args[2]}}))
+	v.read(v.Get(form))
+	page, at := v.read(v.PostForm(form, url.Values{"requestId": {args[0]}, "referenceId": {args[1]}, "password": {args[2]}, "passwordConfirm": {args[2]}}))
 	link := fileLink.FindStringSubmatch(page)
 	if neg {
 		if link != nil {
@@ -83,6 +96,34 @@ func fetch(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	address, err := at.Parse(link[1])
 	ts.Check(err)
-	file, _ := read(client.Get(address.String()))
+	file, _ := v.read(v.Get(address.String()))
 	ts.Check(os.WriteFile(ts.MkAbs(args[3]), []byte(file), 0o600))
+}
+
+var (
+	sealField  = regexp.MustCompile(`name="form" value="([^"]+)"`)
+	stepField  = regexp.MustCompile(`name="step" value="([^"]+)"`)
+	caseNumber = regexp.MustCompile(`R-\d{8}-\d{6}`)
+)
+
+// report NAME REQUEST-ID REFERENCE-ID REASON: asks for a revocation as the holder of a
+// letter does, and keeps the number of the receipt in NAME.
+func report(ts *testscript.TestScript, _ bool, args []string) {
+	v := newVisit(ts)
+	form := "https://" + ts.Getenv("PORTAL") + "/p/rx"
+	v.read(v.Get(form))
+	page, at := v.read(v.PostForm(form, url.Values{"requestId": {args[1]}, "referenceId": {args[2]}}))
+	for _, typed := range []url.Values{{"email": {"typed@example.jp"}, "emailConfirm": {"typed@example.jp"}, "reason": {args[3]}}, {"action": {"apply"}}} {
+		seal, step := sealField.FindStringSubmatch(page), stepField.FindStringSubmatch(page)
+		if seal == nil || step == nil {
+			ts.Fatalf("no form to ask with: %s", page)
+		}
+		typed["form"], typed["step"] = []string{html.UnescapeString(seal[1])}, []string{step[1]}
+		page, at = v.read(v.PostForm(at.String(), typed))
+	}
+	number := caseNumber.FindString(page)
+	if number == "" {
+		ts.Fatalf("no receipt: %s", page)
+	}
+	ts.Setenv(args[0], number)
 }

@@ -150,7 +150,19 @@ func (v *View) readKnown(tx *store.Tx) (known, error) {
 			return all, err
 		}
 	}
-	return all, tx.EachRevoked(func(row store.StatusRow) error { return v.put(all, row) })
+	err := tx.EachRevoked(func(row store.StatusRow) error { return v.put(all, row) })
+	if err != nil {
+		return all, err
+	}
+	// A certificate whose hold was lifted looks as if it had never been on hold, but a
+	// CRL of before still holds it: who lifted may have died before the next one.
+	lifts, err := tx.LastLifts()
+	for issuer, at := range lifts {
+		if at.After(all.newest[issuer]) {
+			all.newest[issuer] = at
+		}
+	}
+	return all, err
 }
 
 // touch makes an empty commit.

@@ -1,6 +1,7 @@
 package ca_test
 
 import (
+	"crypto/x509"
 	"net/url"
 	"strings"
 	"testing"
@@ -9,7 +10,9 @@ import (
 
 	"inkan/internal/ca/catest"
 	"inkan/internal/issuance"
+	"inkan/internal/pki"
 	"inkan/internal/store"
+	"inkan/internal/store/storetest"
 )
 
 // TestViewOfATreeThatWentBack: after a failover to a standby that lacked the last
@@ -75,5 +78,37 @@ func standby(t *testing.T, dsn string) func() {
 	return func() {
 		t.Helper()
 		run("ALTER DATABASE "+quoted+" RENAME TO "+gone, "ALTER DATABASE "+copied+" RENAME TO "+quoted)
+	}
+}
+
+// A hold was lifted, and who lifted it died before the next CRL: a node that starts then
+// finds that due, once.
+func TestStartAfterALift(t *testing.T) {
+	for _, engine := range storetest.Engines {
+		t.Run(engine, func(t *testing.T) {
+			o := catest.New(t, catest.Options{Engine: engine})
+			r := o.Issued(catest.Application(1))
+			_, err := o.RA.Revoke(t.Context(), catest.Officer, r.Serial, pki.CertificateHold, "asked by telephone")
+			must(t, err)
+			publish(t, o)
+			cases, err := o.RA.Revocations(t.Context(), catest.Officer, store.RevocationFilter{})
+			must(t, err)
+			for _, who := range []string{"officer-2", "officer-3"} {
+				_, err = o.RA.LiftRevocation(t.Context(), catest.Actor(who, pki.RoleOfficer), cases[0].Revocation.ID, "")
+				must(t, err)
+			}
+			for _, due := range []bool{true, false} {
+				crl, newest := newView(t, o, o.Now).CRL(issuance.G1)
+				if o.CA.CRLDue(crl, newest, o.Now()) != due {
+					t.Errorf("a CRL is due: %t", !due)
+				}
+				crl, err = o.CA.RenewCRL(t.Context(), issuance.G1, newest)
+				must(t, err)
+				list, err := x509.ParseRevocationList(crl.DER)
+				if err != nil || len(list.RevokedCertificateEntries) != 0 {
+					t.Errorf("the CRL holds what was lifted: %v", err)
+				}
+			}
+		})
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"time"
 
+	"inkan/internal/crash"
 	"inkan/internal/pki"
 	"inkan/internal/store"
 )
@@ -59,7 +60,7 @@ func (s *Service) Draft(ctx context.Context, in DraftInput) (Draft, error) {
 	if len(faults) > 0 {
 		return Draft{}, faults[0].Err
 	}
-	return change(ctx, s, func(tx *store.Tx) (Draft, error) {
+	draft, err := change(ctx, s, func(tx *store.Tx) (Draft, error) {
 		old, err := tx.Draft(in.Flow)
 		if err == nil && (old.Round >= in.Round || old.Request != "") {
 			return draftView(tx, old)
@@ -82,8 +83,11 @@ func (s *Service) Draft(ctx context.Context, in DraftInput) (Draft, error) {
 		if err != nil {
 			return Draft{}, err
 		}
+		crash.At("apply.1 before commit")
 		return draftView(tx, d)
 	})
+	crash.At("apply.1 after commit")
+	return draft, err
 }
 
 // tellOnce mails what anybody can cause, within what an address gets in a day, and says
@@ -178,7 +182,7 @@ func draftView(tx *store.Tx, d store.Draft) (Draft, error) {
 // the button is pressed. It mails the receipt, and tells the contacts that the
 // institution has already (threat AP2): what they are mailed does not change by it.
 func (s *Service) Apply(ctx context.Context, token pki.Secret) (pki.Request, error) {
-	return change(ctx, s, func(tx *store.Tx) (pki.Request, error) {
+	r, err := change(ctx, s, func(tx *store.Tx) (pki.Request, error) {
 		d, err := tx.DraftByToken(hashOf(token))
 		if err != nil {
 			return pki.Request{}, linkError(err, noDraft)
@@ -204,8 +208,12 @@ func (s *Service) Apply(ctx context.Context, token pki.Secret) (pki.Request, err
 		if err != nil {
 			return r, err
 		}
-		return r, tellNeighbours(tx, r, near)
+		err = tellNeighbours(tx, r, near)
+		crash.At("apply.2 before commit")
+		return r, err
 	})
+	crash.At("apply.2 after commit")
+	return r, err
 }
 
 func mailReceipt(tx *store.Tx, r pki.Request) error {
@@ -316,8 +324,11 @@ func (s *Service) Withdraw(ctx context.Context, token pki.Secret, source netip.A
 		case !Withdrawable(r):
 			return pki.E(pki.Conflict, "status.too_late")
 		}
-		return step(tx, applicant, &r, pki.EventCancel, store.RequestChange{}, map[string]any{"why": "withdrawn by the applicant", "from address": source.String()})
+		err = step(tx, applicant, &r, pki.EventCancel, store.RequestChange{}, map[string]any{"why": "withdrawn by the applicant", "from address": source.String()})
+		crash.At("apply.3 before commit")
+		return err
 	})
+	crash.At("apply.3 after commit")
 	if !errors.Is(err, noLink) {
 		return err
 	}

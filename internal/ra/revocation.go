@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"inkan/internal/crash"
 	"inkan/internal/pki"
 	"inkan/internal/store"
 )
@@ -160,9 +161,11 @@ func (s *Service) AskRevocation(ctx context.Context, in RevocationInput) (pki.Re
 		}
 		v, err := s.receiveRevocation(tx, c, in)
 		queued = err == nil && v.Reason == pki.KeyCompromise && v.State == pki.RevocationReceived && !c.Stopped(tx.Now) && v.HeldAt.IsZero()
+		crash.At("revocation.1 before commit")
 		return v, err
 	}
 	v, err := change(ctx, s, try)
+	crash.At("revocation.1 after commit")
 	if errors.Is(err, pki.ErrConflict) { // the same button in another tab, at another node
 		v, err = change(ctx, s, try)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"inkan/internal/crash"
 	"inkan/internal/pki"
 	"inkan/internal/store"
 )
@@ -68,7 +69,7 @@ func (s *Service) ApproveRevocation(ctx context.Context, by pki.Actor, id, why s
 	if err != nil {
 		return RevocationDetail{}, err
 	}
-	return change(ctx, s, func(tx *store.Tx) (RevocationDetail, error) {
+	d, err := change(ctx, s, func(tx *store.Tx) (RevocationDetail, error) {
 		d, err := caseOf(tx, id)
 		if err != nil {
 			return d, err
@@ -80,8 +81,12 @@ func (s *Service) ApproveRevocation(ctx context.Context, by pki.Actor, id, why s
 		case !v.Dates.InvalidSince.IsZero() && by.ID == v.AskedBy:
 			return d, pki.E(pki.Forbidden, "revocation.since_second").With("Number", id)
 		}
-		return s.finish(tx, by, d, why)
+		d, err = s.finish(tx, by, d, why)
+		crash.At("revocation.2 before commit")
+		return d, err
 	})
+	crash.At("revocation.2 after commit")
+	return d, err
 }
 
 // finish revokes the certificate of an open case.
@@ -114,7 +119,7 @@ func (s *Service) undo(ctx context.Context, by pki.Actor, id string, event pki.R
 	if err != nil {
 		return RevocationDetail{}, err
 	}
-	return change(ctx, s, func(tx *store.Tx) (RevocationDetail, error) {
+	d, err := change(ctx, s, func(tx *store.Tx) (RevocationDetail, error) {
 		d, err := caseOf(tx, id)
 		if err != nil {
 			return d, err
@@ -138,8 +143,11 @@ func (s *Service) undo(ctx context.Context, by pki.Actor, id string, event pki.R
 		if err != nil {
 			return d, err
 		}
+		crash.At("revocation.3 before commit")
 		return caseOf(tx, id)
 	})
+	crash.At("revocation.3 after commit")
+	return d, err
 }
 
 func propose(tx *store.Tx, by pki.Actor, v pki.Revocation, event pki.RevocationEvent, why string) error {
@@ -240,7 +248,9 @@ func (s *Service) finishIfRipe(ctx context.Context, v pki.Revocation) (bool, err
 			why = "its day has come"
 		}
 		_, err = s.finish(tx, timeout, d, why)
+		crash.At("revocation.4 before commit")
 		return err
 	})
+	crash.At("revocation.4 after commit")
 	return err != nil, err
 }

@@ -114,3 +114,23 @@ func (tx *Tx) LiftCertificate(serial string) error {
 	return tx.one("lift certificate", `UPDATE certificate SET revoked_at = 0, reason = 0, effective_at = 0, invalid_since = 0, crl_entry = NULL
 		WHERE serial = $1 AND revoked_at <> 0 AND (reason = 6 OR effective_at > $2)`, serial, micros(tx.Now))
 }
+
+// LastLifts says when the last hold was lifted, by issuer.
+func (tx *Tx) LastLifts() (map[string]time.Time, error) {
+	rows, err := tx.query(`SELECT c.issuer, MAX(v.decided_at) FROM revocation v JOIN certificate c ON c.serial = v.serial WHERE v.state = 'lifted' GROUP BY c.issuer`)
+	if err != nil {
+		return nil, dbError("read lifts", err)
+	}
+	defer rows.Close()
+	lifts := map[string]time.Time{}
+	for rows.Next() {
+		var issuer string
+		var at int64
+		err = rows.Scan(&issuer, &at)
+		if err != nil {
+			return nil, dbError("read lifts", err)
+		}
+		lifts[issuer] = fromMicros(at)
+	}
+	return lifts, dbError("read lifts", rows.Err())
+}

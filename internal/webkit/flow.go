@@ -8,6 +8,7 @@ import (
 	"errors"
 	"time"
 
+	"inkan/internal/crash"
 	"inkan/internal/pki"
 	"inkan/internal/store"
 )
@@ -31,8 +32,11 @@ func (f Flows) Begin(ctx context.Context, kind string, owner [32]byte, subject, 
 	flow := store.Flow{ID: hex.EncodeToString(id), Kind: kind, Owner: owner[:], Subject: subject, Step: step, Facts: facts}
 	err := f.DB.Update(ctx, func(tx *store.Tx) error {
 		flow.SeenAt, flow.Until = tx.Now, tx.Now.Add(Kept)
-		return tx.AddFlow(flow)
+		err := tx.AddFlow(flow)
+		crash.At("flow.1 before commit")
+		return err
 	})
+	crash.At("flow.1 after commit")
 	return flow, err
 }
 
@@ -68,8 +72,11 @@ func (f Flows) Move(ctx context.Context, flow store.Flow, subject, step string, 
 	flow.Subject, flow.Step, flow.Facts = subject, step, facts
 	err := f.DB.Update(ctx, func(tx *store.Tx) error {
 		flow.Until = tx.Now.Add(Kept)
-		return tx.MoveFlow(flow, seen)
+		err := tx.MoveFlow(flow, seen)
+		crash.At("flow.2 before commit")
+		return err
 	})
+	crash.At("flow.2 after commit")
 	if errors.Is(err, pki.ErrConflict) {
 		return nil
 	}
