@@ -251,7 +251,7 @@ func TestRevocationByCertificate(t *testing.T) {
 	}
 	none := s.as(b.leaf)
 	none.leaf = nil
-	has(t, none.get("/p/rx"), "RX-1N", "https://portal.test/p/rx")
+	has(t, none.get("/p/rx"), "RX-1N", "https://portal.test/p/rx", `<a href="/p/check">この端末の電子証明書を確かめる</a>`)
 }
 
 // TestThreatRV2: whatever happens at the download site, a revocation can be asked for:
