@@ -46,7 +46,7 @@ func applies(t *testing.T, w *world) {
 	word("受付")
 	w.Refused(t, "request", "approve", result.Receipt, "--as", "approver-1")
 	w.Must(t, nil, "request", "approve", result.Receipt, "--as", "approver-2")
-	word("処理中")
+	word("発行済み（通知書の発送を準備しています）")
 	w.Must(t, nil, "letter", "dispatch", result.Receipt, "--as", w.Operator(t, "letters"))
 	word("発送済み")
 	page := v.do(t, http.MethodGet, result.Status, nil)

@@ -1,19 +1,22 @@
 // Walks every page in one language: what links lead to, and what mistakes lead to.
 // On each it looks for what is wrong (axe, script errors, requests to elsewhere, a
-// page wider than a telephone) and, if asked, takes a picture.
+// page wider than its window) and, if asked, takes a picture.
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
-import { answer, application, fill, heading, mailed, person, prepare, press, readJob, saveLink, send } from './lib.mjs'
+import { answer, application, crowd, fill, heading, mailed, prepare, press, readJob, saveLink, send } from './lib.mjs'
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 const maxPages = 120
 const wide = { width: 1280, height: 900 }
 const phone = { width: 360, height: 740 }
+// A small screen, and the wide one at 200 %: to the page, half as many pixels.
+const others = [{ width: 1024, height: 768 }, { width: 640, height: 450 }]
 
 const job = await readJob()
 const locale = job.lang === 'ja' ? 'ja-JP' : 'en-US'
-const context = await person({ locale, viewport: wide })
+const people = await crowd()
+const context = await people.someone({ locale, viewport: wide })
 let page = await context.newPage()
 const pages = []
 const taken = new Set()
@@ -58,20 +61,36 @@ async function look(name) {
 
   const file = (kind) => join(job.screens, `${name}-${job.lang}${kind}.png`)
   if (job.screens) await page.screenshot({ path: file(''), fullPage: true })
+  await page.evaluate(axe) // once a document
   await axeHere(problems, '')
+  await fits(problems)
+  for (const size of others) {
+    await page.setViewportSize(size)
+    await fits(problems)
+  }
   await page.setViewportSize(phone)
-  const extent = await page.evaluate(() => document.documentElement.scrollWidth)
-  if (extent > phone.width) problems.push(`needs ${extent} pixels on a telephone of ${phone.width}`)
+  await fits(problems)
   if (job.screens) await page.screenshot({ path: file('-phone'), fullPage: true })
   await axeHere(problems, ' (telephone)')
   await page.setViewportSize(wide)
   pages.push({ name, url: page.url(), heading: await heading(page), problems })
 }
 
+// fits wants nobody to scroll sideways, neither the page nor a part of it.
+async function fits(problems) {
+  for (const p of await page.evaluate(() => {
+    const parts = [document.documentElement, ...document.querySelectorAll('main *')]
+    const scrolls = (e) => e === document.documentElement || /auto|scroll/.test(getComputedStyle(e).overflowX)
+    return parts.filter((e) => e.scrollWidth > e.clientWidth && scrolls(e)).map((e) => `<${e.localName} class="${e.className}"> needs ${e.scrollWidth} of ${e.clientWidth} pixels in a window of ${innerWidth}`)
+  })) problems.push(p)
+}
+
 async function axeHere(problems, where) {
-  await page.evaluate(axe)
-  const { violations } = await page.evaluate(() => window.axe.run(document))
-  for (const v of violations) problems.push(`axe${where}: ${v.id}: ${v.help}: ${v.nodes.slice(0, 3).map((n) => n.html).join(' | ')}`)
+  const violations = await page.evaluate(async () => {
+    const { violations } = await window.axe.run(document, { resultTypes: ['violations'] })
+    return violations.map((v) => ({ id: v.id, help: v.help, html: v.nodes.slice(0, 3).map((n) => n.html) }))
+  })
+  for (const v of violations) problems.push(`axe${where}: ${v.id}: ${v.help}: ${v.html.join(' | ')}`)
 }
 
 // mistake sends the form with something wrong that the browser itself would stop.
@@ -91,7 +110,7 @@ if (job.only) {
     await look(name)
   }
   answer({ pages })
-  await context.close()
+  await people.close()
   process.exit(0)
 }
 
@@ -186,7 +205,7 @@ await choose('rx-slow', guessed)
 
 // … and by the certificate itself.
 const letters = page
-const holder = await person({ locale, viewport: wide, ignoreHTTPSErrors: true,
+const holder = await people.someone({ locale, viewport: wide, ignoreHTTPSErrors: true,
   clientCertificates: [{ origin: job.site, pfxPath: job.revoke.own.p12, passphrase: job.revoke.own.password }] })
 page = await holder.newPage()
 listen(page)
@@ -257,7 +276,7 @@ for (const [name, url] of Object.entries(job.starts)) {
 // The pages of a certificate, with each kind that a browser may present.
 const walked = new Set(links)
 for (const [kind, { p12, password }] of Object.entries(job.holders)) {
-  const held = await person({ locale, viewport: wide, ignoreHTTPSErrors: true, clientCertificates: p12 && [{ origin: job.site, pfxPath: p12, passphrase: password }] })
+  const held = await people.someone({ locale, viewport: wide, ignoreHTTPSErrors: true, clientCertificates: p12 && [{ origin: job.site, pfxPath: p12, passphrase: password }] })
   page = await held.newPage()
   listen(page)
   const see = async (path, name) => {
@@ -320,4 +339,4 @@ for (const url of links) {
 }
 
 answer({ pages })
-await context.close()
+await people.close()

@@ -102,7 +102,7 @@ func TestRichKeepsArgumentsPlain(t *testing.T) {
 
 func TestErrorHidesThePrivateHalf(t *testing.T) {
 	text, hint := i18n.Error("ja", pki.E(pki.Gone, "ticket.over").Because(errors.New("row 7")))
-	if !strings.Contains(text, "10分間") || !strings.Contains(hint, "番号の入力") {
+	if !strings.Contains(text, "10分間") || !strings.Contains(hint, "やり直してください") {
 		t.Errorf("Error(ticket.over) = %q, %q", text, hint)
 	}
 	text, hint = i18n.Error("ja", pki.E(pki.NotFound, "pickup.wrong_ids"))

@@ -56,7 +56,8 @@ func applyPages() map[string]any {
 }
 
 func (p *Portal) applying() sequence {
-	return sequence{kind: "apply", base: "/p/rcr", zone: zonePlain, show: p.showApplying, act: p.actApplying}
+	return sequence{kind: "apply", base: "/p/rcr", zone: zonePlain, show: p.showApplying, act: p.actApplying,
+		typing: stepEdit, typed: typedApplication}
 }
 
 // typedFields are the fields of the form, in the order of the page.
@@ -65,7 +66,7 @@ var typedFields = []string{"holderKind", "holderCode", "department", "phone", "e
 // applyForm is the page with the form; its fields keep what was typed.
 type applyForm struct {
 	three
-	stepForm // of the form within a flow; zero on the first page
+	stepForm // of the form within a flow; zero on the first page, which has none yet
 	Typed    map[string]string
 	Wrong    map[string]*drawn // by field
 	Faults   []string          // the fields of Wrong, in the order of the page
@@ -80,26 +81,32 @@ func blankApplication() applyForm {
 	return applyForm{Typed: map[string]string{"paymentMethod": "1"}, Wrong: map[string]*drawn{}}
 }
 
-// readApplication reads a form as people type it: full-width letters where ASCII is
+// typedApplication reads a form as people type it: full-width letters where ASCII is
 // meant, letters in pieces, blanks at the ends.
-func readApplication(r *http.Request) applyForm {
-	form := blankApplication()
+func typedApplication(r *http.Request, flow store.Flow) map[string]string {
+	typed := map[string]string{"round": flow.Facts["round"], "prefecture": r.PostForm.Get("prefecture")}
 	for _, name := range typedFields {
-		form.Typed[name] = strings.TrimSpace(norm.NFC.String(r.PostForm.Get(name)))
+		typed[name] = strings.TrimSpace(norm.NFC.String(r.PostForm.Get(name)))
 	}
 	for _, name := range []string{"email", "emailConfirm", "maintenanceEmail", "phone"} {
-		form.Typed[name] = width.Fold.String(form.Typed[name])
+		typed[name] = width.Fold.String(typed[name])
 	}
-	form.Typed["phone"] = strings.NewReplacer("ー", "-", "−", "-", "‐", "-", "―", "-", " ", "-", "　", "-").Replace(form.Typed["phone"])
-	form.Typed["holderCode"] = pki.NarrowDigits(form.Typed["holderCode"])
-	form.Prefecture = r.PostForm.Get("prefecture")
-	form.complete(r.PostForm.Get("action") == "useCode")
+	typed["phone"] = strings.NewReplacer("ー", "-", "−", "-", "‐", "-", "―", "-", " ", "-", "　", "-").Replace(typed["phone"])
+	typed["holderCode"] = pki.NarrowDigits(typed["holderCode"])
+	return typed
+}
+
+// checkApplication says what is wrong with what was typed. accepted is the person's yes
+// to the ten digits that were suggested.
+func checkApplication(typed map[string]string, accepted bool) applyForm {
+	form := blankApplication()
+	form.Typed, form.Prefecture = typed, typed["prefecture"]
+	form.complete(accepted)
 	form.check()
 	return form
 }
 
-// complete makes ten digits of seven, where kind and prefecture say how. accepted is the
-// person's yes to them.
+// complete makes ten digits of seven, where kind and prefecture say how.
 func (f *applyForm) complete(accepted bool) {
 	kind := pki.HolderKind(f.Typed["holderKind"])
 	_, err := pki.ParseHolder(kind, f.Typed["holderCode"])
@@ -211,27 +218,35 @@ func (p *Portal) getApplication(w http.ResponseWriter, r *http.Request) error {
 	return p.show(w, r, "rcr", "rcr.title", "RCR-1", blankApplication())
 }
 
-// postApplication begins a flow with what was typed. Nothing is applied for yet.
+// postApplication begins a flow with what was typed, right or wrong: from then on it is
+// kept (ADR 145). Nothing is applied for yet.
 func (p *Portal) postApplication(w http.ResponseWriter, r *http.Request) error {
 	err := parseForm(r)
 	if err != nil {
 		return err
 	}
 	webkit.Browser(w, r)
-	form := readApplication(r)
-	if len(form.Faults) > 0 {
-		return p.retype(w, r, form, pki.E(pki.Invalid, "apply.fields").With("N", len(form.Faults)))
-	}
 	err = p.budgets.look.take(r)
 	if err != nil {
 		return err
 	}
-	return p.begin(w, r, p.applying(), "", stepConfirm, form.Typed)
+	step, typed := stepAfter(r, store.Flow{})
+	return p.begin(w, r, p.applying(), "", step, typed)
+}
+
+// stepAfter is where the form leads, with what was typed: on, or to itself with what is
+// wrong.
+func stepAfter(r *http.Request, flow store.Flow) (string, map[string]string) {
+	form := checkApplication(typedApplication(r, flow), r.PostForm.Get("action") == "useCode")
+	if len(form.Faults) > 0 {
+		return stepEdit, form.Typed
+	}
+	return stepConfirm, form.Typed
 }
 
 // retype draws the form again with what was wrong.
-func (p *Portal) retype(w http.ResponseWriter, r *http.Request, form applyForm, wrong error) error {
-	f := p.report.Note(r, wrong)
+func (p *Portal) retype(w http.ResponseWriter, r *http.Request, form applyForm) error {
+	f := p.report.Note(r, pki.E(pki.Invalid, "apply.fields").With("N", len(form.Faults)))
 	form.three = p.three(f)
 	title := i18n.Text(f.Lang, "error."+form.Failure.Code+".title", form.Failure.Args)
 	return p.send(w, r, f.Status, "rcr", p.page(title, screenOf(f.Code), true, form))
@@ -258,8 +273,11 @@ func (p *Portal) showApplying(w http.ResponseWriter, r *http.Request, flow store
 		}
 		return p.show(w, r, "rcr-sent", "rcr.sent.title", "RCR-3", applyPage{Draft: draft, stepForm: sealed, Later: draft.MailAt.After(p.Now())})
 	}
-	form := blankApplication()
-	form.Typed, form.stepForm = flow.Facts, sealed
+	form := checkApplication(flow.Facts, false)
+	form.stepForm = sealed
+	if len(form.Faults) > 0 {
+		return p.retype(w, r, form)
+	}
 	return p.show(w, r, "rcr", "rcr.title", "RCR-1", form)
 }
 
@@ -267,13 +285,8 @@ func (p *Portal) actApplying(w http.ResponseWriter, r *http.Request, flow store.
 	back := r.PostForm.Get("action") == "back"
 	switch {
 	case flow.Step == stepEdit:
-		form := readApplication(r)
-		if len(form.Faults) > 0 {
-			form.stepForm = formOf(r, zonePlain, flow.Step)
-			return true, p.retype(w, r, form, pki.E(pki.Invalid, "apply.fields").With("N", len(form.Faults)))
-		}
-		form.Typed["round"] = flow.Facts["round"]
-		return false, p.Flows.Move(r.Context(), flow, "", stepConfirm, form.Typed)
+		step, typed := stepAfter(r, flow)
+		return false, p.Flows.Move(r.Context(), flow, "", step, typed)
 	case back:
 		if flow.Step == stepSent { // what is sent next takes the place of what was sent
 			flow.Facts["round"] = strconv.Itoa(round(flow) + 1)

@@ -127,7 +127,7 @@ func typedWrong(requestID, referenceID string) (request, reference string) {
 // about and not counted: they cannot be a guess.
 func (p *Portal) prepare(ctx context.Context, in ra.PickupInput, form formData) (pki.Secret, error) {
 	if form.RequestWrong != "" || form.ReferenceWrong != "" {
-		return "", pki.E(pki.NotFound, "pickup.wrong_ids")
+		return "", pki.E(pki.Invalid, "pickup.ids_form")
 	}
 	id, _ := pki.ParseRequestID(in.RequestID)
 	attacked := p.guard.attacked(id)
@@ -155,7 +155,7 @@ func wait(ctx context.Context, timer *time.Timer) {
 
 // withForm are the refusals after which the person types again on the same page.
 var withForm = map[string]bool{
-	"pickup.wrong_ids": true, "pickup.slow": true, "pickup.pin_form": true, "pickup.pin_differs": true, "pickup.busy": true,
+	"pickup.wrong_ids": true, "pickup.ids_form": true, "pickup.slow": true, "pickup.pin_form": true, "pickup.pin_differs": true, "pickup.busy": true,
 }
 
 // refuse draws the form again with what was typed, or gives the error on to a page

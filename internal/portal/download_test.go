@@ -78,7 +78,7 @@ func TestDonePageSaysWhatItMust(t *testing.T) {
 	page := b.get("/p/rcd/t/" + goodTicket).Body.String()
 	for _, want := range []string{
 		"受付1号機", "<span>01</span><span>1</span><span>0119153</span>", "2030年2月24日", "3年3か月", "2027年5月23日", "14時10分まで", "Test CA - G1",
-		"4桁のパスワードだけでは、ファイルを守れません", "控えを取ってください", "Windows 10・11", "Windows 8.1", "Linux（Firefox）", "macOS（Safari）",
+		"数字のパスワードだけでは、ファイルを守れません", "控えを取ってください", "Windows 10・11", "Windows 8.1", "Linux（Firefox）", "macOS（Safari）",
 		"<span>ec864fe9</span>", "画面番号 RCD-2", "新しい形式（AES）", `href="/p/rcd/t/` + goodTicket + `/` + goodRequest + `.p12"`,
 	} {
 		if !strings.Contains(page, want) {
@@ -87,7 +87,7 @@ func TestDonePageSaysWhatItMust(t *testing.T) {
 	}
 	b.lang = "en"
 	page = b.get("/p/rcd/t/" + goodTicket).Body.String()
-	for _, want := range []string{"24 February 2030", "3 years 3 months", "Four digits alone do not protect the file"} {
+	for _, want := range []string{"24 February 2030", "3 years 3 months", "Digits alone do not protect the file"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the English page does not hold %q", want)
 		}
@@ -104,6 +104,7 @@ var refusals = []struct {
 	arg    string
 }{
 	{pki.NotFound, "pickup.wrong_ids", 404, true, ""},
+	{pki.Invalid, "pickup.ids_form", 422, true, ""},
 	{pki.Limited, "pickup.slow", 429, true, "Until"},
 	{pki.Invalid, "pickup.pin_form", 422, true, ""},
 	{pki.Invalid, "pickup.pin_differs", 422, true, ""},
@@ -216,8 +217,12 @@ func TestFieldsThatAreWrongSaySo(t *testing.T) {
 		form.Set("referenceId", tt.reference)
 		w := s.browser().post(form)
 		page := w.Body.String()
-		if w.Code != 404 || !strings.Contains(page, "番号が一致しないため") {
-			t.Errorf("%s: not page W: %d", tt.name, w.Code)
+		status, heading := 404, "番号が一致しないため"
+		if !tt.asked {
+			status, heading = 422, "番号の欄をお確かめください" // nothing was compared, so nothing “does not match”
+		}
+		if w.Code != status || !strings.Contains(page, heading) {
+			t.Errorf("%s: %d, want %d and %q", tt.name, w.Code, status, heading)
 		}
 		if (len(s.pickups.asked) == 1) != tt.asked {
 			t.Errorf("%s: asked %d times", tt.name, len(s.pickups.asked))
@@ -309,7 +314,7 @@ func TestThreatDL7FourthFetch(t *testing.T) {
 // Threat DL6: nobody is let believe that four digits protect a file, in either language.
 func TestThreatDL6PagesSayWhatThePINIs(t *testing.T) {
 	s := open(t)
-	for lang, words := range map[string]string{"ja": "1万通りしかなく", "en": "only ten thousand of them"} {
+	for lang, words := range map[string]string{"ja": "1万通りしかなく", "en": "only ten thousand passwords"} {
 		b := s.browser()
 		b.lang = lang
 		b.post(typed())
@@ -360,7 +365,7 @@ func TestOddRequests(t *testing.T) {
 		{"GET", "/p/rcd/t/", nil, 404},
 		{"GET", "/p/rcd/t/x/y/z", nil, 404},
 		{"POST", "/p/rcd", url.Values{"password": {strings.Repeat("1", 70_000)}}, 413},
-		{"POST", "/p/rcd?lang=en", url.Values{}, 404},
+		{"POST", "/p/rcd?lang=en", url.Values{}, 422},
 	}
 	for _, tt := range tests {
 		w := b.do(tt.method, tt.path, tt.form)

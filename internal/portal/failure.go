@@ -34,11 +34,17 @@ var tones = map[string]string{
 	"apply.slow": "care", "apply.mails": "care", "apply.link": "care", "status.link": "care", "status.too_late": "tell",
 }
 
+// links are where the [link] in the words of a failure leads.
+var links = map[string]string{
+	"renewal.none": "/p/check", "renewal.foreign": "/p/check", "revocation.none": "/p/check", "revocation.foreign": "/p/check",
+}
+
 func (p *Portal) three(f webkit.Failure) three {
 	d := &drawn{Code: f.Code, Args: spoken(f.Args), Spoken: webkit.SpokenLookup(f.Lookup), Tone: tones[f.Code]}
 	if d.Tone == "" {
 		d.Tone = "bad"
 	}
+	d.Args["Href"] = links[f.Code]
 	if !i18n.Has("error." + d.Code + ".title") {
 		d.Code, d.Tone = "internal", "care" // no words of its own for this site
 	}
@@ -104,7 +110,7 @@ func (p *Portal) sendFailure(w http.ResponseWriter, f webkit.Failure, data failu
 
 // screens are the 画面番号 of failures; the help desk's list has the same.
 var screens = map[string]string{
-	"pickup.wrong_ids": "RCD-1E", "pickup.slow": "RCD-1L", "pickup.pin_form": "RCD-1P", "pickup.pin_differs": "RCD-1Q",
+	"pickup.wrong_ids": "RCD-1E", "pickup.ids_form": "RCD-1F", "pickup.slow": "RCD-1L", "pickup.pin_form": "RCD-1P", "pickup.pin_differs": "RCD-1Q",
 	"pickup.busy": "RCD-1B", "pickup.not_issued": "RCD-3A", "pickup.not_dispatched": "RCD-3B", "pickup.deadline": "RCD-3C",
 	"pickup.cancelled": "RCD-3D", "pickup.rejected": "RCD-3E", "pickup.revoked": "RCD-3F", "pickup.suspended": "RCD-3G",
 	"pickup.expired": "RCD-3H", "pickup.key_destroyed": "RCD-3I", "pickup.csr": "RCD-3J",
@@ -112,7 +118,7 @@ var screens = map[string]string{
 	"ticket.unknown": "RCD-4A", "ticket.foreign": "RCD-4B", "ticket.over": "RCD-4C",
 	"renewal.none": "RU-1N", "renewal.foreign": "RU-1O", "renewal.revoked": "RU-1R", "renewal.suspended": "RU-1S", "renewal.expired": "RU-1X",
 	"renewal.not_begun": "RU-1Y", "renewal.early": "RU-2E", "renewal.unknown": "RU-3N", "renewal.pin_form": "RU-3P", "form.stale": "ERR-4", "flow.unknown": "ERR-5", "flow.ended": "ERR-6",
-	"renewal.revoking": "RU-2R", "revocation.wrong_ids": "RX-1E", "revocation.slow": "RX-1L", "revocation.busy": "RX-1B", "revocation.not_issued": "RX-1A",
+	"renewal.revoking": "RU-2R", "revocation.wrong_ids": "RX-1E", "revocation.ids_form": "RX-1G", "revocation.slow": "RX-1L", "revocation.busy": "RX-1B", "revocation.not_issued": "RX-1A",
 	"revocation.already": "RX-1F", "revocation.expired": "RX-1H", "revocation.foreign": "RX-1O", "revocation.none": "RX-1N", "revocation.contact": "RX-2E",
 	"apply.fields": "RCR-1E", "apply.slow": "RCR-1L", "apply.mails": "RCR-2M", "apply.link": "RCR-4N", "status.link": "ST-2N", "status.too_late": "ST-2L",
 	"not_found": "ERR-404", "http.foreign_site": "ERR-1", "http.too_large": "ERR-2", "http.form": "ERR-3",

@@ -21,6 +21,10 @@ type sequence struct {
 	// be called twice for one press and has the same effect. The form is parsed. What is
 	// wrong with what was typed it draws itself, and says that it wrote the answer.
 	act func(w http.ResponseWriter, r *http.Request, flow store.Flow) (wrote bool, err error)
+	// typing is the step on which people type, and typed gives the flow's facts with what
+	// they did: so that a form that is sent after its session's end is not lost.
+	typing string
+	typed  func(r *http.Request, flow store.Flow) map[string]string
 }
 
 // stepForm is what the form of a flow's page carries.
@@ -69,6 +73,12 @@ func (p *Portal) step(w http.ResponseWriter, r *http.Request, s sequence) error 
 		if err != nil {
 			return err
 		}
+	case pki.CodeOf(err) == "flow.ended" && flow.Step == s.typing && drawnFor == s.typing:
+		kept := p.Flows.Keep(r.Context(), flow, s.typed(r, flow))
+		if kept != nil {
+			return kept
+		}
+		return p.paused(w, r, s, err)
 	case err != nil:
 		return p.paused(w, r, s, err)
 	case drawnFor == flow.Step:

@@ -50,7 +50,7 @@ func (p *Portal) mountRevocation(route func(string, webkit.Handler), zone string
 }
 
 func (s revoking) sequence() sequence {
-	return sequence{kind: "rx", base: "/p/rx", zone: s.zone, show: s.showStep, act: s.act}
+	return sequence{kind: "rx", base: "/p/rx", zone: s.zone, show: s.showStep, act: s.act, typing: rxContact, typed: typedContact}
 }
 
 // way is on what the flow's holder asks. In the zone of certificates that is the one of
@@ -102,7 +102,7 @@ func (s revoking) postIDs(w http.ResponseWriter, r *http.Request) error {
 	id, err := s.prove(r, page)
 	wait(r.Context(), floor)
 	switch pki.CodeOf(err) {
-	case "revocation.wrong_ids", "revocation.slow", "revocation.busy":
+	case "revocation.wrong_ids", "revocation.ids_form", "revocation.slow", "revocation.busy":
 		return s.typeAgain(w, r, page, err)
 	}
 	if err != nil {
@@ -124,7 +124,7 @@ func begun(w http.ResponseWriter, r *http.Request) error {
 
 func (s revoking) prove(r *http.Request, page rxFirst) (string, error) {
 	if page.RequestWrong != "" || page.ReferenceWrong != "" {
-		return "", pki.E(pki.NotFound, "revocation.wrong_ids")
+		return "", pki.E(pki.Invalid, "revocation.ids_form")
 	}
 	in := ra.PickupInput{RequestID: page.RequestID, ReferenceID: pki.Secret(page.ReferenceID), Source: webkit.Source(r)}
 	id, _ := pki.ParseRequestID(in.RequestID)
@@ -209,7 +209,7 @@ type rxPage struct {
 }
 
 func (s revoking) flowPage(r *http.Request, flow store.Flow) (rxPage, error) {
-	page := rxPage{stepForm: formOf(r, s.zone, flow.Step), Flow: flow.ID, Email: flow.Facts["email"], EmailConfirm: flow.Facts["email"], Reason: flow.Facts["reason"]}
+	page := rxPage{stepForm: formOf(r, s.zone, flow.Step), Flow: flow.ID, Email: flow.Facts["email"], EmailConfirm: flow.Facts["emailConfirm"], Reason: flow.Facts["reason"]}
 	for _, reason := range pki.HoldersReasons() {
 		page.Reasons = append(page.Reasons, reason.String())
 	}
@@ -246,14 +246,19 @@ func (s revoking) act(w http.ResponseWriter, r *http.Request, flow store.Flow) (
 	return false, nil
 }
 
+func typedContact(r *http.Request, _ store.Flow) map[string]string {
+	return map[string]string{"email": strings.TrimSpace(r.PostForm.Get("email")), "emailConfirm": strings.TrimSpace(r.PostForm.Get("emailConfirm")),
+		"reason": r.PostForm.Get("reason")}
+}
+
 // contact takes the address and the reason.
 func (s revoking) contact(w http.ResponseWriter, r *http.Request, flow store.Flow) (bool, error) {
 	page, err := s.flowPage(r, flow)
 	if err != nil {
 		return false, err
 	}
-	page.Email, page.EmailConfirm = strings.TrimSpace(r.PostForm.Get("email")), strings.TrimSpace(r.PostForm.Get("emailConfirm"))
-	page.Reason = r.PostForm.Get("reason")
+	typed := typedContact(r, flow)
+	page.Email, page.EmailConfirm, page.Reason = typed["email"], typed["emailConfirm"], typed["reason"]
 	switch {
 	case !pki.ValidEmail(page.Email):
 		page.EmailWrong = "rx.email.form"
@@ -265,7 +270,7 @@ func (s revoking) contact(w http.ResponseWriter, r *http.Request, flow store.Flo
 		page.Reason, page.ReasonWrong = "", "rx.reason.none"
 	}
 	if page.EmailWrong+page.ConfirmWrong+page.ReasonWrong == "" {
-		return false, s.Flows.Move(r.Context(), flow, flow.Subject, rxConfirm, map[string]string{"email": page.Email, "reason": page.Reason})
+		return false, s.Flows.Move(r.Context(), flow, flow.Subject, rxConfirm, typed)
 	}
 	f := s.report.Note(r, pki.E(pki.Invalid, "revocation.contact"))
 	page.three = s.three(f)

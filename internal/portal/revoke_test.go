@@ -251,7 +251,7 @@ func TestRevocationByCertificate(t *testing.T) {
 	}
 	none := s.as(b.leaf)
 	none.leaf = nil
-	has(t, none.get("/p/rx"), "RX-1N", "https://portal.test/p/rx")
+	has(t, none.get("/p/rx"), "RX-1N", "https://portal.test/p/rx", `<a href="/p/check">この端末の電子証明書を確かめる</a>`)
 }
 
 // TestThreatRV2: whatever happens at the download site, a revocation can be asked for:
@@ -294,7 +294,8 @@ func TestThreatRV2(t *testing.T) {
 	has(t, page, "失効しました")
 }
 
-// Wrong IDs have one page of one size at the revocation site, too (threat DL4).
+// Wrong IDs have one page of one size at the revocation site, too (threat DL4). What can
+// be no ID is told as such: it says nothing of any request.
 func TestThreatDL4AtTheRevocationSite(t *testing.T) {
 	s := openRevocation(t)
 	r, open := s.Issued(catest.Application(1)), s.Submit(catest.Application(2))
@@ -304,10 +305,14 @@ func TestThreatDL4AtTheRevocationSite(t *testing.T) {
 		b := s.as(nil)
 		b.get("/p/rx")
 		w := b.press("/p/rx", "", typed)
-		if w.Code != http.StatusNotFound {
+		status, screen := http.StatusNotFound, "RX-1E"
+		if len(typed.Get("requestId")) != len("202001010000001") {
+			status, screen = http.StatusUnprocessableEntity, "RX-1G"
+		}
+		if w.Code != status {
 			t.Errorf("%v: %d", typed, w.Code)
 		}
-		has(t, w.Body.String(), "RX-1E")
+		has(t, w.Body.String(), screen)
 		sizes[w.Body.Len()] = true
 	}
 	if len(sizes) != 1 {
@@ -322,6 +327,10 @@ func TestRevocationSessionEnds(t *testing.T) {
 	b := s.as(nil)
 	b.get("/p/rx")
 	flow, page := b.next("/p/rx", "", ids(r, s.Reference(r.ID)))
+	s.Advance(time.Hour) // what was typed meanwhile is kept, and is not sent on
+	has(t, b.press(flow, page, contact(pki.CessationOfOperation)).Body.String(), "ERR-6")
+	_, page = b.next(flow, b.get(flow), url.Values{})
+	has(t, page, "証明書失効申請情報の入力", "typed@example.jp")
 	_, page = b.next(flow, page, contact(pki.CessationOfOperation))
 	s.Advance(time.Hour)
 	has(t, b.press(flow, page, apply()).Body.String(), "ERR-6")

@@ -180,9 +180,13 @@ func draftView(tx *store.Tx, d store.Draft) (Draft, error) {
 
 // Apply makes the request of a draft, for who has the mailed link: once, however often
 // the button is pressed. It mails the receipt, and tells the contacts that the
-// institution has already (threat AP2): what they are mailed does not change by it.
+// institution has already (threat AP2): what they are mailed does not change by it. Where
+// one of them got too many mails today, the applicant is told nothing of it, but the
+// office is, on the record and by an alarm: nobody else warns that contact.
 func (s *Service) Apply(ctx context.Context, token pki.Secret) (pki.Request, error) {
+	untold := 0
 	r, err := change(ctx, s, func(tx *store.Tx) (pki.Request, error) {
+		untold = 0
 		d, err := tx.DraftByToken(hashOf(token))
 		if err != nil {
 			return pki.Request{}, linkError(err, noDraft)
@@ -208,11 +212,14 @@ func (s *Service) Apply(ctx context.Context, token pki.Secret) (pki.Request, err
 		if err != nil {
 			return r, err
 		}
-		err = tellNeighbours(tx, r, near)
+		untold, err = tellNeighbours(tx, r, near)
 		crash.At("apply.2 before commit")
 		return r, err
 	})
 	crash.At("apply.2 after commit")
+	if err == nil && untold > 0 {
+		s.Log.Warn("alarm: contacts of an institution were not told of an application", "request", r.ID, "contacts", untold)
+	}
 	return r, err
 }
 
@@ -228,8 +235,10 @@ func mailReceipt(tx *store.Tx, r pki.Request) error {
 }
 
 // tellNeighbours informs every other address under which an institution is known. The
-// mails name nothing that the applicant typed freely.
-func tellNeighbours(tx *store.Tx, r pki.Request, near []pki.Request) error {
+// mails name nothing that the applicant typed freely. It counts, and puts on the record,
+// those whom the bound of a day kept from being told.
+func tellNeighbours(tx *store.Tx, r pki.Request, near []pki.Request) (int, error) {
+	untold := 0
 	told := map[string]bool{r.Application.Email: true, "": true}
 	for _, other := range near {
 		address := other.Application.Email
@@ -240,11 +249,17 @@ func tellNeighbours(tx *store.Tx, r pki.Request, near []pki.Request) error {
 		code := r.Application.Holder.Code
 		_, err := tellOnce(tx, address, store.Message{ID: fmt.Sprintf("applied/%s/%d", r.ID, len(told)), Kind: "applied", Request: r.ID, Language: other.Language,
 			Args: map[string]string{"HolderCode": code, "RequestID": r.ID}}, "applied "+code+" "+r.ID)
-		if err != nil && pki.CodeOf(err) != "apply.mails" { // told often enough today
-			return err
+		if pki.CodeOf(err) == "apply.mails" {
+			untold++
+		} else if err != nil {
+			return 0, err
 		}
 	}
-	return nil
+	if untold == 0 {
+		return 0, nil
+	}
+	_, _, err := tx.Audit(pki.System("ra"), "application.untold", r.ID, map[string]any{"contacts": untold})
+	return untold, err
 }
 
 // Progress is the coarse state of a request that anybody learns who knows its number and
@@ -255,6 +270,7 @@ type Progress string
 const (
 	ProgressReceived   Progress = "received"   // 受付
 	ProgressProcessing Progress = "processing" // 処理中
+	ProgressIssued     Progress = "issued"     // 発行済み, its letter is being made
 	ProgressSent       Progress = "sent"       // 発送済み
 	ProgressEnded      Progress = "ended"      // withdrawn or refused
 	ProgressUnknown    Progress = "unknown"    // no such number with such a code
@@ -280,10 +296,12 @@ func (s *Service) ProgressOf(ctx context.Context, requestID, code string) (Progr
 			return ProgressEnded, nil
 		case r.State == pki.Received, r.State == pki.Reviewing, r.State == pki.Returned:
 			return ProgressReceived, nil
-		case r.Dispatched.IsZero():
-			return ProgressProcessing, nil
+		case !r.Dispatched.IsZero():
+			return ProgressSent, nil
+		case r.State == pki.Issued:
+			return ProgressIssued, nil
 		}
-		return ProgressSent, nil
+		return ProgressProcessing, nil
 	})
 }
 

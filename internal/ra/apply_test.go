@@ -229,7 +229,7 @@ func TestProgress(t *testing.T) {
 	ask(r.ID, code, ra.ProgressReceived)
 	_, err = o.RA.Approve(t.Context(), catest.Second, r.ID, r.ContentHash)
 	catest.Must(t, err)
-	ask(r.ID, code, ra.ProgressProcessing)
+	ask(r.ID, code, ra.ProgressIssued)
 	o.Dispatch(r.ID)
 	ask(r.ID, code, ra.ProgressSent)
 	refused := apply(o, "f2", typedApplication(1))
@@ -339,6 +339,40 @@ func TestThreatAP4Bounded(t *testing.T) {
 		_, err = o.RA.Draft(t.Context(), ra.DraftInput{Flow: fmt.Sprint("f", n), Application: typedApplication(n), Language: "ja"})
 	}
 	catest.WantCode(t, err, "apply.mails")
+}
+
+// TestThreatAP2Untold: a contact who got as many mails today as anybody may cause is not
+// told of an application; its applicant sees no difference, the office does.
+func TestThreatAP2Untold(t *testing.T) {
+	o := catest.New(t, catest.Options{})
+	o.Issued(catest.Application(1))
+	untold := func() int { return o.Count("audit WHERE kind = 'application.untold'") }
+	for n := range 54 { // floods clinic@example.jp
+		a := typedApplication(1)
+		a.Email = "clinic@example.jp"
+		_, err := o.RA.Draft(t.Context(), ra.DraftInput{Flow: fmt.Sprint("flood", n), Application: a, Language: "ja"})
+		if err != nil {
+			catest.WantCode(t, err, "apply.mails")
+		}
+	}
+	if untold() != 0 {
+		t.Fatal("untold before anything was applied for")
+	}
+	a := typedApplication(1)
+	a.Email = "mallory@example.org"
+	r := apply(o, "f1", a)
+	if n := untold(); n != 1 || o.Count("outbox WHERE kind = 'applied'") != 0 {
+		t.Errorf("%d records of who was not told", n)
+	}
+	o.Advance(24 * time.Hour)
+	a.TerminalName = "受付2号機"
+	apply(o, "f2", a)
+	if n := untold(); n != 1 || o.Count("outbox WHERE kind = 'applied'") != 1 {
+		t.Errorf("the next day: %d records", n)
+	}
+	if r.State != pki.Received {
+		t.Errorf("the application is %s", r.State)
+	}
 }
 
 // TestThreatAP1: nothing that an applicant types brings him what opens a key: his mails

@@ -44,14 +44,14 @@ func (tx *Tx) Flow(id string) (Flow, error) {
 }
 
 // MoveFlow makes one step from the one in which the caller saw the flow; pki.ErrConflict
-// when another tab was faster. Subject, Step, Facts and Until are written.
+// when another tab was faster. Subject, Step, Facts, SeenAt and Until are written.
 func (tx *Tx) MoveFlow(f Flow, seen string) error {
 	facts, err := json.Marshal(f.Facts)
 	if err != nil {
 		return dbError("encode flow", err)
 	}
 	return tx.one("move flow", `UPDATE flow SET subject = $1, step = $2, facts = $3, seen_at = $4, until = $5 WHERE id = $6 AND step = $7`,
-		f.Subject, f.Step, string(facts), micros(tx.Now), micros(f.Until), f.ID, seen)
+		f.Subject, f.Step, string(facts), micros(f.SeenAt), micros(f.Until), f.ID, seen)
 }
 
 // DropFlows deletes flows whose time is over.

@@ -71,12 +71,22 @@ func (f Flows) Move(ctx context.Context, flow store.Flow, subject, step string, 
 	seen := flow.Step
 	flow.Subject, flow.Step, flow.Facts = subject, step, facts
 	err := f.DB.Update(ctx, func(tx *store.Tx) error {
-		flow.Until = tx.Now.Add(Kept)
+		flow.SeenAt, flow.Until = tx.Now, tx.Now.Add(Kept)
 		err := tx.MoveFlow(flow, seen)
 		crash.At("flow.2 before commit")
 		return err
 	})
 	crash.At("flow.2 after commit")
+	if errors.Is(err, pki.ErrConflict) {
+		return nil
+	}
+	return err
+}
+
+// Keep stores what was typed in a flow whose session has ended. It stays ended.
+func (f Flows) Keep(ctx context.Context, flow store.Flow, facts map[string]string) error {
+	flow.Facts = facts
+	err := f.DB.Update(ctx, func(tx *store.Tx) error { return tx.MoveFlow(flow, flow.Step) })
 	if errors.Is(err, pki.ErrConflict) {
 		return nil
 	}

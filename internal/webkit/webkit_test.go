@@ -425,3 +425,20 @@ func TestThreatAP9NobodySwitchesOffEscaping(t *testing.T) {
 		t.Errorf("saw %d files: %v", seen, err)
 	}
 }
+
+// A name that no block declares counts for nothing: the rule that uses it is silently void.
+func TestStyleUsesDeclaredNames(t *testing.T) {
+	css, err := os.ReadFile("assets/inkan.css")
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := regexp.MustCompile(`var\((--[a-z0-9-]+)`).FindAllSubmatch(css, -1)
+	if len(used) < 100 {
+		t.Fatalf("found %d uses only", len(used))
+	}
+	for _, m := range used {
+		if !regexp.MustCompile(`[\s;{]` + string(m[1]) + `:`).Match(css) {
+			t.Errorf("%s is used and not declared", m[1])
+		}
+	}
+}
