@@ -11,3 +11,7 @@ package crash
 // At marks a point. The name is a literal, one of its own at each place: the crash
 // matrix reads them from the source and demands a row for each.
 func At(string) {}
+
+// Haste divides the size at which something happens that is rare in the program that
+// people run, and is to happen often while the program is killed.
+const Haste = 1

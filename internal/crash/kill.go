@@ -14,6 +14,9 @@ import (
 // killed in the middle of its work.
 var armed = os.Getenv("INKAN_CRASH")
 
+// Haste divides the size at which something rare happens.
+const Haste = 512
+
 // At kills this process as nothing else can, if the point is armed. Whoever takes the
 // file away is the one: a point is passed by many, and kills once.
 func At(point string) {

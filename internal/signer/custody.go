@@ -87,7 +87,7 @@ func (s *Server) DestroyEpochs(_ context.Context, before string) ([]string, erro
 		return nil, err
 	}
 	crash.At("signer.epochs before the journal")
-	err = s.journal.add(record{At: now.Unix(), Kind: kindDestroy, Epochs: months}).wait()
+	err = s.journalEpochs(record{At: now.Unix(), Kind: kindDestroy, Epochs: months}).wait()
 	if err != nil {
 		return nil, err
 	}
@@ -96,6 +96,15 @@ func (s *Server) DestroyEpochs(_ context.Context, before string) ([]string, erro
 	err = s.vault.DestroyEpochs(months)
 	crash.At("signer.epochs destroyed")
 	return months, err
+}
+
+// journalEpochs has the memory know first: a segment that begins behind the line repeats
+// it in its head.
+func (s *Server) journalEpochs(rec record) *flight {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.memory.apply(rec)
+	return s.journal.add(rec)
 }
 
 // Info tells about the signer.

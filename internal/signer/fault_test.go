@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"inkan/internal/pki"
 )
@@ -94,16 +95,18 @@ func TestJournalFaults(t *testing.T) {
 // reopen opens the journal of a directory and lists its trees.
 func reopen(t *testing.T, dir string, sizes *[]int64) *journal {
 	t.Helper()
+	m := newMemory()
 	j, err := openJournal(dir, []byte("key"), slog.New(slog.DiscardHandler), func(r record) {
+		m.apply(r)
 		if sizes != nil {
 			*sizes = append(*sizes, r.Size)
 		}
-	})
+	}, func() []record { return m.summary(time.Unix(0, 0)) })
 	check(t, err)
 	return j
 }
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -1,12 +1,7 @@
 package signer
 
 import (
-	"bufio"
 	"bytes"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -21,45 +16,17 @@ import (
 	"inkan/internal/pki"
 )
 
-// record is one line of the journal.
-type record struct {
-	At      int64    `json:"at"` // unix seconds
-	Kind    string   `json:"kind"`
-	Issuer  string   `json:"issuer,omitempty"`
-	Profile string   `json:"profile,omitempty"`
-	Serial  string   `json:"serial,omitempty"`
-	TBS     string   `json:"tbs,omitempty"` // SHA-256, hex
-	Index   int64    `json:"index,omitempty"`
-	Leaf    string   `json:"leaf,omitempty"`   // hex
-	Number  int64    `json:"number,omitempty"` // of a CRL
-	Size    int64    `json:"size,omitempty"`   // of the audit tree
-	Root    string   `json:"root,omitempty"`   // hex
-	Epochs  []string `json:"epochs,omitempty"`
-	Mode    string   `json:"mode,omitempty"`
-}
-
-const (
-	kindStart   = "start"
-	kindSign    = "sign"
-	kindCRL     = "crl"
-	kindTree    = "tree"
-	kindDestroy = "destroy"
-)
-
-const (
-	journalName = "journal"
-	maxLine     = 64 << 10
-	chainSize   = 16 // octets of the chain value in a line
-)
-
-// journal is an append-only file of JSON lines. Each line ends in a member "chain",
-// an HMAC over the line and the one before under a key of the vault: nobody without
-// the vault can lower a high-water by editing. Lines of calls that come together are
-// written and synced together; no caller goes on before its lines are on disk.
+// journal is append-only: JSON lines in a file, and closed files beside it (segments).
+// Each line ends in a member "chain", an HMAC over the line and the one before under a
+// key of the vault: nobody without the vault can lower a high-water by editing. Lines of
+// calls that come together are written and synced together; no caller goes on before its
+// lines are on disk.
 type journal struct {
-	file file
-	key  []byte
-	log  *slog.Logger
+	folder  folder
+	file    file // the segment that is written
+	key     []byte
+	log     *slog.Logger
+	summary func() []record // what the lines so far add up to; more does no harm
 
 	mu       sync.Mutex
 	next     *flight // gathers lines for the next write
@@ -67,9 +34,11 @@ type journal struct {
 	idle     sync.Cond
 
 	// The rest belongs to whoever flushes.
-	chain  []byte // after the last durable line
-	size   int64  // of the durable lines
-	broken error
+	number   int64  // of the segment
+	chain    *chain // after the last durable line
+	size     int64  // of the durable lines
+	rotateAt int64  // the size at which another segment begins
+	broken   error
 }
 
 // file is what a journal needs of an *os.File.
@@ -93,9 +62,9 @@ func (f *flight) wait() error {
 	return f.err
 }
 
-// openJournal reads the journal, hands every record to replay and repairs a torn
-// last line. Anything else that is not as it was written is a refusal.
-func openJournal(dir string, key []byte, log *slog.Logger, replay func(record)) (*journal, error) {
+// openJournal reads the segment that was written last, hands every record to replay and
+// repairs a torn last line. Anything else that is not as it was written is a refusal.
+func openJournal(dir string, key []byte, log *slog.Logger, replay func(record), summary func() []record) (*journal, error) {
 	path := filepath.Join(dir, journalName)
 	err := keystore.CheckMode(path)
 	if pki.CodeOf(err) == "vault.missing" {
@@ -108,72 +77,31 @@ func openJournal(dir string, key []byte, log *slog.Logger, replay func(record)) 
 	if err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
-	j := &journal{file: file, key: key, log: log, chain: make([]byte, sha256.Size), next: newFlight()}
+	j := &journal{folder: osFolder(dir), file: file, key: key, log: log, summary: summary, next: newFlight()}
 	j.idle.L = &j.mu
 	err = j.load(replay)
 	if err == nil {
 		err = j.repair()
 	}
+	if err == nil {
+		err = j.tidy(file)
+	}
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
+	j.rotate() // a journal of one file, from before there were segments, is large
 	return j, nil
 }
 
 func newFlight() *flight { return &flight{done: make(chan struct{})} }
 
 func (j *journal) load(replay func(record)) error {
-	r := bufio.NewReaderSize(j.file, maxLine)
-	for n := 1; ; n++ {
-		line, err := r.ReadSlice('\n')
-		for errors.Is(err, bufio.ErrBufferFull) { // not a line of ours; torn only if it is the end
-			line, err = r.ReadSlice('\n')
-		}
-		if errors.Is(err, io.EOF) {
-			return nil // what follows the last newline is torn; repair cuts it
-		}
-		broken := pki.E(pki.Internal, "signer.journal").With("Line", n)
-		if err != nil {
-			return broken.Because(err)
-		}
-		body, ok := j.verify(line)
-		if !ok {
-			return broken.Because(errors.New("the line is not the one that was written"))
-		}
-		var rec record
-		err = json.Unmarshal(body, &rec)
-		if err != nil {
-			return broken.Because(err)
-		}
-		j.size += int64(len(line))
-		replay(rec)
+	s, err := readSegment(j.file, journalName, j.key, replay)
+	if err != nil {
+		return err
 	}
-}
-
-// verify splits a line into body and chain value, compares that, and moves on.
-func (j *journal) verify(line []byte) ([]byte, bool) {
-	at := len(line) - len(chainSuffix(make([]byte, chainSize)))
-	if at < 1 {
-		return nil, false
-	}
-	body := append(bytes.Clone(line[:at]), '}')
-	next := j.link(j.chain, body)
-	if !hmac.Equal(line[at:], chainSuffix(next)) {
-		return nil, false
-	}
-	j.chain = next
-	return body, true
-}
-
-func (j *journal) link(chain, body []byte) []byte {
-	h := hmac.New(sha256.New, j.key)
-	_, _ = h.Write(chain) // never fails; see hash.Hash
-	_, _ = h.Write(body)
-	return h.Sum(nil)
-}
-
-func chainSuffix(chain []byte) []byte {
-	return []byte(`,"chain":"` + hex.EncodeToString(chain[:chainSize]) + "\"}\n")
+	j.number, j.chain, j.size, j.rotateAt = s.number, s.chain, s.size, s.head+segmentSize
+	return nil
 }
 
 // repair cuts what a crash left of a write whose caller was never answered.
@@ -227,6 +155,7 @@ func (j *journal) flush() {
 		j.mu.Unlock()
 		f.err = j.write(f.records)
 		close(f.done)
+		j.rotate()
 	}
 }
 
@@ -239,15 +168,13 @@ func (j *journal) write(records []record) error {
 		return errJournal.Because(j.broken)
 	}
 	var out bytes.Buffer
-	chain := j.chain
+	chain := newChain(j.key)
+	chain.value = bytes.Clone(j.chain.value)
 	for _, rec := range records {
-		body, err := json.Marshal(rec)
+		err := chain.write(&out, rec)
 		if err != nil {
-			return fmt.Errorf("encode journal: %w", err)
+			return err
 		}
-		chain = j.link(chain, body)
-		out.Write(body[:len(body)-1])
-		out.Write(chainSuffix(chain))
 	}
 	_, err := j.file.WriteAt(out.Bytes(), j.size)
 	crash.At("signer.journal before sync")
@@ -264,13 +191,18 @@ func (j *journal) write(records []record) error {
 	return nil
 }
 
-// close waits for the lines under way.
-func (j *journal) close() error {
+// rest waits for the lines under way.
+func (j *journal) rest() {
 	j.mu.Lock()
+	defer j.mu.Unlock()
 	for j.flushing {
 		j.idle.Wait()
 	}
-	j.mu.Unlock()
+}
+
+// close waits for the lines under way.
+func (j *journal) close() error {
+	j.rest()
 	err := j.file.Close()
 	if err != nil && !errors.Is(err, fs.ErrClosed) {
 		return fmt.Errorf("close journal: %w", err)

@@ -3,15 +3,18 @@ package signer
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"maps"
+	"slices"
 	"time"
 
 	"inkan/internal/keystore"
 	"inkan/internal/pki"
 )
 
-// memory is what the journal's records add up to. Its owner holds the lock.
+// memory is what the journal's records add up to. Its owner holds the lock. Whatever
+// is added here goes into summary as well, or the next segment forgets it.
 type memory struct {
 	crls      map[string]crlMark
 	treeSize  int64
@@ -20,9 +23,10 @@ type memory struct {
 	recent    recent
 }
 
+// crlMark is the last CRL of an issuer that was signed.
 type crlMark struct {
-	number int64
-	tbs    string
+	Number int64  `json:"number"`
+	TBS    string `json:"tbs"` // SHA-256, hex
 }
 
 func newMemory() *memory {
@@ -35,7 +39,7 @@ func (m *memory) apply(r record) {
 	case kindSign:
 		m.recent.add(r)
 	case kindCRL:
-		if r.Number >= m.crls[r.Issuer].number {
+		if r.Number >= m.crls[r.Issuer].Number {
 			m.crls[r.Issuer] = crlMark{r.Number, r.TBS}
 		}
 	case kindTree:
@@ -44,14 +48,46 @@ func (m *memory) apply(r record) {
 			m.treeSize, m.treeRoot = r.Size, root
 		}
 	case kindDestroy:
-		m.destroyed = append(m.destroyed, r.Epochs...)
+		m.destroy(r.Epochs)
+	case kindHead:
+		root, err := hex.DecodeString(r.Root)
+		if err == nil && r.Root != "" {
+			m.treeSize, m.treeRoot = r.Size, root
+		}
+		m.destroy(r.Epochs)
+		maps.Copy(m.crls, r.CRLs)
+	case kindPast:
+		m.recent.unpack(r.Past)
 	}
+}
+
+// destroy names epochs that are gone for ever, once each.
+func (m *memory) destroy(epochs []string) {
+	for _, month := range epochs {
+		if !slices.Contains(m.destroyed, month) {
+			m.destroyed = append(m.destroyed, month)
+		}
+	}
+}
+
+// summary gives the records of a head, from which apply makes this memory again.
+func (m *memory) summary(now time.Time) []record {
+	head := record{
+		At: now.Unix(), Kind: kindHead, Size: m.treeSize, Root: hex.EncodeToString(m.treeRoot),
+		Epochs: slices.Clone(m.destroyed), CRLs: maps.Clone(m.crls),
+	}
+	out := []record{head}
+	for part := range slices.Chunk(m.recent.pack(), maxPast) {
+		out = append(out, record{At: now.Unix(), Kind: kindPast, Past: part})
+	}
+	out[0].Pasts = len(out) - 1
+	return out
 }
 
 func (m *memory) highWater() keystore.HighWater {
 	out := keystore.HighWater{TreeSize: m.treeSize, CRLNumbers: map[string]int64{}}
 	for id, mark := range maps.All(m.crls) {
-		out.CRLNumbers[id] = mark.number
+		out.CRLNumbers[id] = mark.Number
 	}
 	return out
 }
@@ -60,10 +96,10 @@ func (m *memory) highWater() keystore.HighWater {
 // the answer to the first call may have been lost.
 func (m *memory) admitCRL(r record) error {
 	high := m.crls[r.Issuer]
-	if r.Number > high.number || r.Number == high.number && r.TBS == high.tbs {
+	if r.Number > high.Number || r.Number == high.Number && r.TBS == high.TBS {
 		return nil
 	}
-	return pki.E(pki.Forbidden, "signer.crl_number").With("Issuer", r.Issuer).With("Number", r.Number).With("HighWater", high.number)
+	return pki.E(pki.Forbidden, "signer.crl_number").With("Issuer", r.Issuer).With("Number", r.Number).With("HighWater", high.Number)
 }
 
 // admitTree refuses a tree that lost its tail, or that has another past.
@@ -93,6 +129,12 @@ type recentItem struct {
 	index  int64
 	at     int64
 }
+
+// packedSize is of a certificate in a head: time, index, and three short hashes.
+const packedSize = 8 + 8 + 3*len(short{})
+
+// noIndex packs an index that was forgotten with an older certificate of that index.
+const noIndex = -1
 
 const (
 	recentAge = 24 * time.Hour
@@ -142,6 +184,40 @@ func (m *recent) add(r record) {
 		drop++
 	}
 	m.order = m.order[drop:]
+}
+
+// pack gives all certificates, the oldest first.
+func (m *recent) pack() []byte {
+	out := make([]byte, 0, len(m.order)*packedSize)
+	for _, item := range m.order {
+		tbs := m.bySerial[item.serial]
+		leaf, known := m.byIndex[item.index]
+		if !known {
+			item.index = noIndex
+		}
+		out = binary.BigEndian.AppendUint64(out, uint64(item.at))
+		out = binary.BigEndian.AppendUint64(out, uint64(item.index))
+		out = append(out, item.serial[:]...)
+		out = append(out, tbs[:]...)
+		out = append(out, leaf[:]...)
+	}
+	return out
+}
+
+// unpack adds what pack gave, or a part of it.
+func (m *recent) unpack(packed []byte) {
+	for one := range slices.Chunk(packed, packedSize) {
+		item := recentItem{
+			at:     int64(binary.BigEndian.Uint64(one)),
+			index:  int64(binary.BigEndian.Uint64(one[8:])),
+			serial: short(one[16:32]),
+		}
+		m.bySerial[item.serial] = short(one[32:48])
+		if item.index != noIndex {
+			m.byIndex[item.index] = short(one[48:64])
+		}
+		m.order = append(m.order, item)
+	}
 }
 
 // limiter is a bucket of one minute's signatures that fills evenly.

@@ -107,7 +107,7 @@ func (s *Server) open() error {
 			return fmt.Errorf("open key of %s: %w", id, err)
 		}
 	}
-	journal, err := openJournal(s.cfg.Dir, s.vault.JournalKey(), s.log, s.memory.apply)
+	journal, err := openJournal(s.cfg.Dir, s.vault.JournalKey(), s.log, s.memory.apply, s.summary)
 	if err != nil {
 		return err
 	}
@@ -118,6 +118,14 @@ func (s *Server) open() error {
 		return err
 	}
 	return s.journal.add(record{At: s.cfg.Now().Unix(), Kind: kindStart, Mode: s.vault.Mode()}).wait()
+}
+
+// summary is for the head of a segment. It may know of lines that the journal does not
+// have yet: those follow, or their callers are told that they failed.
+func (s *Server) summary() []record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.memory.summary(s.cfg.Now())
 }
 
 // openKey opens the key of the certificate or none (threat CK6). A token that is away

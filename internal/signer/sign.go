@@ -190,7 +190,7 @@ func (s *Server) admitCRL(issuerID string, tbs []byte) (*flight, error) {
 		return nil, err
 	}
 	if s.vault.Mode() == keystore.ModeLive {
-		high := s.memory.crls[issuerID].number
+		high := s.memory.crls[issuerID].Number
 		if info.Number > max(high, now.Unix())+maxCRLJump {
 			return nil, pki.E(pki.Forbidden, "signer.crl_number").With("Issuer", issuerID).With("Number", info.Number).With("HighWater", high)
 		}
