@@ -51,8 +51,11 @@ func (m *memory) apply(r record) {
 		m.destroy(r.Epochs)
 	case kindHead:
 		root, err := hex.DecodeString(r.Root)
-		if err == nil && r.Root != "" {
+		if err == nil {
 			m.treeSize, m.treeRoot = r.Size, root
+		}
+		if r.Root == "" {
+			m.treeRoot = nil // no tree was signed yet
 		}
 		m.destroy(r.Epochs)
 		maps.Copy(m.crls, r.CRLs)
