@@ -30,7 +30,7 @@ type crlMark struct {
 }
 
 func newMemory() *memory {
-	return &memory{crls: map[string]crlMark{}, recent: newRecent()}
+	return &memory{crls: map[string]crlMark{}, recent: newRecent(0)}
 }
 
 // apply takes a record that was written by an earlier process or just now.
@@ -59,6 +59,7 @@ func (m *memory) apply(r record) {
 		}
 		m.destroy(r.Epochs)
 		maps.Copy(m.crls, r.CRLs)
+		m.recent = newRecent(min(max(r.Pasts, 0)*maxPast/packedSize, maxRecent))
 	case kindPast:
 		m.recent.unpack(r.Past)
 	}
@@ -81,7 +82,7 @@ func (m *memory) summary(now time.Time) []record {
 	}
 	out := []record{head}
 	for part := range slices.Chunk(m.recent.pack(), maxPast) {
-		out = append(out, record{At: now.Unix(), Kind: kindPast, Past: part})
+		out = append(out, record{Kind: kindPast, Past: part})
 	}
 	out[0].Pasts = len(out) - 1
 	return out
@@ -144,8 +145,9 @@ const (
 	maxRecent = 250_000
 )
 
-func newRecent() recent {
-	return recent{bySerial: map[short]short{}, byIndex: map[int64]short{}}
+// newRecent has room for so many, so that reading a head does not make it bit by bit.
+func newRecent(room int) recent {
+	return recent{bySerial: make(map[short]short, room), byIndex: make(map[int64]short, room), order: make([]recentItem, 0, room)}
 }
 
 func shorten(parts ...string) short {
