@@ -91,10 +91,27 @@ type entry struct {
 	Number, Size                    int64
 }
 
+// journal reads all segments; those of a signer at work may change while they are read.
 func (p *plant) journal() ([]entry, error) {
-	raw, err := os.ReadFile(filepath.Join(p.dir, "signer", "journal"))
-	if err != nil {
-		return nil, err
+	var raw []byte
+	for again := true; again; {
+		closed, err := filepath.Glob(filepath.Join(p.dir, "signer", "journal.0*"))
+		if err != nil {
+			return nil, err
+		}
+		raw = raw[:0]
+		for _, path := range append(closed, filepath.Join(p.dir, "signer", "journal")) { // in order
+			part, err := os.ReadFile(path)
+			if err != nil {
+				return nil, err
+			}
+			raw = append(raw, part...)
+		}
+		after, err := filepath.Glob(filepath.Join(p.dir, "signer", "journal.0*"))
+		if err != nil {
+			return nil, err
+		}
+		again = len(after) != len(closed)
 	}
 	var all []entry
 	for line := range bytes.Lines(raw) {
@@ -102,7 +119,7 @@ func (p *plant) journal() ([]entry, error) {
 			break // being written
 		}
 		var e entry
-		err = json.Unmarshal(line, &e)
+		err := json.Unmarshal(line, &e)
 		if err != nil {
 			return nil, fmt.Errorf("line %d of the journal: %w", len(all)+1, err)
 		}
@@ -205,7 +222,8 @@ func (p *plant) checkLists() error {
 	return err
 }
 
-// checkPromises: what clients were told is still true, all of it.
+// checkPromises: what clients were told is still true, all of it, and the journal is
+// whole through all its segments.
 func (p *plant) checkPromises() error {
 	var found []error
 	for _, o := range p.orders {
@@ -217,7 +235,8 @@ func (p *plant) checkPromises() error {
 	for serial, reason := range p.standing {
 		found = append(found, persist(func() error { return p.shows(serial, reason) }))
 	}
-	return errors.Join(found...)
+	_, err := p.run("signer", "verify-journal")
+	return errors.Join(append(found, err)...)
 }
 
 // clear begins every private key of a holder in clear, as PKCS#8 of P-256 encodes it.

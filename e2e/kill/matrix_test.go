@@ -131,6 +131,10 @@ var rows = []row{
 	{"shred.1 overwritten", "epochs"},
 	{"signer.epochs destroyed", "epochs"},
 	{"sweep.2 after the signer", "epochs"},
+
+	{"signer.rotate head written", "rotate"},
+	{"signer.rotate closed", "rotate"},
+	{"signer.rotate in place", "rotate"},
 }
 
 // first are the points that an instance passes when it starts for the first time in a

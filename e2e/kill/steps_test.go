@@ -34,6 +34,7 @@ var steps = map[string]func(p *plant) (act, error){
 	"own":        (*plant).stepOwn,
 	"sweep":      (*plant).stepSweep,
 	"epochs":     (*plant).stepEpochs,
+	"rotate":     (*plant).stepRotate,
 	"first":      (*plant).stepFirst,
 
 	"draft":    (*plant).stepDraft,
@@ -229,6 +230,45 @@ func (p *plant) stepEpochs() (act, error) {
 			return nil
 		})
 	}}, err
+}
+
+// stepRotate: a program orders until the signer's journal begins another segment, which
+// it does every 8 KiB in this build, and orders the same again.
+func (p *plant) stepRotate() (act, error) {
+	orders := make([]*order, 100)
+	for n := range orders {
+		o, err := newOrder()
+		if err != nil {
+			return act{}, err
+		}
+		orders[n] = o
+	}
+	sent := 0
+	return act{
+		func() error {
+			for _, o := range orders {
+				sent++
+				err := p.post(o)
+				if err != nil {
+					return err
+				}
+				_, err = os.Lstat(p.armed)
+				if err != nil {
+					return nil // somebody dies
+				}
+			}
+			return errors.New("the journal has not begun another segment")
+		},
+		func() error {
+			for _, o := range orders[:sent] {
+				err := persist(func() error { return p.post(o) })
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}, nil
 }
 
 // sealUnder makes the epoch key of a month, as the vault did in that month.

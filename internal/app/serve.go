@@ -286,5 +286,6 @@ func (c *cli) signerCommand() *cobra.Command {
 	}}
 	cmd.Flags().BoolVar(&asChild, "child", false, "end when standard input ends")
 	_ = cmd.Flags().MarkHidden("child")
+	cmd.AddCommand(c.verifyJournalCommand())
 	return cmd
 }

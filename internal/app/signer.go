@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"inkan/internal/issuance"
-	"inkan/internal/keystore"
 	"inkan/internal/pki"
 	"inkan/internal/signer"
 )
@@ -44,11 +43,7 @@ func runSigner(ctx context.Context, dir string, lifeline io.Reader, log *slog.Lo
 	if err != nil {
 		return err
 	}
-	path := inside(dir, config.Signer.PassphraseFile)
-	if credentials := os.Getenv("CREDENTIALS_DIRECTORY"); credentials != "" {
-		path = filepath.Join(credentials, passphraseCredential)
-	}
-	passphrase, err := keystore.ReadPassphrase(path)
+	passphrase, err := i.signerPassphrase()
 	if err != nil {
 		return err
 	}

@@ -17,12 +17,14 @@ import (
 	"time"
 
 	"inkan/internal/crash"
+	"inkan/internal/keystore"
 	"inkan/internal/pki"
 	"inkan/internal/store"
 )
 
 // CheckpointSigner is the signer process as the audit needs it.
 type CheckpointSigner interface {
+	Info(ctx context.Context) (keystore.Info, error)
 	SignCheckpoint(ctx context.Context, size int64, root []byte) ([]byte, error)
 }
 
@@ -235,6 +237,10 @@ func (s *Service) Checkpoint(ctx context.Context) error {
 	if err != nil || size == last {
 		return err
 	}
+	err = s.checkJournal(ctx, last)
+	if err != nil {
+		return err
+	}
 	crash.At("checkpoint.1 before the signer")
 	note, err := s.Signer.SignCheckpoint(ctx, size, root[:])
 	crash.At("checkpoint.1 after the signer")
@@ -248,6 +254,30 @@ func (s *Service) Checkpoint(ctx context.Context) error {
 	})
 	crash.At("checkpoint.2 after commit")
 	return err
+}
+
+// setBack is the body of an audit record signer.set_back.
+type setBack struct {
+	Signed     int64 `json:"signed"`     // records under a checkpoint that is stored
+	Remembered int64 `json:"remembered"` // records under the newest one that the signer's journal knows
+}
+
+// checkJournal compares the newest stored checkpoint with the signer's memory. It
+// journals before it signs; so a signer that knows less has lost the end of its journal,
+// or has an older one: from a backup, or by somebody's hand. That is told and recorded
+// and no refusal, because a backup may be all that is left. The next checkpoint brings
+// its memory of the tree up to the present.
+func (s *Service) checkJournal(ctx context.Context, signed int64) error {
+	info, err := s.Signer.Info(ctx)
+	if err != nil || info.HighWater.TreeSize >= signed {
+		return err
+	}
+	body := setBack{signed, info.HighWater.TreeSize}
+	s.Log.ErrorContext(ctx, "alarm: the signer's journal is older than what it signed", "signed", body.Signed, "remembered", body.Remembered)
+	return s.DB.Update(ctx, func(tx *store.Tx) error {
+		_, _, err := tx.Audit(pki.System("checkpoint"), "signer.set_back", "signer", body)
+		return err
+	})
 }
 
 func hashHex(b []byte) string {

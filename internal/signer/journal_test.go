@@ -3,6 +3,7 @@ package signer_test
 import (
 	"bufio"
 	"bytes"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"log/slog"
@@ -143,6 +144,55 @@ func TestJournalRemembersSerials(t *testing.T) {
 	if r := one(t, s, o.prepare(issuance.ProfileHolder, 4, o.clock(), serial)); r.Code != "" {
 		t.Errorf("after a day: %q", r.Code)
 	}
+}
+
+// Everything that a signer promised before a segment began is kept after it, by a start
+// that has only that segment (threats CK7, CK10, ST8, AU2).
+func TestHeadKeepsPromises(t *testing.T) {
+	o := newOffice(t, keystore.ModeDemo)
+	s := o.open()
+	first := o.request(1)
+	if r := one(t, s, first); r.Code != "" {
+		t.Fatal(r.Code)
+	}
+	_, err := s.SignCRL(t.Context(), issuance.G1, o.crl(issuance.G1, 7, start))
+	must(t, err)
+	_, err = s.SignCheckpoint(t.Context(), 10, root(1))
+	must(t, err)
+	key, err := issuance.GenerateKey(pki.P256)
+	must(t, err)
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	must(t, err)
+	blobs, err := s.SealPool(t.Context(), []keystore.PoolKey{{KeyID: "k1", PKCS8: der}})
+	must(t, err)
+	path := filepath.Join(o.dir, "epochs", "2026-11.key")
+	backup, err := os.ReadFile(path)
+	must(t, err)
+	o.advance(20 * 24 * time.Hour)
+	gone, err := s.DestroyEpochs(t.Context(), "2026-12")
+	if err != nil || len(gone) != 1 {
+		t.Fatalf("destroyed %v, %v", gone, err)
+	}
+	s.Turn()
+	must(t, s.Close())
+	must(t, os.Remove(filepath.Join(o.dir, "journal.000001")))
+	must(t, os.WriteFile(path, backup, 0o600)) // an old backup
+
+	s = o.open()
+	if r := one(t, s, o.prepare(issuance.ProfileHolder, 2, o.clock(), serialOf(t, o, first))); r.Code != "signer.serial" {
+		t.Errorf("a serial again: %q", r.Code)
+	}
+	other := o.request(1)
+	other.AuditLeaf = root(3)
+	if r := one(t, s, other); r.Code != "signer.leaf" {
+		t.Errorf("an audit index again: %q", r.Code)
+	}
+	_, err = s.SignCRL(t.Context(), issuance.G1, o.crl(issuance.G1, 6, start))
+	wantCode(t, err, "signer.crl_number")
+	_, err = s.SignCheckpoint(t.Context(), 10, root(2))
+	wantCode(t, err, "signer.tree_forked")
+	_, err = s.Hold(t.Context(), keystore.HoldRequest{KeyID: "k1", RequestID: "202611230000001", PoolBlob: blobs[0]})
+	wantCode(t, err, "pickup.key_destroyed")
 }
 
 // AU12: a full disk means no signature, and no lasting harm.
