@@ -12,5 +12,5 @@
 //	keys/<id>.key.age    a CA key, PKCS#8, age to the vault's own identity
 //	epochs/2026-11.key   an epoch key, wrapped by the vault's KEK
 //	refused-…            the PIN that a token refused last, as a MAC
-//	journal, lock        the signer's
+//	journal…, lock       the signer's
 package keystore

@@ -81,10 +81,10 @@ func openJournal(dir string, key []byte, log *slog.Logger, replay func(record), 
 	j.idle.L = &j.mu
 	err = j.load(replay)
 	if err == nil {
-		err = j.repair()
+		err = j.tidy(file)
 	}
 	if err == nil {
-		err = j.tidy(file)
+		err = j.repair()
 	}
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
