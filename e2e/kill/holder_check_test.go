@@ -24,7 +24,7 @@ var neverOfHolders = []struct{ what, count string }{
 	{"cases that are final of certificates that are not", `SELECT COUNT(*) FROM revocation v JOIN certificate c ON c.serial = v.serial
 		WHERE v.state = 'revoked' AND (c.revoked_at = 0 OR c.reason = 6)`},
 	{"open cases of certificates that are revoked for good", `SELECT COUNT(*) FROM revocation v JOIN certificate c ON c.serial = v.serial
-		WHERE v.state = 'received' AND c.revoked_at <> 0 AND c.reason <> 6`},
+		WHERE v.state = 'received' AND c.revoked_at <> 0 AND c.reason <> 6 AND c.effective_at <= c.revoked_at`},
 	{"cases whose holder hears nothing of their receipt", `SELECT COUNT(*) FROM revocation v WHERE v.proof = 'letter'
 		AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.id = 'revocation_received/' || v.id AND o.address = v.email)`},
 	{"cases whose holder hears nothing of their end", `SELECT COUNT(*) FROM revocation v WHERE v.email <> '' AND v.state <> 'received'

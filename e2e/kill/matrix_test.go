@@ -101,6 +101,8 @@ var rows = []row{
 	{"revocation.3 after commit", "lift"},
 	{"revocation.4 before commit", "timeout"},
 	{"revocation.4 after commit", "timeout"},
+	{"revocation.5 before commit", "dated"},
+	{"revocation.5 after commit", "dated"},
 
 	{"checkpoint.1 before the signer", "checkpoint"},
 	{"signer.tree admitted", "checkpoint"},

@@ -275,3 +275,35 @@ func (p *plant) stepTimeout() (act, error) {
 		return errors.Join(err, set(received))
 	}}, set(received - int((pki.Undecided + time.Hour).Microseconds()))
 }
+
+// stepDated: an officer revokes with the date since when nothing is to be believed, which
+// holds the certificate. Who does not know whether that counted looks before saying it
+// again: another case it would be.
+func (p *plant) stepDated() (act, error) {
+	o, err := newOrder()
+	if err != nil {
+		return act{}, err
+	}
+	err = persist(func() error { return p.post(o) })
+	since := time.Now().UTC().Format(time.RFC3339)
+	revoke := func() error {
+		_, err := p.as("officer", "revoke", o.serial, "--reason", "keyCompromise", "--invalid-since", since, "--why", "stolen")
+		return err
+	}
+	return act{revoke, func() error {
+		err := persist(func() error {
+			listed, err := p.as("deputy", "revocation", "list", "--json")
+			if err != nil || strings.Contains(listed, o.serial) {
+				return err
+			}
+			return revoke()
+		})
+		if err == nil {
+			err = p.one(`revocation WHERE serial = '` + o.serial + `' AND state = 'received'`)
+		}
+		if err != nil {
+			return err
+		}
+		return p.becomes(o.serial, pki.CertificateHold)
+	}}, err
+}

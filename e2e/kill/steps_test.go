@@ -46,6 +46,7 @@ var steps = map[string]func(p *plant) (act, error){
 	"reject":   (*plant).stepReject,
 	"lift":     (*plant).stepLift,
 	"timeout":  (*plant).stepTimeout,
+	"dated":    (*plant).stepDated,
 }
 
 // stepAPI: a program orders a certificate, and again with the same key.

@@ -36,10 +36,10 @@ func (s *Service) RevokeDated(ctx context.Context, by pki.Actor, serial string, 
 		if err != nil {
 			return RevocationDetail{}, err
 		}
-		crash.At("revoke before commit")
+		crash.At("revocation.5 before commit")
 		return caseOf(tx, v.ID)
 	})
-	crash.At("revoke after commit")
+	crash.At("revocation.5 after commit")
 	return d, err
 }
 
