@@ -189,7 +189,7 @@ func TestWords(t *testing.T) {
 	o.add(revoked("1"), downloaded("1"), hold, english, japanese)
 	o.drain(5)
 	want := map[string][]string{
-		"revoked/1":     {"【クライアント証明書 失効完了の通知】", "0110119153", "「受付1号機」", "2026年11月23日 14時05分", "ほかの人の手に渡った", "発行通知書に書いてあるお問い合わせ先"},
+		"revoked/1":     {"【クライアント証明書 失効完了の通知】", "0110119153", "「受付1号機」", "2026年11月23日 14時05分", "ほかの人の手に渡った", "発行通知書に書いてある窓口"},
 		"revoked/hold":  {"【クライアント証明書 一時停止のお知らせ】", "0110119153", "停止は解くことができます"},
 		"revoked/en":    {"Your client certificate was revoked", "0110119153", "23 November 2026, 14:05 (Japan time)", "somebody else's hands", "0120-000-000 (Mon-Fri"},
 		"downloaded/1":  {"Your client certificate was downloaded", "0110119153", "受付1号機", "23 November 2026, 14:05 (Japan time)", "192.0.2.7", "not you"},
