@@ -79,14 +79,14 @@ FOR   ?= 10s
 SIZE  ?= 1000000
 bench: build
 	@INKAN_BIN=$(CURDIR)/bin/inkan INKAN_TEST_FSYNC=1 INKAN_BENCH=$(PARTS) INKAN_BENCH_FOR=$(FOR) INKAN_BENCH_SIZE=$(SIZE) \
-	$(GO) test -count=1 -timeout 180m -run '^TestBench$$' -v ./e2e | grep -E '^\||FAIL|_test.go'
+	$(GO) test -count=1 -timeout 180m -run '^TestBench$$' -v ./e2e | grep --line-buffered -E '^\||FAIL|_test.go'
 
 # Where the processor's time goes while certificates are issued: one file a serve.
 profile:
 	mkdir -p bin/profile
 	$(BUILD) -tags profile -o bin/inkan-profile ./cmd/inkan
 	@INKAN_PROFILE=$(CURDIR)/bin/profile INKAN_BIN=$(CURDIR)/bin/inkan-profile INKAN_TEST_FSYNC=1 INKAN_BENCH=api INKAN_BENCH_FOR=$(FOR) \
-	$(GO) test -count=1 -timeout 30m -run '^TestBench$$' -v ./e2e | grep -E '^\||FAIL|_test.go'
+	$(GO) test -count=1 -timeout 30m -run '^TestBench$$' -v ./e2e | grep --line-buffered -E '^\||FAIL|_test.go'
 	@ls bin/profile
 
 bench-parts:
