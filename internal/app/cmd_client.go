@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -83,9 +82,9 @@ func (c *cli) grantCommand() *cobra.Command {
 	var until string
 	draft := &cobra.Command{Use: "make", Short: "draft a standing approval (一括承認枠); another person approves it"}
 	draft.RunE = func(cmd *cobra.Command, _ []string) error {
-		day, err := time.ParseInLocation(time.DateOnly, until, pki.JST)
+		day, err := parseDay(until)
 		if err != nil {
-			return pki.E(pki.Invalid, "date.form").With("Date", until)
+			return err
 		}
 		g.EndsAt = day.AddDate(0, 0, 1)
 		for _, k := range kinds {

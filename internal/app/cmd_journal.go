@@ -15,8 +15,8 @@ import (
 // credentials, else the file of the configuration.
 func (i *instance) signerPassphrase() (pki.Secret, error) {
 	path := inside(i.dir, i.config.Signer.PassphraseFile)
-	if credentials := os.Getenv("CREDENTIALS_DIRECTORY"); credentials != "" {
-		path = filepath.Join(credentials, passphraseCredential)
+	if os.Getenv("CREDENTIALS_DIRECTORY") != "" {
+		path = "" // ReadPassphrase finds it
 	}
 	return keystore.ReadPassphrase(path)
 }

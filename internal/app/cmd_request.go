@@ -340,9 +340,9 @@ func (c *cli) letterCommand() *cobra.Command {
 	var until string
 	extend := c.onRequest("extend", "move the download deadline (ダウンロード期限の延長)",
 		func(ctx context.Context, i *instance, by pki.Actor, id string) (string, error) {
-			day, err := time.ParseInLocation(time.DateOnly, until, pki.JST)
+			day, err := parseDay(until)
 			if err != nil {
-				return "", pki.E(pki.Invalid, "date.form").With("Date", until)
+				return "", err
 			}
 			r, err := i.ra.Extend(ctx, by, id, day)
 			return "may be fetched until " + stamp(r.Downloads), err

@@ -105,12 +105,18 @@ func parseMoment(text string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
-	t, err := time.ParseInLocation(time.DateOnly, text, pki.JST)
+	t, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		t, err = time.Parse(time.RFC3339, text)
+		t, err = parseDay(text)
 	}
+	return t.UTC(), err
+}
+
+// parseDay reads a day, YYYY-MM-DD, and gives its beginning in Japan.
+func parseDay(text string) (time.Time, error) {
+	day, err := time.ParseInLocation(time.DateOnly, text, pki.JST)
 	if err != nil {
 		return time.Time{}, pki.E(pki.Invalid, "date.form").With("Date", text)
 	}
-	return t.UTC(), nil
+	return day, nil
 }

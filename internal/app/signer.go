@@ -20,11 +20,8 @@ import (
 	"inkan/internal/signer"
 )
 
-// The systemd credentials that open the vault and the tokens.
-const (
-	passphraseCredential = "inkan-passphrase"
-	pinCredential        = "inkan-pkcs11-pin"
-)
+// pinCredential is the systemd credential that opens the tokens; keystore knows the vault's.
+const pinCredential = "inkan-pkcs11-pin"
 
 // runSigner is the signer process. As a child it lives as long as its standard
 // input: when the parent dies, however it dies, the signer ends.

@@ -83,7 +83,7 @@ func writeSecret(path string, data []byte, fresh bool) error {
 		return fmt.Errorf("write secret: %w", err)
 	}
 	crash.At("secret.2 in place")
-	return syncDir(dir)
+	return SyncDir(dir)
 }
 
 // shred overwrites and removes a file. File systems may keep the old blocks; the
@@ -105,10 +105,11 @@ func shred(path string) error {
 	if err != nil {
 		return fmt.Errorf("shred secret: %w", err)
 	}
-	return syncDir(filepath.Dir(path))
+	return SyncDir(filepath.Dir(path))
 }
 
-func syncDir(dir string) error {
+// SyncDir makes the names in a directory last: what was created, renamed or removed there.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return fmt.Errorf("sync directory: %w", err)

@@ -168,8 +168,7 @@ func (j *journal) write(records []record) error {
 		return errJournal.Because(j.broken)
 	}
 	var out bytes.Buffer
-	chain := newChain(j.key)
-	chain.value = bytes.Clone(j.chain.value)
+	chain := newChain(j.key, j.chain.value)
 	for _, rec := range records {
 		err := chain.write(&out, rec)
 		if err != nil {

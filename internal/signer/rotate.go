@@ -2,15 +2,19 @@ package signer
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 
 	"inkan/internal/crash"
+	"inkan/internal/keystore"
 	"inkan/internal/pki"
 )
 
@@ -100,8 +104,7 @@ func (j *journal) begin() (*begun, error) {
 	if err != nil {
 		return nil, err
 	}
-	next := &begun{file: file, number: j.number + 1, chain: newChain(j.key)}
-	next.chain.value = append(next.chain.value[:0], j.chain.value...)
+	next := &begun{file: file, number: j.number + 1, chain: newChain(j.key, j.chain.value)}
 	err = next.write(j.summary())
 	if err == nil {
 		err = file.Sync()
@@ -114,7 +117,7 @@ func (j *journal) begin() (*begun, error) {
 }
 
 func (b *begun) write(summary []record) error {
-	summary[0].Segment, summary[0].Before = b.number, append([]byte(nil), b.chain.value...)
+	summary[0].Segment, summary[0].Before = b.number, bytes.Clone(b.chain.value)
 	out := io.NewOffsetWriter(b.file, 0)
 	buffer := bufio.NewWriterSize(out, maxLine)
 	for _, rec := range summary {
@@ -132,31 +135,42 @@ func (b *begun) write(summary []record) error {
 }
 
 // tidy puts right what a crash during rotate left, and refuses a journal that is older
-// than a segment which was closed: somebody put it there in the place of a newer one.
+// than a segment which was closed.
 func (j *journal) tidy(current *os.File) error {
-	dir := filepath.Dir(current.Name())
-	entries, err := os.ReadDir(dir)
+	closed, err := closedSegments(filepath.Dir(current.Name()))
 	if err != nil {
-		return fmt.Errorf("list segments: %w", err)
+		return err
 	}
-	for _, e := range entries {
-		number := closedNumber(e.Name())
-		if number < j.number {
-			continue
-		}
-		same, err := sameFile(current, filepath.Join(dir, e.Name()))
-		if err != nil {
-			return err
-		}
-		if !same || number > j.number {
-			return pki.E(pki.Conflict, "signer.journal_old").With("File", e.Name())
-		}
-		err = j.folder.remove(e.Name()) // closed, but for the last step
+	err = newest(current, j.number, closed)
+	if err != nil {
+		return err
+	}
+	_, twice := closed[j.number]
+	if twice { // closed, but for the last step
+		err = j.folder.remove(closedName(j.number))
 		if err != nil {
 			return err
 		}
 	}
 	return j.folder.sync() // the step that a crash may have made in memory only
+}
+
+// newest refuses a segment in the place of the one that is written, if a later one was
+// closed, or another of its number: somebody put it there.
+func newest(current *os.File, number int64, closed map[int64]string) error {
+	for _, n := range slices.Sorted(maps.Keys(closed)) {
+		if n < number {
+			continue
+		}
+		same, err := sameFile(current, closed[n])
+		if err != nil {
+			return err
+		}
+		if !same || n > number {
+			return pki.E(pki.Conflict, "signer.journal_old").With("File", filepath.Base(closed[n]))
+		}
+	}
+	return nil
 }
 
 func sameFile(f *os.File, path string) (bool, error) {
@@ -210,14 +224,4 @@ func (d osFolder) remove(name string) error {
 	return nil
 }
 
-func (d osFolder) sync() error {
-	f, err := os.Open(string(d))
-	if err != nil {
-		return fmt.Errorf("sync segments: %w", err)
-	}
-	err = errors.Join(f.Sync(), f.Close())
-	if err != nil {
-		return fmt.Errorf("sync segments: %w", err)
-	}
-	return nil
-}
+func (d osFolder) sync() error { return keystore.SyncDir(string(d)) }

@@ -66,8 +66,11 @@ type chain struct {
 	value []byte
 }
 
-func newChain(key []byte) *chain {
-	return &chain{hmac.New(sha256.New, key), make([]byte, sha256.Size)}
+// newChain goes on from a value of another chain; nil: from the beginning of all.
+func newChain(key, from []byte) *chain {
+	c := &chain{hmac.New(sha256.New, key), make([]byte, sha256.Size)}
+	copy(c.value, from)
+	return c
 }
 
 // link moves on over the body of a line, which comes without its closing brace.
@@ -118,7 +121,7 @@ type segment struct {
 // readSegment hands each record to replay. What is not as it was written is refused;
 // but for what follows the last newline, which a crash may have left.
 func readSegment(in io.Reader, name string, key []byte, replay func(record)) (*segment, error) {
-	s := &segment{number: 1, chain: newChain(key)}
+	s := &segment{number: 1, chain: newChain(key, nil)}
 	broken := func(err error) error {
 		return pki.E(pki.Internal, "signer.journal").With("File", name).With("Line", s.lines+1).Because(err)
 	}
@@ -215,7 +218,7 @@ func (s *segment) begin(body []byte) {
 	if err == nil && rec.Kind == kindHead && len(rec.Before) == sha256.Size {
 		s.number, s.chain.value = rec.Segment, rec.Before
 	}
-	s.before = append([]byte(nil), s.chain.value...)
+	s.before = bytes.Clone(s.chain.value)
 }
 
 // maxPast is how many packed octets fit into a line, in base64.

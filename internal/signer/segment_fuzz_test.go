@@ -73,7 +73,7 @@ func readMemory(text []byte) (*segment, *memory, error) {
 // chained gives each line, without the chain that it may have, the chain of our key.
 func chained(data []byte) []byte {
 	var out bytes.Buffer
-	s := &segment{number: 1, chain: newChain([]byte("key"))}
+	s := &segment{number: 1, chain: newChain([]byte("key"), nil)}
 	for n, line := range bytes.Split(bytes.TrimSuffix(data, []byte("\n")), []byte("\n")) {
 		open, _, _ := bytes.Cut(line, []byte(suffixOpen))
 		open = bytes.TrimSuffix(open, []byte("}"))

@@ -210,7 +210,7 @@ func TestJournalOfOneFileIsTakenOver(t *testing.T) {
 		check(t, err)
 		whole = append(whole, data...)
 	}
-	chain := newChain([]byte("key"))
+	chain := newChain([]byte("key"), nil)
 	for line := range bytes.Lines(whole) {
 		chain.link(line[:len(line)-suffixSize])
 		if !bytes.HasSuffix(line, chain.suffix()) {

@@ -39,15 +39,12 @@ func VerifyJournal(dir, archive string, key []byte) (JournalReport, error) {
 	if err != nil {
 		return JournalReport{}, err
 	}
+	err = newest(current, next.number, closed)
+	if err != nil {
+		return JournalReport{}, err
+	}
 	oldest := next.number
-	for number, path := range closed {
-		same, err := sameFile(current, path)
-		if err != nil {
-			return JournalReport{}, err
-		}
-		if number > next.number || number == next.number && !same {
-			return JournalReport{}, pki.E(pki.Conflict, "signer.journal_old").With("File", filepath.Base(path))
-		}
+	for number := range closed {
 		oldest = min(oldest, number)
 	}
 	report := JournalReport{First: oldest, Last: next.number, Lines: int64(next.lines)}
