@@ -59,7 +59,7 @@ func (m *memory) apply(r record) {
 		}
 		m.destroy(r.Epochs)
 		maps.Copy(m.crls, r.CRLs)
-		m.recent = newRecent(min(max(r.Pasts, 0)*maxPast/packedSize, maxRecent))
+		m.recent = newRecent(r.Pasts * maxPast / packedSize)
 	case kindPast:
 		m.recent.unpack(r.Past)
 	}

@@ -185,6 +185,8 @@ func (s *segment) next(line []byte) (record, error) {
 		return rec, err
 	case rec.Kind == kindHead && (s.lines > 0 || s.number < 2), rec.Kind != kindHead && rec.Pasts != 0:
 		return rec, errors.New("a head is where none may be")
+	case rec.Pasts < 0 || rec.Pasts > maxPasts:
+		return rec, errors.New("a head tells of more certificates than are remembered")
 	case rec.Kind == kindPast && len(rec.Past)%packedSize != 0:
 		return rec, errors.New("certificates of the past are not whole")
 	}
@@ -223,3 +225,6 @@ func (s *segment) begin(body []byte) {
 
 // maxPast is how many packed octets fit into a line, in base64.
 const maxPast = (maxLine - 1024) / 4 * 3 / packedSize * packedSize
+
+// maxPasts is how many lines the certificates that are remembered take.
+const maxPasts = (maxRecent*packedSize + maxPast - 1) / maxPast

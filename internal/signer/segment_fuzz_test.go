@@ -22,6 +22,9 @@ func FuzzSegment(f *testing.F) {
 {"at":2,"kind":"destroy","epochs":["2026-11","2026-11"]}
 {"at":2,"kind":"sign","serial":"01","index":-1}
 `))
+	for _, pasts := range []string{"-1", "200000000000000"} {
+		f.Add([]byte(`{"at":1,"kind":"head","segment":2,"before":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","pasts":` + pasts + "}\n"))
+	}
 	b, dir := newLogbook(f)
 	for n := range int64(2) {
 		b.note(f, some(n)...)
