@@ -47,11 +47,12 @@ func (c *CRLSerials) Next() ([]byte, bool) {
 		return nil, false
 	}
 	_, entry, rest, ok := readElement(c.entries)
+	var tag byte
 	var serial []byte
 	if ok {
-		_, serial, _, ok = readElement(entry)
+		tag, serial, _, ok = readElement(entry)
 	}
-	if !ok {
+	if !ok || tag != 0x02 || len(serial) == 0 || serial[0]&0x80 != 0 { // serials are positive
 		c.err = errCRLForm
 		return nil, false
 	}
