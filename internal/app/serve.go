@@ -116,6 +116,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	defer running.Wait()
 	defer stopJobs()
 	s.view = ca.NewView(s.db, caIDs, s.clock.Now, s.log)
+	s.ca.View = s.view
 	preloaded := make(chan error, 1)
 	go func() { preloaded <- s.view.Preload(ctx) }()
 	err = s.startSigner(signing, &signers)
@@ -262,9 +263,12 @@ func (s *server) renewCRLs(ctx context.Context) error {
 		if !s.ca.CRLDue(crl, newest, s.clock.Now()) {
 			continue
 		}
-		_, err := s.ca.RenewCRL(ctx, issuer, newest)
+		began := now()
+		next, err := s.ca.RenewCRL(ctx, issuer, newest)
 		if err != nil {
 			failures = append(failures, err)
+		} else if next.Number > crl.Number {
+			s.log.Info("CRL published", "issuer", issuer, "number", next.Number, "octets", len(next.DER), "took", now().Sub(began).Round(time.Millisecond))
 		}
 	}
 	return errors.Join(append(failures, s.view.Catch(ctx))...)

@@ -22,13 +22,16 @@ const publishTries = 6
 // numberTaken is what the signer says of a number that is not above all before.
 const numberTaken = "signer.crl_number"
 
-// PublishCRL makes and publishes the next CRL of an issuer. Numbers only grow, also
-// after a restore (threat ST8): a number is above the last in the database, at least
-// the time in seconds, and above the high-water of the signer, which no backup brings
-// back. When another node published meanwhile its CRL is returned.
+// mostNew is how many revocations may be added to the last list without reading all rows.
+const mostNew = 1000
+
+// PublishCRL makes and publishes the next CRL of an issuer from all rows. Numbers only
+// grow, also after a restore (threat ST8): a number is above the last in the database, at
+// least the time in seconds, and above the high-water of the signer, which no backup
+// brings back. When another node published meanwhile its CRL is returned.
 func (s *Service) PublishCRL(ctx context.Context, issuerID string) (store.CRL, error) {
 	seen := int64(-1)
-	return s.publish(ctx, issuerID, func(last store.CRL) bool {
+	return s.publish(ctx, issuerID, s.allRevoked, func(last store.CRL) bool {
 		if seen < 0 {
 			seen = last.Number
 		}
@@ -39,12 +42,26 @@ func (s *Service) PublishCRL(ctx context.Context, issuerID string) (store.CRL, e
 // RenewCRL publishes the next CRL of an issuer if the newest one is due, with regard
 // to a revocation (zero: none). Every node finds it due at about the same time; the
 // first publishes, the others take its CRL.
+//
+// With a million entries all rows take a second, and he who revokes waits for the list:
+// it is the last one with what came since, but every CRLEvery it is made of all rows and
+// compared with the last (ADR 165).
 func (s *Service) RenewCRL(ctx context.Context, issuerID string, newestRevocation time.Time) (store.CRL, error) {
-	return s.publish(ctx, issuerID, func(last store.CRL) bool { return s.CRLDue(last, newestRevocation, s.Now()) })
+	return s.publish(ctx, issuerID, s.newlyRevoked, func(last store.CRL) bool { return s.CRLDue(last, newestRevocation, s.Now()) })
 }
 
+// revoked is what a list is to hold.
+type revoked struct {
+	at       time.Time // of all revocations that are in it
+	draft    *issuance.CRLDraft
+	compared time.Time // when all rows were last read
+}
+
+// reader gives what the successor of a list is to hold.
+type reader func(tx *store.Tx, issuer *issuance.Issuer, last store.CRL) (revoked, error)
+
 // publish makes and publishes the successor of the newest CRL, unless that is not due.
-func (s *Service) publish(ctx context.Context, issuerID string, due func(last store.CRL) bool) (store.CRL, error) {
+func (s *Service) publish(ctx context.Context, issuerID string, read reader, due func(last store.CRL) bool) (store.CRL, error) {
 	issuer := s.Issuers[issuerID]
 	if issuer == nil {
 		return store.CRL{}, pki.E(pki.Invalid, "issuer.unknown").With("Issuer", issuerID)
@@ -55,7 +72,7 @@ func (s *Service) publish(ctx context.Context, issuerID string, due func(last st
 		if err != nil || !due(last) {
 			return last, err
 		}
-		next, err := s.succeedCRL(ctx, issuer, last)
+		next, err := s.succeedCRL(ctx, issuer, last, read)
 		if !errors.Is(err, pki.ErrConflict) && pki.CodeOf(err) != numberTaken {
 			return next, err
 		}
@@ -69,7 +86,7 @@ func (s *Service) lastCRL(ctx context.Context, issuerID string) (store.CRL, erro
 	var crl store.CRL
 	err := s.DB.View(ctx, func(tx *store.Tx) error {
 		var err error
-		crl, err = tx.LastCRL(issuerID)
+		crl, err = tx.LastCRL(issuerID, s.View.have(issuerID))
 		return err
 	})
 	if errors.Is(err, pki.ErrNotFound) {
@@ -79,20 +96,19 @@ func (s *Service) lastCRL(ctx context.Context, issuerID string) (store.CRL, erro
 }
 
 // succeedCRL makes and publishes the successor of a CRL, once.
-func (s *Service) succeedCRL(ctx context.Context, issuer *issuance.Issuer, last store.CRL) (store.CRL, error) {
-	at, entries, count, err := s.revoked(ctx, issuer.ID())
+func (s *Service) succeedCRL(ctx context.Context, issuer *issuance.Issuer, last store.CRL, read reader) (store.CRL, error) {
+	r, err := s.revoked(ctx, issuer, last, read)
 	if err != nil {
 		return store.CRL{}, err
 	}
-	second := at.Truncate(time.Second)
+	second := r.at.Truncate(time.Second)
 	info, err := s.Signer.Info(ctx)
 	if err != nil {
 		return store.CRL{}, fmt.Errorf("ask the signer for its high-water: %w", err)
 	}
-	number := max(last.Number+1, info.HighWater.CRLNumbers[issuer.ID()]+1, at.Unix())
-	next := store.CRL{Issuer: issuer.ID(), Number: number, ThisUpdate: at, NextUpdate: second.Add(s.CRLLifetime)}
-	tbs, err := issuer.CRLTBS(next.Number, second, next.NextUpdate, entries)
-	entries = nil // of a million they are 45 MB
+	number := max(last.Number+1, info.HighWater.CRLNumbers[issuer.ID()]+1, r.at.Unix())
+	next := store.CRL{Issuer: issuer.ID(), Number: number, ThisUpdate: r.at, NextUpdate: second.Add(s.CRLLifetime), Compared: r.compared}
+	tbs, err := issuer.FinishCRL(r.draft, next.Number, second, next.NextUpdate)
 	if err != nil {
 		return store.CRL{}, fmt.Errorf("encode CRL of %s: %w", issuer.ID(), err)
 	}
@@ -106,16 +122,21 @@ func (s *Service) succeedCRL(ctx context.Context, issuer *issuance.Issuer, last 
 	if err != nil {
 		return store.CRL{}, fmt.Errorf("assemble CRL of %s: %w", issuer.ID(), err)
 	}
-	missing, err := gone(last.DER, next.DER)
-	if err != nil {
-		return store.CRL{}, err
+	var missing []string
+	if r.compared.Equal(r.at) { // a list that was added to lacks nothing of the last
+		missing, err = gone(last.DER, next.DER)
+		if err != nil {
+			return store.CRL{}, err
+		}
 	}
+	next.Cut()
+	hash := hashHex(next.DER)
 	err = s.DB.Update(ctx, func(tx *store.Tx) error {
 		err := mayGo(tx, missing, second)
 		if err != nil {
 			return err
 		}
-		_, _, err = tx.Audit(actor, "crl.published", issuer.ID(), map[string]any{"number": next.Number, "entries": count, "sha256": hashHex(next.DER)})
+		_, _, err = tx.Audit(actor, "crl.published", issuer.ID(), map[string]any{"number": next.Number, "entries": r.draft.Count(), "sha256": hash})
 		if err != nil {
 			return err
 		}
@@ -127,34 +148,85 @@ func (s *Service) succeedCRL(ctx context.Context, issuer *issuance.Issuer, last 
 		return err
 	})
 	crash.At("crl.2 after commit")
-	return next, err
+	if err != nil {
+		return next, err
+	}
+	s.View.take(next)
+	return next, nil
 }
 
-// revoked gives the entries of an issuer, their number and the time up to which they are all. A
-// revocation on its way to the disk may bear an earlier time than now, so it is the
-// time of the last commit that counts; an empty commit makes that a fresh one.
-func (s *Service) revoked(ctx context.Context, issuerID string) (time.Time, [][]byte, int, error) {
+// revoked gives what the next list of an issuer is to hold. A revocation on its way to
+// the disk may bear an earlier time than now, so it is the time of the last commit that
+// counts; an empty commit makes that a fresh one.
+func (s *Service) revoked(ctx context.Context, issuer *issuance.Issuer, last store.CRL, read reader) (revoked, error) {
 	err := s.DB.Update(ctx, func(*store.Tx) error { return nil })
 	if err != nil {
-		return time.Time{}, nil, 0, err
+		return revoked{}, err
 	}
-	var at time.Time
-	var entries [][]byte
-	count := 0
+	var r revoked
 	err = s.DB.View(ctx, func(tx *store.Tx) error {
 		var err error
-		at = tx.Committed()
-		entries, count, err = tx.CRLEntries(issuerID, at.Truncate(time.Second))
+		r, err = read(tx, issuer, last)
+		r.at = tx.Committed()
 		return err
 	})
-	return at, entries, count, err
+	return r, err
+}
+
+// draft begins the successor of a list: about as long.
+func draft(last store.CRL) *issuance.CRLDraft {
+	return issuance.NewCRLDraft(len(last.DER) + len(last.DER)/64)
+}
+
+// allRevoked reads all rows of an issuer's revoked certificates.
+func (s *Service) allRevoked(tx *store.Tx, issuer *issuance.Issuer, last store.CRL) (revoked, error) {
+	r := revoked{draft: draft(last), compared: tx.Committed()}
+	return r, tx.EachCRLEntries(issuer.ID(), tx.Committed().Truncate(time.Second), r.draft.Add)
+}
+
+// newlyRevoked adds to the last list what was revoked since. It reads all rows where that
+// is due, where it cannot verify the list, and where something is to leave it: a hold was
+// lifted. It goes by the time in the list, which is signed, and not by the row's.
+func (s *Service) newlyRevoked(tx *store.Tx, issuer *issuance.Issuer, last store.CRL) (revoked, error) {
+	at := tx.Committed()
+	info, listed, err := issuer.OpenCRL(last.DER)
+	if err != nil || at.Sub(last.Compared).Abs() >= s.CRLEvery {
+		return s.allRevoked(tx, issuer, last)
+	}
+	lifts, err := tx.LastLifts()
+	if err != nil {
+		return revoked{}, err
+	}
+	if !lifts[issuer.ID()].Before(info.ThisUpdate) {
+		return s.allRevoked(tx, issuer, last)
+	}
+	added, few, err := tx.CRLEntriesSince(issuer.ID(), info.ThisUpdate, at.Truncate(time.Second), mostNew)
+	if err != nil {
+		return revoked{}, err
+	}
+	if !few {
+		return s.allRevoked(tx, issuer, last)
+	}
+	again := map[string]bool{} // a hold that became final has another entry now
+	for news := issuance.ReadEntries(added); ; {
+		serial, more := news.Next()
+		if !more {
+			err = news.Err()
+			break
+		}
+		again[string(serial)] = true
+	}
+	r := revoked{draft: draft(last), compared: last.Compared}
+	err = errors.Join(err, listed.Copy(r.draft, again))
+	r.draft.Add(added, len(again))
+	return r, err
 }
 
 // gone lists the serials of the last CRL that the next one does not hold. Entries are
 // in the order of their revocation, so both are read side by side; what is not found
 // so is looked for everywhere.
 func gone(last, next []byte) ([]string, error) {
-	before, after := issuance.NewCRLSerials(last), issuance.NewCRLSerials(next)
+	before, after := issuance.ReadCRL(last), issuance.ReadCRL(next)
 	missing := map[string]bool{}
 	candidate, more := after.Next()
 	for {
@@ -168,7 +240,7 @@ func gone(last, next []byte) ([]string, error) {
 		}
 		missing[string(serial)] = true
 	}
-	for all := issuance.NewCRLSerials(next); len(missing) > 0; {
+	for all := issuance.ReadCRL(next); len(missing) > 0; {
 		serial, ok := all.Next()
 		if !ok {
 			break

@@ -225,7 +225,7 @@ func TestThreatRV9VanishedEntriesStopTheCRL(t *testing.T) {
 			_, err := o.CA.PublishCRL(t.Context(), issuance.G1)
 			wantCode(t, err, "crl.entry_vanished")
 			o.View(func(tx *store.Tx) error {
-				now, err := tx.LastCRL(issuance.G1)
+				now, err := tx.LastCRL(issuance.G1, store.CRL{})
 				if now.Number != last.Number {
 					t.Errorf("CRL %d was published", now.Number)
 				}

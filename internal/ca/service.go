@@ -46,6 +46,9 @@ type Config struct {
 	// may still be downloaded.
 	RenewalGrace int
 
+	// View is what this process knows of status; nil where it keeps nothing in memory.
+	View *View
+
 	CRLLifetime time.Duration // nextUpdate − thisUpdate
 	CRLEvery    time.Duration // a new CRL at least this often
 

@@ -298,7 +298,9 @@ func (v *View) apply(tx *store.Tx, to int64, root [32]byte, more bool) error {
 		}
 	}
 	for issuer, crl := range crls {
-		v.crls[issuer] = crl
+		if crl.Number > v.crls[issuer].Number {
+			v.crls[issuer] = crl
+		}
 	}
 	v.cursor, v.root = to, root
 	if !more {
@@ -344,7 +346,7 @@ func (k known) revokedBefore(row store.StatusRow) (bool, error) {
 func (v *View) readCRLs(tx *store.Tx) (map[string]store.CRL, error) {
 	crls := map[string]store.CRL{}
 	for _, issuer := range v.issuers {
-		crl, err := tx.LastCRL(issuer)
+		crl, err := tx.LastCRL(issuer, v.have(issuer))
 		if errors.Is(err, pki.ErrNotFound) {
 			continue
 		}
@@ -354,6 +356,28 @@ func (v *View) readCRLs(tx *store.Tx) (map[string]store.CRL, error) {
 		crls[issuer] = crl
 	}
 	return crls, nil
+}
+
+// have gives the newest CRL of an issuer that is in memory; a zero one where none is.
+func (v *View) have(issuer string) store.CRL {
+	if v == nil {
+		return store.CRL{}
+	}
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.crls[issuer]
+}
+
+// take is told of a CRL that this process published, so that it need not be read.
+func (v *View) take(crl store.CRL) {
+	if v == nil {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if crl.Number > v.crls[crl.Issuer].Number {
+		v.crls[crl.Issuer] = crl
+	}
 }
 
 // Status gives the facts of a serial under an issuer; false where there is none.

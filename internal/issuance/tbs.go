@@ -1,6 +1,7 @@
 package issuance
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/hex"
 	"time"
@@ -176,11 +177,15 @@ func purposeOID(usage x509.ExtKeyUsage) []byte {
 
 // wrap puts a TBS, an algorithm and a signature together: a certificate or a CRL.
 func wrap(tbs []byte, alg algorithm, signature []byte) []byte {
-	inner := len(tbs) + len(alg.der) + headerSize(len(signature)+1) + len(signature) + 1
+	seal := afterTBS(alg, signature)
+	inner := len(tbs) + len(seal)
 	out := appendHeader(make([]byte, 0, headerSize(inner)+inner), 0x30, inner)
-	out = append(out, tbs...)
-	out = append(out, alg.der...)
-	out = appendHeader(out, 0x03, len(signature)+1)
+	return append(append(out, tbs...), seal...)
+}
+
+// afterTBS is what follows a TBS.
+func afterTBS(alg algorithm, signature []byte) []byte {
+	out := appendHeader(bytes.Clone(alg.der), 0x03, len(signature)+1)
 	out = append(out, 0) // no unused bits
 	return append(out, signature...)
 }

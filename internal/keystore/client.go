@@ -67,12 +67,12 @@ func (c *Client) dropIdle() {
 // call makes one call. On a connection that had rested, the signer may have gone
 // meanwhile; then it is made once more on a new one. Every verb may be repeated.
 func (c *Client) call(ctx context.Context, v verb, q, a message) error {
-	body, err := encode(q)
+	body, tail, err := encode(q)
 	if err != nil {
 		return errMalformed.Because(err)
 	}
 	defer clear(body)
-	if len(body) > v.limit() {
+	if len(body)+len(tail) > v.limit() {
 		return errMalformed.Because(errSize)
 	}
 	release, err := c.acquire(ctx, v)
@@ -82,11 +82,11 @@ func (c *Client) call(ctx context.Context, v verb, q, a message) error {
 	defer release()
 	_, limited := ctx.Deadline()
 	if limited {
-		return c.try(ctx, v, body, a)
+		return c.try(ctx, v, body, tail, a)
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.callTime)
 	defer cancel()
-	err = c.try(ctx, v, body, a)
+	err = c.try(ctx, v, body, tail, a)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return errAway.Because(err) // it hangs, or its machine does
 	}
@@ -94,12 +94,12 @@ func (c *Client) call(ctx context.Context, v verb, q, a message) error {
 }
 
 // try makes a call until the context ends.
-func (c *Client) try(ctx context.Context, v verb, body []byte, a message) error {
+func (c *Client) try(ctx context.Context, v verb, body, tail []byte, a message) error {
 	conn, rested, err := c.connect(ctx)
 	if err != nil {
 		return err
 	}
-	err = c.exchange(ctx, conn, v, body, a)
+	err = c.exchange(ctx, conn, v, body, tail, a)
 	if rested && errors.Is(err, errGone) && ctx.Err() == nil {
 		c.mu.Lock()
 		c.dropIdle() // they are of the same dead signer
@@ -108,7 +108,7 @@ func (c *Client) try(ctx context.Context, v verb, body []byte, a message) error 
 		if err != nil {
 			return err
 		}
-		err = c.exchange(ctx, conn, v, body, a)
+		err = c.exchange(ctx, conn, v, body, tail, a)
 	}
 	return err
 }
@@ -182,9 +182,9 @@ func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 
 // exchange sends a call and reads its answer. The connection rests afterwards, or,
 // if anything was amiss, is closed: a late answer must not meet another question.
-func (c *Client) exchange(ctx context.Context, conn net.Conn, v verb, body []byte, a message) error {
+func (c *Client) exchange(ctx context.Context, conn net.Conn, v verb, body, tail []byte, a message) error {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	status, answer, err := roundTrip(conn, v, body)
+	status, answer, err := roundTrip(conn, v, body, tail)
 	if !stop() || err != nil {
 		_ = conn.Close()
 		if ctx.Err() != nil {
@@ -214,8 +214,8 @@ func (c *Client) exchange(ctx context.Context, conn net.Conn, v verb, body []byt
 }
 
 // roundTrip gives status and body of the answer.
-func roundTrip(conn net.Conn, v verb, body []byte) (byte, []byte, error) {
-	err := writeFrame(conn, byte(v), body)
+func roundTrip(conn net.Conn, v verb, body, tail []byte) (byte, []byte, error) {
+	err := writeFrame(conn, byte(v), body, tail)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -13,8 +13,12 @@ import (
 type codec struct {
 	writing bool
 	buf     []byte // written so far, or left to read
+	tail    []byte // the last field, where it is too large to be copied: written after buf
 	err     error
 }
+
+// largeField is from when on a last field is a tail.
+const largeField = 1 << 20
 
 // message is anything that travels.
 type message interface{ wire(c *codec) }
@@ -24,10 +28,12 @@ var (
 	errSize = errors.New("field above its limit")
 )
 
-func encode(m message) ([]byte, error) {
+// encode gives what a message is on the wire, in two parts: its own, and a large last
+// field of the message itself, or nothing.
+func encode(m message) ([]byte, []byte, error) {
 	c := &codec{writing: true}
 	m.wire(c)
-	return c.buf, c.err
+	return c.buf, c.tail, c.err
 }
 
 func decode(body []byte, m message) error {
@@ -58,8 +64,16 @@ func (c *codec) take(n int) []byte {
 	return out
 }
 
+// written refuses a field behind the tail.
+func (c *codec) written() {
+	if c.tail != nil {
+		c.fail(errForm)
+	}
+}
+
 func (c *codec) uint32(p *uint32) {
 	if c.writing {
+		c.written()
 		c.buf = binary.BigEndian.AppendUint32(c.buf, *p)
 		return
 	}
@@ -71,6 +85,7 @@ func (c *codec) uint32(p *uint32) {
 
 func (c *codec) int64(p *int64) {
 	if c.writing {
+		c.written()
 		c.buf = binary.BigEndian.AppendUint64(c.buf, uint64(*p))
 		return
 	}
@@ -106,6 +121,10 @@ func (c *codec) count(n, limit int) int {
 func (c *codec) bytes(p *[]byte, limit int) {
 	n := c.count(len(*p), limit)
 	if c.err != nil {
+		return
+	}
+	if c.writing && n >= largeField {
+		c.tail = *p
 		return
 	}
 	if c.writing {

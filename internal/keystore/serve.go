@@ -71,7 +71,7 @@ func serveCall(ctx context.Context, conn net.Conn, s Service, v verb, size int, 
 		log.ErrorContext(ctx, "signer refused a call", "verb", v, "code", pki.CodeOf(err), "error", err)
 		answer = newFailure(err)
 	}
-	encoded, encodeErr := encode(answer)
+	encoded, tail, encodeErr := encode(answer)
 	if encodeErr != nil {
 		return fmt.Errorf("encode answer: %w", encodeErr)
 	}
@@ -80,7 +80,7 @@ func serveCall(ctx context.Context, conn net.Conn, s Service, v verb, size int, 
 	if err != nil {
 		status = statusError
 	}
-	return writeFrame(conn, status, encoded)
+	return writeFrame(conn, status, encoded, tail)
 }
 
 var errMalformed = pki.E(pki.Invalid, "signer.message")

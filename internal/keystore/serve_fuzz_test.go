@@ -20,12 +20,12 @@ func FuzzServeConn(f *testing.F) {
 		if m == nil {
 			m = &emptyMessage{}
 		}
-		body, err := encode(m)
+		body, _, err := encode(m)
 		if err != nil {
 			f.Fatal(err)
 		}
 		var frame bytes.Buffer
-		err = writeFrame(&frame, v, body)
+		err = writeFrame(&frame, v, body, nil)
 		if err != nil {
 			f.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"slices"
 	"time"
 
@@ -307,13 +308,15 @@ func (m *failure) err() error {
 
 const frameHeader = 5
 
-func writeFrame(w io.Writer, kind byte, body []byte) error {
+// writeFrame writes a body that is in two parts, as encode gives it.
+func writeFrame(w io.Writer, kind byte, body, tail []byte) error {
 	frame := make([]byte, 0, frameHeader+len(body))
-	frame = binary.BigEndian.AppendUint32(frame, uint32(len(body)))
+	frame = binary.BigEndian.AppendUint32(frame, uint32(len(body)+len(tail)))
 	frame = append(frame, kind)
 	frame = append(frame, body...)
 	defer clear(frame) // it may have carried a key
-	_, err := w.Write(frame)
+	parts := net.Buffers{frame, tail}
+	_, err := parts.WriteTo(w)
 	if err != nil {
 		return fmt.Errorf("write frame: %w", err)
 	}

@@ -32,7 +32,7 @@ func FuzzDecode(f *testing.F) {
 		verbInfo:           &emptyMessage{},
 	}
 	for v, m := range seeds {
-		body, err := encode(m)
+		body, _, err := encode(m)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -52,15 +52,51 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := encode(m)
+		again, tail, err := encode(m)
 		if err != nil {
 			t.Fatalf("%T does not encode again: %v", m, err)
 		}
 		_, isInfo := m.(*Info) // its map may have been sent unsorted or doubled
-		if !isInfo && !bytes.Equal(again, body) {
+		if !isInfo && !bytes.Equal(append(again, tail...), body) {
 			t.Fatalf("%T has two encodings: %x and %x", m, body, again)
 		}
 	})
+}
+
+// A large last field is sent as it lies in memory, and is read as any other.
+func TestLargeField(t *testing.T) {
+	tbs := bytes.Repeat([]byte{1, 2, 3}, largeField)
+	for _, size := range []int{0, largeField - 1, largeField, len(tbs)} {
+		body, tail, err := encode(&signCRLCall{"g1", tbs[:size]})
+		if err != nil || (len(tail) > 0) != (size >= largeField) || len(tail) > 0 && &tail[0] != &tbs[0] {
+			t.Fatalf("field of %d octets: tail of %d, %v", size, len(tail), err)
+		}
+		var frame bytes.Buffer
+		err = writeFrame(&frame, byte(verbSignCRL), body, tail)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, n, err := readHeader(&frame)
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, err := readBody(&frame, n, crlFrameLimit)
+		if err != nil || frame.Len() > 0 {
+			t.Fatalf("%d octets left, %v", frame.Len(), err)
+		}
+		var got signCRLCall
+		err = decode(read, &got)
+		if err != nil || got.issuer != "g1" || !bytes.Equal(got.tbs, tbs[:size]) {
+			t.Errorf("field of %d octets came as %d, %v", size, len(got.tbs), err)
+		}
+	}
+	c := &codec{writing: true}
+	large, small := tbs, []byte("behind it")
+	c.bytes(&large, len(large))
+	c.bytes(&small, len(small))
+	if !errors.Is(c.err, errForm) {
+		t.Errorf("a field behind the tail: %v", c.err)
+	}
 }
 
 func TestLimits(t *testing.T) {
@@ -71,12 +107,12 @@ func TestLimits(t *testing.T) {
 		&referenceCall{reference: pki.Secret(long)},
 		&sealPoolCall{[]PoolKey{{PKCS8: long}}},
 	} {
-		_, err := encode(m)
+		_, _, err := encode(m)
 		if !errors.Is(err, errSize) {
 			t.Errorf("%T: %v", m, err)
 		}
 	}
-	body, err := encode(&textMessage{"x"})
+	body, _, err := encode(&textMessage{"x"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +126,7 @@ func TestFailureTravels(t *testing.T) {
 	at := time.Date(2026, 11, 23, 1, 2, 3, 4000, time.UTC)
 	cause := errors.New("private")
 	sent := pki.E(pki.Limited, "a.code").With("Text", "x").With("Number", 5).With("At", at).Because(cause)
-	body, err := encode(newFailure(fmt.Errorf("wrap: %w", sent)))
+	body, _, err := encode(newFailure(fmt.Errorf("wrap: %w", sent)))
 	if err != nil {
 		t.Fatal(err)
 	}

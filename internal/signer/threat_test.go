@@ -1,6 +1,7 @@
 package signer_test
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/x509"
 	"math/big"
@@ -232,7 +233,7 @@ func threatST8CRLNumbers(t *testing.T, h home) {
 	first := o.crl(issuance.G1, now, start)
 	signature, err := s.SignCRL(t.Context(), issuance.G1, first)
 	must(t, err)
-	_, err = o.issuers[issuance.G1].AssembleCRL(first, signature)
+	_, err = o.issuers[issuance.G1].AssembleCRL(bytes.Clone(first), signature)
 	must(t, err)
 	_, err = s.SignCRL(t.Context(), issuance.G1, first) // the answer was lost
 	must(t, err)

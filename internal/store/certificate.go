@@ -147,34 +147,3 @@ func (tx *Tx) RevokeCertificate(c pki.Certificate, entry []byte) error {
 		WHERE serial = $6 AND (revoked_at = 0 OR (reason = 6 AND $7 <> 6) OR effective_at > $8)`,
 		now, int(c.Reason), micros(c.EffectiveAt), micros(c.InvalidSince), entry, c.Serial, int(c.Reason), now)
 }
-
-// CRL is a published certificate revocation list.
-type CRL struct {
-	Issuer     string
-	Number     int64
-	ThisUpdate time.Time // every revocation committed by then is in it; the DER has whole seconds
-	NextUpdate time.Time
-	DER        []byte
-}
-
-// LastCRL gives the newest CRL of an issuer; pki.ErrNotFound before the first.
-func (tx *Tx) LastCRL(issuer string) (CRL, error) {
-	c := CRL{Issuer: issuer}
-	var this, next int64
-	err := tx.queryRow(`SELECT number, this_update, next_update, der FROM crl WHERE issuer = $1 ORDER BY number DESC LIMIT 1`, issuer).
-		Scan(&c.Number, &this, &next, &c.DER)
-	c.ThisUpdate, c.NextUpdate = fromMicros(this), fromMicros(next)
-	return c, dbError("read CRL", err)
-}
-
-// PublishCRL stores a CRL as the successor of number previous; pki.ErrConflict when
-// another node published meanwhile. Only the newest is kept.
-func (tx *Tx) PublishCRL(c CRL, previous int64) error {
-	_, err := tx.exec(`DELETE FROM crl WHERE issuer = $1 AND number < $2`, c.Issuer, previous)
-	if err != nil {
-		return dbError("drop old CRL", err)
-	}
-	return tx.one("publish CRL", `INSERT INTO crl (issuer, number, this_update, next_update, der)
-		SELECT $1, $2, $3, $4, $5 WHERE NOT EXISTS (SELECT 1 FROM crl WHERE issuer = $6 AND number > $7)`,
-		c.Issuer, c.Number, micros(c.ThisUpdate), micros(c.NextUpdate), c.DER, c.Issuer, previous)
-}

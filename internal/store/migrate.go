@@ -28,6 +28,7 @@ const (
 	slimVersion             = 10 // see slim.go
 	revocationGuardsVersion = 11
 	datesGuardsVersion      = 14
+	piecesVersion           = 15
 )
 
 // Migrate brings the schema up to date. Several processes may do so at once.
@@ -102,6 +103,7 @@ func (db *DB) provider() (*goose.Provider, error) {
 		guard(slimVersion, "guards_slim", func(ctx context.Context, tx *sql.Tx) error { return slim(ctx, tx, db.engine) }),
 		guard(revocationGuardsVersion, "guards_revocation", nil),
 		guard(datesGuardsVersion, "guards_dates", nil),
+		goose.NewGoMigration(piecesVersion, &goose.GoFunc{RunTx: toPieces}, nil),
 	))
 	p, err := goose.NewProvider(dialect, db.write, files, options...)
 	if err != nil {

@@ -117,7 +117,7 @@ func statements(t *testing.T) []string {
 	constants := map[string]string{}
 	var files []*ast.File
 	for _, name := range names {
-		if strings.HasSuffix(name, "_test.go") || name == "slim.go" { // a migration copies whole tables
+		if strings.HasSuffix(name, "_test.go") || name == "slim.go" || name == "pieces.go" { // migrations read what was
 			continue
 		}
 		file, err := parser.ParseFile(fset, name, nil, 0)

@@ -50,38 +50,6 @@ func (tx *Tx) EachSerials(issuer string, fn func(serials string) error) error {
 	}
 }
 
-// CRLEntries gives the encoded entries of an issuer's revoked certificates that were
-// still valid at notBefore, in the order of their revocation, and how many there are. One
-// that is dated forward is there from the first commit on that is not before its date.
-// An entry says itself where it ends, so each part is many of them one after another.
-func (tx *Tx) CRLEntries(issuer string, notBefore time.Time) ([][]byte, int, error) {
-	var parts [][]byte
-	count := 0
-	after := int64(0)
-	for {
-		last, err := tx.boundary(`SELECT revoked_at FROM certificate WHERE issuer = $1 AND revoked_at > $2 AND revoked_at <> 0
-			ORDER BY revoked_at LIMIT 1 OFFSET $3`, issuer, after)
-		if err != nil {
-			return nil, 0, err
-		}
-		var part []byte
-		var n int
-		err = tx.queryRow(`SELECT COUNT(*), string_agg(entry, '') FROM (SELECT crl_entry AS entry FROM certificate
-			WHERE issuer = $1 AND revoked_at > $2 AND revoked_at <= $3 AND revoked_at <> 0 AND not_after >= $4 AND effective_at <= $5
-			ORDER BY revoked_at, serial) entries`, issuer, after, last, micros(notBefore), tx.last).Scan(&n, &part)
-		if err != nil {
-			return nil, 0, dbError("read CRL entries", err)
-		}
-		if n > 0 {
-			parts, count = append(parts, part), count+n
-		}
-		if last == math.MaxInt64 {
-			return parts, count, nil
-		}
-		after = last
-	}
-}
-
 // boundary gives the time at which a part ends that begins after another.
 func (tx *Tx) boundary(query, issuer string, after int64) (int64, error) {
 	last := int64(math.MaxInt64)

@@ -117,7 +117,10 @@ type row struct {
 }
 
 // Scan reads the first row; pki.ErrNotFound where there is none.
-func (r row) Scan(dest ...any) error {
+func (r row) Scan(dest ...any) error { return r.look(func() {}, dest...) }
+
+// look is Scan, and calls see while what was scanned into a sql.RawBytes is there.
+func (r row) look(see func(), dest ...any) error {
 	rows, err := r.tx.query(r.query, r.args...)
 	if err != nil {
 		return err
@@ -125,6 +128,9 @@ func (r row) Scan(dest ...any) error {
 	found := rows.Next()
 	if found {
 		err = rows.Scan(dest...)
+	}
+	if found && err == nil {
+		see()
 	}
 	err = errors.Join(err, rows.Close(), rows.Err())
 	if err != nil {
