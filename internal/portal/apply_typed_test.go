@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"inkan/internal/i18n"
+	"inkan/internal/webkit"
 )
 
 // typed sends the form of /p/rcr and gives the path of its flow.
@@ -40,7 +41,7 @@ func TestTypedApplicationIsKept(t *testing.T) {
 	b.get("/p/rcr")
 	form := applicationForm()
 	form.Set("phone", "")
-	flow := b.typed(t, "/p/rcr", form)
+	flow, kept := b.typed(t, "/p/rcr", form), d.o.Now().Add(webkit.Kept)
 	b.lang = "en"
 	page := b.get(flow)
 	if page.Code != 422 || !strings.Contains(page.Body.String(), `value="受付1号機"`) || !strings.Contains(page.Body.String(), `lang="en"`) {
@@ -53,6 +54,11 @@ func TestTypedApplicationIsKept(t *testing.T) {
 	ended := b.do("POST", flow, sealed(form, page))
 	if ended.Code != 410 || !strings.Contains(b.get(flow).Body.String(), "ERR-6") {
 		t.Fatalf("the form after the session's end: %d", ended.Code)
+	}
+	for _, said := range []string{"<h1>" + i18n.Text("ja", "rcr.title", nil) + "</h1>", i18n.Text("ja", "error.flow.ended.not", map[string]any{"Kept": kept})} {
+		if !strings.Contains(ended.Body.String(), said) {
+			t.Errorf("the page of the session's end does not say %q", said)
+		}
 	}
 	b.pressed(flow, ended, "")
 	page = b.get(flow)
