@@ -1,12 +1,10 @@
 package e2e
 
 import (
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"path/filepath"
 	"regexp"
 	"sync/atomic"
 	"testing"
@@ -29,9 +27,7 @@ func TestFaultsMail(t *testing.T) {
 	relay := &relay{address: fmt.Sprintf("127.0.0.1:%d", freePorts(t)+25), end: func() {}}
 	f := &faulty{Live: NewLive(t, bin, LiveOptions{CAKey: "p-256",
 		Config: fmt.Sprintf("holder_key = \"p-256\"\n[mail]\nsmtp = %q\ntls = \"none\"\n", relay.address)})}
-	said := f.run(t, f.asAdmin("operator", "add", "uketsuke", "--role", "intake,officer")...)
-	operator := []string{"--as", "uketsuke", "--key", filepath.Join(f.Dir, "operator-uketsuke.p12"),
-		"--key-password-file", f.secretFile(t, filepath.Dir(f.Dir), "uketsuke", said, `(?m)^password, shown once: (\S+)`)}
+	f.operator(t, "uketsuke", "intake,officer")
 	f.Serve(t)
 	f.client = &http.Client{Transport: &http.Transport{TLSClientConfig: f.clientTLS(t)}, Timeout: time.Minute}
 
@@ -47,7 +43,7 @@ func TestFaultsMail(t *testing.T) {
 			if row.begin != nil {
 				row.begin(t)
 			}
-			f.revokeOne(t, operator, row.name)
+			f.revokeOne(t, row.name)
 			if row.begin != nil {
 				await(t, "mail at the relay", func() bool { return relay.called.Load() > 0 })
 			}
@@ -81,21 +77,16 @@ func TestFaultsMail(t *testing.T) {
 }
 
 // revokeOne has a certificate issued for somebody with a mail address, and revokes it.
-func (f *faulty) revokeOne(t *testing.T, operator []string, terminal string) {
+func (f *faulty) revokeOne(t *testing.T, terminal string) {
 	t.Helper()
-	var r struct{ RequestID, Serial string }
-	said := f.run(t, append([]string{"request", "submit", "--kind", "medical", "--code", "0110119153", "--terminal", terminal,
-		"--email", "clinic@example.jp", "--json"}, operator...)...)
-	err := json.Unmarshal([]byte(said), &r)
-	if err != nil {
-		t.Fatalf("%v: %s", err, said)
-	}
-	f.run(t, "request", "approve", r.RequestID, "--as", "shonin", "--key", f.approver, "--key-password-file", f.approverPassword)
+	var r Request
+	f.asks(t, &r, "uketsuke", "request", "submit", "--kind", "medical", "--code", "0110119153", "--terminal", terminal, "--email", "clinic@example.jp")
+	f.as(t, "shonin", "request", "approve", r.RequestID)
 	await(t, "certificate", func() bool {
-		err := json.Unmarshal([]byte(f.run(t, append([]string{"request", "show", r.RequestID, "--json"}, operator...)...)), &r)
-		return err == nil && r.Serial != ""
+		f.asks(t, &r, "uketsuke", "request", "show", r.RequestID)
+		return r.Serial != ""
 	})
-	f.run(t, append([]string{"revoke", r.Serial, "--reason", "keyCompromise"}, operator...)...)
+	f.as(t, "uketsuke", "revoke", r.Serial, "--reason", "keyCompromise")
 }
 
 var waitingMails = regexp.MustCompile(`(?m)^inkan_outbox_mails\{state="waiting"\} (\d+)$`)

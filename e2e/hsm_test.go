@@ -10,110 +10,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"inkan/internal/keystore/keystoretest"
 )
 
-// live is an instance as an administrator makes it, with its people.
-type live struct {
-	Demo // its commands; the demo that it would describe there is none of
-	base int
-	file map[string]string // passwords of the operators, by name
-}
+// hsmLive is a live instance whose CA keys are in a token.
+type hsmLive struct{ *Live }
 
-// person gives the flags by which an operator proves himself.
-func (l *live) person(t *testing.T, who string) []string {
-	t.Helper()
-	return []string{"--as", who, "--key", filepath.Join(l.Dir, "operator-"+who+".p12"), "--key-password-file", l.file[who]}
-}
-
-var shownPassword = regexp.MustCompile(`(?m)^(?:  password of operator-admin\.p12:|password, shown once:) +(\S+)$`)
-
-// keep files the password that a command has shown.
-func (l *live) keep(t *testing.T, who, shown string) {
-	t.Helper()
-	m := shownPassword.FindStringSubmatch(shown)
-	if m == nil {
-		t.Fatalf("no password is shown: %s", shown)
-	}
-	l.file[who] = write(t, filepath.Dir(l.Dir), who+".password", []byte(m[1]+"\n"))
-}
-
-func (l *live) url(offset int, path string) string {
-	return fmt.Sprintf("http://127.0.0.1:%d%s", l.base+offset, path)
-}
-
-// makeLive makes an instance with the lines of configuration that are given, and an
-// operator for each of the roles that an issue needs.
-func makeLive(t *testing.T, bin, config string) *live {
-	t.Helper()
-	home := t.TempDir()
-	l := &live{Demo: Demo{Dir: filepath.Join(home, "inst"), bin: bin, stderr: filepath.Join(home, "stderr"), exited: make(chan struct{})}, base: freePorts(t), file: map[string]string{}}
-	at := func(offset int) string { return fmt.Sprintf("127.0.0.1:%d", l.base+offset) }
-	file := write(t, home, "want.toml", fmt.Appendf(nil, `%s
-[portal]
-listen = %q
-hosts = [%q]
-[portal_auth]
-listen = %q
-hosts = [%q]
-[api]
-listen = %q
-hosts = [%q]
-[status]
-listen = %q
-url = "http://%s"
-[internal]
-listen = %q
-`, config, at(443), at(443), at(444), at(444), at(446), at(446), at(80), at(80), at(90)))
-	stdout, stderr, code := l.Inkan(t, "init", "--config", file)
-	if code != 0 {
-		t.Fatalf("inkan init: %s%s", stdout, stderr)
-	}
-	l.keep(t, "admin", stdout)
-	for _, role := range []string{"intake", "approver", "letters"} {
-		stdout, stderr, code = l.Inkan(t, append([]string{"operator", "add", role, "--role", role}, l.person(t, "admin")...)...)
-		if code != 0 {
-			t.Fatalf("inkan operator add: %s%s", stdout, stderr)
-		}
-		l.keep(t, role, stdout)
-	}
-	return l
-}
-
-// serve starts the instance and ends it with the test.
-func (l *live) serve(t *testing.T) {
-	t.Helper()
-	l.cmd = exec.Command(l.bin, "serve", "--dir", l.Dir)
-	l.cmd.Stderr = create(t, l.stderr)
-	l.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	err := l.cmd.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		l.result = l.cmd.Wait()
-		close(l.exited)
-	}()
-	t.Cleanup(func() {
-		_ = syscall.Kill(-l.cmd.Process.Pid, syscall.SIGKILL)
-		<-l.exited
-		if t.Failed() {
-			t.Logf("the log ends:\n%s", tail(l.stderr, 8000))
-		}
-	})
-	l.until(t, "ready", func() bool {
-		status, _ := l.get(l.url(90, "/ready"))
-		return status == http.StatusOK
-	})
-}
-
-func (l *live) get(url string) (int, string) {
+func (l hsmLive) get(url string) (int, string) {
 	client := &http.Client{Timeout: 2 * time.Second}
 	resp, err := client.Get(url)
 	if err != nil {
@@ -127,43 +34,20 @@ func (l *live) get(url string) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
-func (l *live) until(t *testing.T, what string, do func() bool) {
-	t.Helper()
-	for began := time.Now(); !do(); time.Sleep(50 * time.Millisecond) {
-		select {
-		case <-l.exited:
-			t.Fatalf("the instance ended: %v\n%s", l.result, tail(l.stderr, 8000))
-		default:
-		}
-		if time.Since(began) > time.Minute {
-			t.Fatalf("not within a minute: %s", what)
-		}
-	}
-}
-
-// submit enters a request.
-func (l *live) submit(t *testing.T, terminal string) Request {
+// approved enters a request and has it approved.
+func (l hsmLive) approved(t *testing.T, terminal string) Request {
 	t.Helper()
 	var r Request
-	l.Must(t, &r, append([]string{"request", "submit", "--kind", "medical", "--code", "0110119153", "--terminal", terminal, "--email", "clinic@example.jp"}, l.person(t, "intake")...)...)
+	l.asks(t, &r, "uketsuke", "request", "submit", "--kind", "medical", "--code", "0110119153", "--terminal", terminal, "--email", "clinic@example.jp")
+	l.as(t, "shonin", "request", "approve", r.RequestID)
 	return r
 }
 
-func (l *live) show(t *testing.T, id string) Request {
+func (l hsmLive) show(t *testing.T, id string) Request {
 	t.Helper()
 	var r Request
-	l.Must(t, &r, append([]string{"request", "show", id}, l.person(t, "letters")...)...)
+	l.asks(t, &r, "shonin", "request", "show", id)
 	return r
-}
-
-// export writes a certificate as PEM.
-func (l *live) export(t *testing.T, serial string) string {
-	t.Helper()
-	stdout, stderr, code := l.Inkan(t, append([]string{"cert", "export", serial}, l.person(t, "approver")...)...)
-	if code != 0 {
-		t.Fatalf("inkan cert export: %s", stderr)
-	}
-	return write(t, t.TempDir(), "cert.pem", []byte(stdout))
 }
 
 // TestHSM is a live instance whose CA keys were made in a token: it issues, waits while
@@ -181,15 +65,14 @@ func TestHSM(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := fmt.Sprintf("[policy]\nca_key = \"rsa-2048\"\nholder_key = \"p-256\"\npool_size = 2\n[signer]\npin_file = %q\npass_env = [\"SOFTHSM2_CONF\"]\n[signer.keys]\ng1 = %q\nops = %q\n",
-		h.PINFile, h.URI("g1"), h.URI("ops"))
+	signer := fmt.Sprintf("pin_file = %q\npass_env = [\"SOFTHSM2_CONF\"]\n[signer.keys]\ng1 = %q\nops = %q\n", h.PINFile, h.URI("g1"), h.URI("ops"))
 	home := t.TempDir()
 	// The program without cgo says what to use; a ceremony that fails leaves no key.
 	plain, err := buildOnce()
 	if err != nil {
 		t.Fatal(err)
 	}
-	broken := write(t, home, "broken.toml", []byte(config+"[database]\ndsn = \"sqlite:///proc/none/inkan.db\"\n"))
+	broken := write(t, home, "broken.toml", []byte("[database]\ndsn = \"sqlite:///proc/none/inkan.db\"\n[policy]\nca_key = \"rsa-2048\"\n[signer]\n"+signer))
 	for bin, want := range map[string]string{plain: "hint: Use the program that make build-hsm builds.", bin: "open database file"} {
 		_, said, code := (&Demo{Dir: filepath.Join(home, "broken"), bin: bin}).Inkan(t, "init", "--config", broken)
 		says(t, said, want)
@@ -197,7 +80,8 @@ func TestHSM(t *testing.T) {
 			t.Errorf("init ends with %d", code)
 		}
 	}
-	l := makeLive(t, bin, config)
+	l := hsmLive{NewLive(t, bin, LiveOptions{CAKey: "rsa-2048", Signer: signer, Config: "holder_key = \"p-256\"\n"})}
+	l.operator(t, "uketsuke", "intake")
 	for name, there := range map[string]bool{"g1": false, "ops": false, "tls": true} {
 		_, err := os.Lstat(filepath.Join(l.Dir, "signer", "keys", name+".key.age"))
 		if (err == nil) != there {
@@ -206,44 +90,42 @@ func TestHSM(t *testing.T) {
 	}
 	// Another instance takes no key that is there, and leaves nothing behind.
 	other := &Demo{Dir: filepath.Join(home, "other"), bin: bin}
-	_, said, code := other.Inkan(t, "init", "--config", filepath.Join(filepath.Dir(l.Dir), "want.toml"))
+	_, said, code := other.Inkan(t, "init", "--config", filepath.Join(filepath.Dir(l.Dir), "init.toml"))
 	says(t, said, "The token has a key of that name already (token=inkan%20test;object=g1)")
 	if code != 1 {
 		t.Errorf("a second init ends with %d", code)
 	}
-	l.Must(t, nil, "check-config")
+	l.run(t, "check-config")
 
-	l.serve(t)
-	r := l.submit(t, "会計1号機")
-	l.Must(t, nil, append([]string{"request", "approve", r.RequestID}, l.person(t, "approver")...)...)
+	l.Serve(t)
+	r := l.approved(t, "会計1号機")
 	l.verify(t, l.show(t, r.RequestID))
 	pid := signerOf(t, l)
 	t.Run("edge", func(t *testing.T) { edgeKnowsNothing(t, l, h, pid) })
 
 	// The token is pulled out: what is approved waits, status goes on.
 	h.Pull()
-	waiting := l.submit(t, "会計2号機")
-	l.Must(t, nil, append([]string{"request", "approve", waiting.RequestID}, l.person(t, "approver")...)...)
-	l.until(t, "the intent", func() bool { return l.show(t, waiting.RequestID).State == "issuing" })
-	l.until(t, "what is wrong, in words", func() bool {
-		status, body := l.get(l.url(90, "/ready"))
+	waiting := l.approved(t, "会計2号機")
+	await(t, "the intent", func() bool { return l.show(t, waiting.RequestID).State == "issuing" })
+	await(t, "what is wrong, in words", func() bool {
+		status, body := l.get(l.URL(90) + "/ready")
 		return status == http.StatusOK && strings.Contains(body, `"part":"issue"`) // told; the node serves on
 	})
-	if status, _ := l.get(l.url(80, "/crl/g1.crl")); status != http.StatusOK {
+	if status, _ := l.get(l.URL(80) + "/crl/g1.crl"); status != http.StatusOK {
 		t.Errorf("the CRL is answered with %d", status)
 	}
 	h.Plug()
-	l.until(t, "the certificate that waited", func() bool { return l.show(t, waiting.RequestID).State == "issued" })
+	await(t, "the certificate that waited", func() bool { return l.show(t, waiting.RequestID).State == "issued" })
 	l.verify(t, l.show(t, waiting.RequestID))
-	l.until(t, "nothing wrong", func() bool {
-		_, body := l.get(l.url(90, "/ready"))
+	await(t, "nothing wrong", func() bool {
+		_, body := l.get(l.URL(90) + "/ready")
 		return !strings.Contains(body, `"part":"issue"`)
 	})
 	if signerOf(t, l) != pid {
 		t.Error("the signer was started anew")
 	}
 	l.Stop(t)
-	for _, place := range []string{l.Dir, l.stderr} {
+	for _, place := range []string{l.Dir, l.log} {
 		err = filepath.WalkDir(place, func(path string, d os.DirEntry, err error) error {
 			if err == nil && d.Type().IsRegular() && bytes.Contains(read(t, path), []byte(h.PIN)) {
 				t.Errorf("%s holds the PIN", path)
@@ -257,19 +139,19 @@ func TestHSM(t *testing.T) {
 }
 
 // verify asks OpenSSL about a certificate and the CRL of its issuer.
-func (l *live) verify(t *testing.T, r Request) {
+func (l hsmLive) verify(t *testing.T, r Request) {
 	t.Helper()
-	cert := l.export(t, r.Serial)
+	cert := write(t, t.TempDir(), "cert.pem", []byte(l.as(t, "shonin", "cert", "export", r.Serial)))
 	root, issuer := filepath.Join(l.Dir, "ca", "root.pem"), filepath.Join(l.Dir, "ca", "g1.pem")
 	says(t, Tool(t, "openssl", "verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", root, "-untrusted", issuer, cert), ": OK")
-	_, crl := l.get(l.url(80, "/crl/g1.crl"))
+	_, crl := l.get(l.URL(80) + "/crl/g1.crl")
 	file := write(t, t.TempDir(), "g1.crl", []byte(crl))
 	says(t, Tool(t, "openssl", "crl", "-inform", "DER", "-in", file, "-CAfile", issuer, "-noout", "-verify"), "verify OK")
-	says(t, Tool(t, "openssl", "ocsp", "-issuer", issuer, "-cert", cert, "-url", l.url(80, "/ocsp"), "-CAfile", root, "-verify_other", issuer, "-no_nonce"), "cert.pem: good")
+	says(t, Tool(t, "openssl", "ocsp", "-issuer", issuer, "-cert", cert, "-url", l.URL(80)+"/ocsp", "-CAfile", root, "-verify_other", issuer, "-no_nonce"), "cert.pem: good")
 }
 
 // signerOf finds the process of the instance's signer.
-func signerOf(t *testing.T, l *live) int {
+func signerOf(t *testing.T, l hsmLive) int {
 	t.Helper()
 	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
@@ -289,8 +171,8 @@ func signerOf(t *testing.T, l *live) int {
 
 // edgeKnowsNothing: the process that speaks to the world has loaded no library of the
 // token and holds its PIN nowhere (threat CK1).
-func edgeKnowsNothing(t *testing.T, l *live, h *keystoretest.HSM, signer int) {
-	edge := fmt.Sprintf("/proc/%d/", l.cmd.Process.Pid)
+func edgeKnowsNothing(t *testing.T, l hsmLive, h *keystoretest.HSM, signer int) {
+	edge := fmt.Sprintf("/proc/%d/", l.serve.Process.Pid)
 	module := filepath.Base(h.Module)
 	for _, file := range []string{"environ", "cmdline", "maps"} {
 		data, err := os.ReadFile(edge + file)

@@ -26,8 +26,7 @@ type Live struct {
 	PortBase int
 	Bin      string
 
-	admin, adminPassword, approver, approverPassword string
-	client                                           string // API client
+	client string // API client
 
 	serve *exec.Cmd
 	ended chan error
@@ -38,7 +37,8 @@ type Live struct {
 type LiveOptions struct {
 	DSN    string // "" for SQLite
 	CAKey  string // "" for the default
-	Config string // more of inkan.toml
+	Signer string // more of [signer]
+	Config string // more of [policy], and what follows it
 	// Hosts that browsers send for the two zones of holders; "" for their addresses.
 	Portal, PortalAuth string
 }
@@ -73,9 +73,10 @@ hosts = [%q]
 listen = %q
 [signer]
 rate_per_minute = 10000000
+%s
 [policy]
 pool_size = 4
-`, o.DSN, at(80), "http://"+at(80), at(443), portal, at(444), auth, at(446), at(446), at(90))
+`, o.DSN, at(80), "http://"+at(80), at(443), portal, at(444), auth, at(446), at(446), at(90), o.Signer)
 	if o.CAKey != "" {
 		config += fmt.Sprintf("ca_key = %q\n", o.CAKey)
 	}
@@ -85,37 +86,61 @@ pool_size = 4
 		t.Fatal(err)
 	}
 	said := l.run(t, "init", "--config", file)
-	l.admin = filepath.Join(l.Dir, "operator-admin.p12")
-	l.adminPassword = l.secretFile(t, home, "admin", said, `(?m)^  password of operator-admin.p12:  (\S+)`)
-	said = l.run(t, l.asAdmin("operator", "add", "shonin", "--role", "approver")...)
-	l.approver = filepath.Join(l.Dir, "operator-shonin.p12")
-	l.approverPassword = l.secretFile(t, home, "shonin", said, `(?m)^password, shown once: (\S+)`)
-	l.run(t, l.asAdmin("client", "add", "vendor")...)
+	l.keep(t, "admin", said)
+	l.operator(t, "shonin", "approver")
+	l.as(t, "admin", "client", "add", "vendor")
 	l.client = "vendor"
-	said = l.run(t, l.asAdmin("grant", "make", "--client", "vendor", "--per-day", "100000000", "--total", "100000000",
-		"--until", time.Now().AddDate(0, 0, 30).Format(time.DateOnly))...)
+	said = l.as(t, "admin", "grant", "make", "--client", "vendor", "--per-day", "100000000", "--total", "100000000",
+		"--until", time.Now().AddDate(0, 0, 30).Format(time.DateOnly))
 	grant := strings.Fields(said)[0]
-	l.run(t, "grant", "approve", grant, "--as", "shonin", "--key", l.approver, "--key-password-file", l.approverPassword)
+	l.as(t, "shonin", "grant", "approve", grant)
 	return l
 }
 
-func (l *Live) asAdmin(args ...string) []string {
-	return append(args, "--as", "admin", "--key", l.admin, "--key-password-file", l.adminPassword)
+// operator adds a person.
+func (l *Live) operator(t testing.TB, who, roles string) {
+	t.Helper()
+	l.keep(t, who, l.as(t, "admin", "operator", "add", who, "--role", roles))
 }
 
-// secretFile keeps a secret that a command showed once where --key-password-file finds it.
-func (l *Live) secretFile(t testing.TB, home, name, said, pattern string) string {
+// proof gives the flags by which a person proves himself, on any node.
+func (l *Live) proof(who string) []string {
+	return []string{"--as", who, "--key", filepath.Join(l.Dir, "operator-"+who+".p12"), "--key-password-file", l.passwordOf(who)}
+}
+
+func (l *Live) passwordOf(who string) string {
+	return filepath.Join(filepath.Dir(l.Dir), who+".password")
+}
+
+var shownPassword = regexp.MustCompile(`(?m)^(?:  password of operator-admin\.p12:|password, shown once:) +(\S+)$`)
+
+// keep files the password of a person that a command has shown, once.
+func (l *Live) keep(t testing.TB, who, said string) {
 	t.Helper()
-	m := regexp.MustCompile(pattern).FindStringSubmatch(said)
+	m := shownPassword.FindStringSubmatch(said)
 	if m == nil {
-		t.Fatalf("no password of %s in %q", name, said)
+		t.Fatalf("no password of %s in %q", who, said)
 	}
-	file := filepath.Join(home, name+".password")
-	err := os.WriteFile(file, []byte(m[1]+"\n"), 0o600)
+	err := os.WriteFile(l.passwordOf(who), []byte(m[1]+"\n"), 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return file
+}
+
+// as runs a command of a person that has to work.
+func (l *Live) as(t testing.TB, who string, args ...string) string {
+	t.Helper()
+	return l.run(t, append(args, l.proof(who)...)...)
+}
+
+// asks is as, and reads the JSON of the answer.
+func (l *Live) asks(t testing.TB, into any, who string, args ...string) {
+	t.Helper()
+	said := l.as(t, who, append(args, "--json")...)
+	err := json.Unmarshal([]byte(said), into)
+	if err != nil {
+		t.Fatalf("inkan %s: %v in %q", strings.Join(args, " "), err, said)
+	}
 }
 
 // run runs a command that has to work.
@@ -152,7 +177,12 @@ func (l *Live) Serve(t testing.TB) time.Duration {
 	serve, ended := l.serve, make(chan error, 1)
 	l.ended = ended
 	go func() { ended <- serve.Wait() }()
-	t.Cleanup(func() { _ = syscall.Kill(-serve.Process.Pid, syscall.SIGKILL) })
+	t.Cleanup(func() {
+		_ = syscall.Kill(-serve.Process.Pid, syscall.SIGKILL)
+		if t.Failed() {
+			t.Logf("the log ends:\n%s", tail(l.log, 8000))
+		}
+	})
 	for time.Since(began) < 2*time.Minute {
 		answer, err := http.Get(l.URL(90) + "/ready")
 		if err == nil {
@@ -208,10 +238,7 @@ func (l *Live) clientTLS(t testing.TB) *tls.Config {
 func (l *Live) serials(t testing.TB, n int) []string {
 	t.Helper()
 	var out []struct{ Serial string }
-	err := json.Unmarshal([]byte(l.run(t, "cert", "list", "--json", "--limit", fmt.Sprint(n), "--as", "shonin", "--key", l.approver, "--key-password-file", l.approverPassword)), &out)
-	if err != nil {
-		t.Fatal(err)
-	}
+	l.asks(t, &out, "shonin", "cert", "list", "--limit", fmt.Sprint(n))
 	serials := make([]string, len(out))
 	for i, c := range out {
 		serials[i] = c.Serial

@@ -280,7 +280,7 @@ func (c *cluster) request(t *testing.T, n *Live, terminal string) (string, strin
 		t.Fatalf("%v: %s", err, said)
 	}
 	first := c.nodes[0]
-	n.run(t, "request", "approve", r.RequestID, "--as", "shonin", "--key", first.approver, "--key-password-file", first.approverPassword)
+	n.run(t, append([]string{"request", "approve", r.RequestID}, first.proof("shonin")...)...)
 	await(t, "certificate", func() bool {
 		c.view(t, func(tx *store.Tx) error {
 			found, err := tx.Request(r.RequestID)

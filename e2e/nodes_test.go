@@ -67,9 +67,8 @@ func newCluster(t *testing.T) *cluster {
 	dsn := storetest.Empty(t, store.PostgreSQL)
 	first := NewLive(t, bin, LiveOptions{DSN: dsn, CAKey: string(pki.P256),
 		Config: fmt.Sprintf("holder_key = \"p-256\"\n[mail]\nsmtp = %q\ntls = \"none\"\n", relay.Addr())})
-	said := first.run(t, first.asAdmin("operator", "add", "uketsuke", "--role", "intake,officer")...)
-	c.operator = []string{"--as", "uketsuke", "--key", filepath.Join(first.Dir, "operator-uketsuke.p12"),
-		"--key-password-file", first.secretFile(t, filepath.Dir(first.Dir), "uketsuke", said, `(?m)^password, shown once: (\S+)`)}
+	first.operator(t, "uketsuke", "intake,officer")
+	c.operator = first.proof("uketsuke")
 	c.db = storetest.Open(t, dsn, nil)
 	edit(t, first, "child = true", "child = false", `socket = "signer.sock"`, fmt.Sprintf("socket = %q", filepath.Join(first.Dir, "signer.sock")))
 	c.nodes = []*Live{first, furtherNode(t, first), furtherNode(t, first)}
@@ -245,24 +244,19 @@ func (c *cluster) oneSequence(t *testing.T) {
 	type crl struct{ Number, Entries int64 }
 	published := map[string][]crl{}
 	c.view(t, func(tx *store.Tx) error {
-		for after := int64(-1); ; {
-			page, err := tx.AuditAfter(after, 1000)
-			if err != nil || len(page) == 0 {
+		records, err := storetest.Records(tx, 0)
+		for _, r := range records {
+			if r.Kind != "crl.published" {
+				continue
+			}
+			var list crl
+			err = json.Unmarshal(r.Body, &list)
+			if err != nil {
 				return err
 			}
-			for _, r := range page {
-				after = r.Index
-				if r.Kind != "crl.published" {
-					continue
-				}
-				var list crl
-				err = json.Unmarshal(r.Body, &list)
-				if err != nil {
-					return err
-				}
-				published[r.Subject] = append(published[r.Subject], list)
-			}
+			published[r.Subject] = append(published[r.Subject], list)
 		}
+		return err
 	})
 	for issuer, lists := range published {
 		for i, next := range lists[1:] {

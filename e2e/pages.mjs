@@ -103,6 +103,14 @@ async function mistake(name, ids) {
   await look(name)
 }
 
+// away leaves a page for longer than a session lasts, and goes on where it was.
+async function away(name) {
+  await page.request.post(job.idle)
+  await page.reload()
+  await look(name)
+  await press(page, 'main form button')
+}
+
 // Only these: states that are gone when the walk begins.
 if (job.only) {
   for (const [name, url] of Object.entries(job.only)) {
@@ -189,6 +197,7 @@ for (const sample of job.samples) {
   if (['expired', 'revoked'].includes(sample.purpose)) await choose('rx-' + sample.purpose, sample)
 }
 await choose('rx-contact', job.revoke.held)
+await away('rx-ended')
 await revoke('rx-held', 'keyCompromise')
 const receipt = page.url()
 await choose('rx-contact', job.revoke.waits)
@@ -237,6 +246,7 @@ await press(page, '[value=useCode]')
 await look('rcr-confirm')
 await press(page, '[value=back]')
 await look('rcr-again')
+await away('rcr-ended')
 await press(page, 'main form .acts .btn:not(.second)')
 await press(page, '[value=apply]')
 await look('rcr-sent')

@@ -1,7 +1,11 @@
 package e2e
 
 import (
+	"database/sql"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -59,6 +63,7 @@ func walk(t *testing.T, w *world, lang, screens string) []string {
 			"open": w.Sample(t, "renew-2"), "renewed": w.Sample(t, "renew"), "early": w.Sample(t, "revoke"), "expired": w.Sample(t, "expired"),
 			"revoked": w.Sample(t, "revoked"), "suspended": Sample{P12: file, Password: w.pin}, "foreign": Sample{P12: decoy(t, "0000"), Password: "0000"}, "none": Sample{},
 		},
+		"idle":    idle(t, w),
 		"origins": []string{w.Portal, w.PortalAuth, w.Status, w.Mail},
 		"starts":  map[string]string{"start": w.Portal + "/", "mail": w.Mail + "/", "status": w.Status + "/p/cert/about", "with-certificate": w.PortalAuth + "/"},
 	}, &result)
@@ -78,6 +83,27 @@ func walk(t *testing.T, w *world, lang, screens string) []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// idle gives an address that makes every session on the site an hour older: nobody waits
+// for the end of one.
+func idle(t *testing.T, w *world) string {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(w.Dir, "inkan.db")+"?_pragma=busy_timeout(10000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, err := db.ExecContext(r.Context(), `UPDATE flow SET seen_at = seen_at - 3600000000`)
+		if err != nil {
+			t.Errorf("make sessions older: %v", err)
+		}
+	}))
+	t.Cleanup(func() {
+		s.Close()
+		_ = db.Close()
+	})
+	return s.URL
 }
 
 // TestScreens writes every page as a picture into the directory INKAN_SCREENS

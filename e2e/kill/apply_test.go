@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"time"
 )
 
 // application is one of the site /p/rcr, with the address of its applicant alone.
@@ -30,8 +31,8 @@ func (p *plant) stepDraft() (act, error) {
 
 func (p *plant) newApplication() (*application, error) {
 	h, err := p.visit("https://" + p.at["portal"] + "/p/rcr")
-	p.asked++
-	return &application{holder: h, email: fmt.Sprintf("applicant-%d@example.jp", p.asked), terminal: fmt.Sprintf("申請%d号機", p.asked)}, err
+	n := p.next()
+	return &application{holder: h, email: fmt.Sprintf("applicant-%d@example.jp", n), terminal: fmt.Sprintf("申請%d号機", n)}, err
 }
 
 // one: exactly one row.
@@ -101,21 +102,27 @@ func (p *plant) drafted() (*application, error) {
 	return a, persist(func() error { return p.draft(a) })
 }
 
-// follow opens the link of the newest mail to the applicant that leads to a path.
+// follow opens the link of the newest mail to the applicant that leads to a path. Who
+// takes mails from the outbox may die meanwhile, more than once.
 func (p *plant) follow(a *application, path string) error {
 	link := regexp.MustCompile(`https://\S+` + path + `[A-Za-z0-9_-]{22}`)
-	err := p.endHold()
-	if err != nil {
-		return err
-	}
+	var ended time.Time
 	return persist(func() error {
 		for _, m := range p.mails.Mails() {
-			if found := link.FindString(m.Text); found != "" && m.To[0] == a.email {
+			if m.To[0] != a.email {
+				continue
+			}
+			if found := link.FindString(m.Text); found != "" {
 				a.at, a.unsent = found, nil
 				return nil
 			}
 		}
-		return fmt.Errorf("no mail leads %s to %s", a.email, path)
+		var err error
+		if time.Since(ended) > time.Second {
+			ended = time.Now()
+			err = p.endHold()
+		}
+		return errors.Join(err, fmt.Errorf("no mail leads %s to %s", a.email, path))
 	})
 }
 

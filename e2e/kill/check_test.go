@@ -129,7 +129,8 @@ func (p *plant) journal() ([]entry, error) {
 }
 
 // checkJournal: nothing was signed that was not stored before, nothing is stored that
-// was not signed, and no number was used twice.
+// was not signed, and no number was used twice: a call whose answer was lost is made once
+// more, and then the very same CRL is signed again.
 func (p *plant) checkJournal() error {
 	entries, err := p.journal()
 	if err != nil {
@@ -140,7 +141,7 @@ func (p *plant) checkJournal() error {
 		return err
 	}
 	var found []error
-	signed, numbers, size := map[string]string{}, map[string]int64{}, int64(0)
+	signed, lists, size := map[string]string{}, map[string]entry{}, int64(0)
 	for _, e := range entries {
 		switch e.Kind {
 		case "sign":
@@ -149,10 +150,11 @@ func (p *plant) checkJournal() error {
 			}
 			signed[e.Serial] = e.TBS
 		case "crl":
-			if e.Number <= numbers[e.Issuer] {
-				found = append(found, fmt.Errorf("CRL %d of %s was signed after %d", e.Number, e.Issuer, numbers[e.Issuer]))
+			last := lists[e.Issuer]
+			if e.Number < last.Number || e.Number == last.Number && e.TBS != last.TBS {
+				found = append(found, fmt.Errorf("CRL %d of %s (%s) was signed after %d (%s)", e.Number, e.Issuer, e.TBS, last.Number, last.TBS))
 			}
-			numbers[e.Issuer] = e.Number
+			lists[e.Issuer] = e
 		case "tree":
 			if e.Size < size {
 				found = append(found, fmt.Errorf("tree %d was signed after %d", e.Size, size))

@@ -55,6 +55,14 @@ func newMemory() memory {
 		standing: map[string]pki.Reason{}, caught: map[string]bool{}}
 }
 
+// next counts an application or a report.
+func (m *memory) next() int {
+	m.Lock()
+	defer m.Unlock()
+	m.asked++
+	return m.asked
+}
+
 // program makes the API client's side.
 func (p *plant) program(t *testing.T) {
 	t.Helper()

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"inkan/internal/ra"
 	"inkan/internal/store/storetest"
 )
 
@@ -42,9 +43,9 @@ func TestRandomKills(t *testing.T) {
 			must(t, p.revive())
 			s := &storm{plant: p, dice: rand.New(rand.NewPCG(seed, uint64(n)))}
 			s.blow(t, span)
-			t.Logf("seed %d: killed %d times edge, %d times signer, %d times both; issued %d by the API and %d by letter, revoked %d, %d answers of OCSP, %d CRLs",
-				seed, s.kills[0], s.kills[1], s.kills[2], len(p.orders), len(p.letters), len(p.revoked), s.answers.Load(), s.lists.Load())
-			if len(p.orders) < 10 || len(p.letters) == 0 || len(p.revoked) == 0 || s.answers.Load() == 0 || s.lists.Load() == 0 {
+			t.Logf("seed %d: killed %d times edge, %d times signer, %d times both; issued %d by the API and %d by letter, applied on the site %d times, revoked %d, decided %d cases, %d answers of OCSP, %d CRLs",
+				seed, s.kills[0], s.kills[1], s.kills[2], len(p.orders), len(p.letters), s.applied, len(p.revoked), s.decided, s.answers.Load(), s.lists.Load())
+			if len(p.orders) < 10 || len(p.letters) == 0 || s.applied == 0 || len(p.revoked) == 0 || s.decided == 0 || s.answers.Load() == 0 || s.lists.Load() == 0 {
 				t.Error("hardly anything happened: this proves nothing")
 			}
 			must(t, p.check())
@@ -66,13 +67,15 @@ type storm struct {
 	*plant
 	dice           *rand.Rand // of the killer alone
 	kills          [3]int
+	applied        int // of the applicant alone
+	holds, decided int // of the claimant alone
 	over           atomic.Bool
 	answers, lists atomic.Int64
 }
 
 func (s *storm) blow(t *testing.T, span time.Duration) {
 	var clients sync.WaitGroup
-	for name, do := range map[string]func() error{"API 1": s.order, "API 2": s.order, "counter 1": s.letter, "counter 2": s.letter, "counter 3": s.letter, "officer": s.condemn, "reader": s.read} {
+	for name, do := range map[string]func() error{"API 1": s.order, "API 2": s.order, "counter 1": s.letter, "counter 2": s.letter, "applicant": s.apply, "claimant": s.claim, "officer": s.condemn, "reader": s.read} {
 		clients.Go(func() {
 			for !s.over.Load() && !t.Failed() {
 				err := do()
@@ -161,6 +164,58 @@ func (s *storm) letter() error {
 		return err
 	}
 	return persist(func() error { return s.download(l) })
+}
+
+// apply is an applicant at the site: the mailed link makes the request, that of the
+// receipt withdraws it.
+func (s *storm) apply() error {
+	err := s.play("apply")
+	if err != nil {
+		return err
+	}
+	s.applied++
+	return s.play("withdraw")
+}
+
+// claim is a holder who asks for revocations with a letter, and the officers who decide.
+// A report of a leak holds at once only so often in an hour (threat RV1).
+func (s *storm) claim() error {
+	for _, step := range []string{"reject", "lift", "final"} {
+		_, found, err := s.reportable()
+		if err != nil {
+			return err
+		}
+		if !found { // the counters make them
+			time.Sleep(50 * time.Millisecond)
+			return nil
+		}
+		if step != "reject" {
+			if s.holds == ra.LetterHolds {
+				continue
+			}
+			s.holds++
+		}
+		err = s.play(step)
+		if err != nil {
+			return err
+		}
+		s.decided++
+	}
+	return nil
+}
+
+// play does a step of the crash matrix with no point armed: death comes when it likes.
+func (s *storm) play(step string) error {
+	a, err := steps[step](s.plant)
+	if err != nil {
+		return fmt.Errorf("before %s: %w", step, err)
+	}
+	s.note("attempt %s: %v", step, a.attempt())
+	err = a.finish()
+	if err != nil {
+		return fmt.Errorf("%s: %w", step, err)
+	}
+	return nil
 }
 
 // condemn revokes a certificate that somebody has.

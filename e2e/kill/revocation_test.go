@@ -50,20 +50,32 @@ func (p *plant) newReport(reason pki.Reason) (*report, error) {
 		return nil, err
 	}
 	h, err := p.visit("https://" + p.at["portal"] + "/p/rx")
-	p.asked++
-	return &report{letter: l, holder: h, reason: reason, email: fmt.Sprintf("typed-%d@example.jp", p.asked)}, err
+	return &report{letter: l, holder: h, reason: reason, email: fmt.Sprintf("typed-%d@example.jp", p.next())}, err
 }
 
 func (p *plant) unreported() (letter, error) {
-	for _, l := range slices.Backward(p.letters) { // the early ones were renewed
+	l, found, err := p.reportable()
+	if err != nil || found {
+		return l, err
+	}
+	return p.newLetter()
+}
+
+// reportable gives a letter that was fetched, whose certificate is in force and not
+// renewed, and that no open case is about; false where there is none.
+func (p *plant) reportable() (letter, bool, error) {
+	p.Lock()
+	letters := slices.Clone(p.letters)
+	p.Unlock()
+	for _, l := range slices.Backward(letters) { // the early ones were renewed
 		n, err := p.count(`SELECT COUNT(*) FROM certificate c WHERE serial = '` + l.Serial + `' AND revoked_at = 0
 			AND NOT EXISTS (SELECT 1 FROM certificate s WHERE s.predecessor = c.serial)
 			AND NOT EXISTS (SELECT 1 FROM revocation v WHERE v.serial = c.serial AND v.state = 'received')`)
 		if n == 1 || err != nil {
-			return l, err
+			return l, err == nil, err
 		}
 	}
-	return p.newLetter()
+	return letter{}, false, nil
 }
 
 var caseNumber = regexp.MustCompile(`R-\d{8}-\d{6}`)
@@ -277,8 +289,8 @@ func (p *plant) stepTimeout() (act, error) {
 }
 
 // stepDated: an officer revokes with the date since when nothing is to be believed, which
-// holds the certificate. Who does not know whether that counted looks before saying it
-// again: another case it would be.
+// holds the certificate. Who does not know whether that counted says it again, and there
+// is one case.
 func (p *plant) stepDated() (act, error) {
 	o, err := newOrder()
 	if err != nil {
@@ -291,13 +303,7 @@ func (p *plant) stepDated() (act, error) {
 		return err
 	}
 	return act{revoke, func() error {
-		err := persist(func() error {
-			listed, err := p.as("deputy", "revocation", "list", "--json")
-			if err != nil || strings.Contains(listed, o.serial) {
-				return err
-			}
-			return revoke()
-		})
+		err := persist(revoke)
 		if err == nil {
 			err = p.one(`revocation WHERE serial = '` + o.serial + `' AND state = 'received'`)
 		}

@@ -261,6 +261,34 @@ func TestThreatRS7Pages(t *testing.T) {
 	}
 }
 
+// What Go cannot parse as a certificate ends the handshake, before anything of ours is
+// asked: docs/ARCHITECTURE.md says so. When this fails, Go has a door, and a page can be
+// shown here, too.
+func TestUnreadableCertificateIsAnAlert(t *testing.T) {
+	o := catest.New(t, catest.Options{Activate: true})
+	held := o.Holding(catest.Application(1))
+	s := openAuthSite(t, o)
+	pair := held.Pair
+	pair.Certificate = [][]byte{held.Pair.Leaf.Raw[:len(held.Pair.Leaf.Raw)-1]}
+	eachProto(t, func(t *testing.T, proto string, version uint16) {
+		get := func(site string, present *tls.Certificate) error {
+			r, err := http.NewRequestWithContext(t.Context(), "GET", "https://"+site+"/p/help", nil)
+			catest.Must(t, err)
+			resp, err := newVisitor(t, proto, version, with(present)).Do(r)
+			if err != nil {
+				return err
+			}
+			return resp.Body.Close()
+		}
+		err := get(s.auth, &pair)
+		if err == nil || !strings.Contains(err.Error(), "error decoding message") {
+			t.Errorf("unreadable: %v", err)
+		}
+		catest.Must(t, get(s.auth, &tls.Certificate{})) // who presents none, and who goes where none is asked for
+		catest.Must(t, get(s.plain, &pair))
+	})
+}
+
 // TestThreatRS3Auth: the zone that asks for a certificate and the one that does not are
 // told apart by listener, SNI and Host together, on HTTP/1.1 and 2.
 func TestThreatRS3Auth(t *testing.T) {

@@ -47,7 +47,8 @@ type certJSON struct {
 	From       string `json:"revokedFrom,omitempty"` // where that is another time: it was dated forward
 	Invalid    string `json:"invalidSince,omitempty"`
 	Reason     string `json:"reason,omitempty"`
-	Case       string `json:"case,omitempty"` // that a revocation with a date has
+	Case       string `json:"case,omitempty"`      // that a revocation with a date has
+	CaseThere  bool   `json:"caseThere,omitempty"` // it was there before
 }
 
 func certToJSON(c pki.Certificate, at time.Time) certJSON {

@@ -66,8 +66,11 @@ func (c *cli) revokeDated(ctx context.Context, i *instance, by pki.Actor, serial
 	}
 	if c.json {
 		out := certToJSON(cert, now())
-		out.Case = v.ID
+		out.Case, out.CaseThere = v.ID, d.There
 		return c.print(out)
+	}
+	if d.There {
+		c.say("%s  the same was said at %s: nothing is added to case %s", cert.Serial, stamp(v.ReceivedAt), v.ID)
 	}
 	if v.Dated() {
 		c.say("%s  revoked from %s, good until then\n  two others take it back before with: %s", cert.Serial, stamp(v.Dates.Effective),

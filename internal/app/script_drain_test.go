@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -56,9 +57,12 @@ func finish(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// retryGet STATUS URL [WORDS]: asks until that is the status, and the words are there.
+// retryGet STATUS URL [WORDS]: asks until that is the status, and the words are there;
+// what is no letter is escaped in them as in Go.
 func retryGet(ts *testscript.TestScript, _ bool, args []string) {
-	status, url, words := args[0], args[1], strings.Join(args[2:], " ")
+	status, url := args[0], args[1]
+	words, err := strconv.Unquote(`"` + strings.Join(args[2:], " ") + `"`)
+	ts.Check(err)
 	until(ts, status+" from "+url, func() bool {
 		resp, err := http.DefaultClient.Get(url)
 		if err != nil {

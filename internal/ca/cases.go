@@ -224,7 +224,7 @@ func lifted(tx *store.Tx, serial string, at time.Time) (bool, error) {
 }
 
 // tellContacts mails everybody whom the request of a certificate names.
-func tellContacts(tx *store.Tx, c pki.Certificate, kind, id string, args map[string]string) error {
+func tellContacts(tx *store.Tx, c pki.Certificate, kind, about string, args map[string]string) error {
 	r, err := tx.Request(c.RequestID)
 	if errors.Is(err, pki.ErrNotFound) {
 		return nil // one of our own
@@ -232,22 +232,5 @@ func tellContacts(tx *store.Tx, c pki.Certificate, kind, id string, args map[str
 	if err != nil {
 		return err
 	}
-	all := map[string]string{"HolderCode": r.Application.Holder.Code, "Terminal": r.Application.TerminalName, "At": tx.Now.Format(time.RFC3339)}
-	for name, value := range args {
-		all[name] = value
-	}
-	addresses := map[string]string{"": r.Application.Email}
-	if r.Application.MaintenanceEmail != r.Application.Email {
-		addresses["/maintenance"] = r.Application.MaintenanceEmail
-	}
-	for suffix, address := range addresses {
-		if address == "" { // an API client's request has none
-			continue
-		}
-		err = tx.AddMessage(store.Message{ID: kind + "/" + id + suffix, Kind: kind, Request: r.ID, Address: address, Language: r.Language, Args: all})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return tx.TellContacts(r, kind, about, args)
 }

@@ -18,6 +18,11 @@ func (d RevocationDates) Whole() RevocationDates {
 	return RevocationDates{d.Effective.UTC().Truncate(time.Second), d.InvalidSince.UTC().Truncate(time.Second)}
 }
 
+// Equal says whether both say the same.
+func (d RevocationDates) Equal(other RevocationDates) bool {
+	return d.Effective.Equal(other.Effective) && d.InvalidSince.Equal(other.InvalidSince)
+}
+
 // Check wants one of the two and refuses what would keep a thief's certificate alive or spoil claims of the
 // past (threats RV6, RV7). The errors are of class Invalid.
 func (d RevocationDates) Check(c Certificate, reason Reason, why string, now time.Time) error {

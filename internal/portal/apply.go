@@ -139,18 +139,22 @@ func (f *applyForm) wrong(field string, err error) {
 
 func (f *applyForm) check() {
 	typed := f.Typed
-	switch {
-	case typed["holderKind"] == "":
+	if typed["holderKind"] == "" {
 		f.wrong("holderKind", pki.E(pki.Invalid, "holder.kind_missing"))
-	case typed["holderCode"] == "":
+	}
+	if typed["holderCode"] == "" {
 		f.wrong("holderCode", pki.E(pki.Invalid, "holder.code_missing"))
 	}
-	if typed["email"] != typed["emailConfirm"] {
+	switch typed["emailConfirm"] {
+	case "":
+		f.wrong("emailConfirm", pki.E(pki.Invalid, "email.again"))
+	case typed["email"]:
+	default:
 		f.wrong("emailConfirm", pki.E(pki.Invalid, "email.differs"))
 	}
 	for _, fault := range f.application().FormFaults() {
 		if fault.Field == "holderCode" && f.Wrong["holderKind"] != nil {
-			continue // what the code should be depends on the kind
+			continue // what a code should be depends on the kind
 		}
 		f.wrong(fault.Field, fault.Err)
 	}

@@ -4,9 +4,14 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"inkan/internal/i18n"
+	"inkan/internal/webkit"
 )
 
 // typed sends the form of /p/rcr and gives the path of its flow.
@@ -36,7 +41,7 @@ func TestTypedApplicationIsKept(t *testing.T) {
 	b.get("/p/rcr")
 	form := applicationForm()
 	form.Set("phone", "")
-	flow := b.typed(t, "/p/rcr", form)
+	flow, kept := b.typed(t, "/p/rcr", form), d.o.Now().Add(webkit.Kept)
 	b.lang = "en"
 	page := b.get(flow)
 	if page.Code != 422 || !strings.Contains(page.Body.String(), `value="受付1号機"`) || !strings.Contains(page.Body.String(), `lang="en"`) {
@@ -50,6 +55,11 @@ func TestTypedApplicationIsKept(t *testing.T) {
 	if ended.Code != 410 || !strings.Contains(b.get(flow).Body.String(), "ERR-6") {
 		t.Fatalf("the form after the session's end: %d", ended.Code)
 	}
+	for _, said := range []string{"<h1>" + i18n.Text("ja", "rcr.title", nil) + "</h1>", i18n.Text("ja", "error.flow.ended.not", map[string]any{"Kept": kept})} {
+		if !strings.Contains(ended.Body.String(), said) {
+			t.Errorf("the page of the session's end does not say %q", said)
+		}
+	}
 	b.pressed(flow, ended, "")
 	page = b.get(flow)
 	for _, kept := range []string{`value="受付9号機"`, `value="011-000-0009"`, `value="clinic@example.jp"`, `name="step" value="edit"`} {
@@ -62,6 +72,11 @@ func TestTypedApplicationIsKept(t *testing.T) {
 	}
 }
 
+// faultLink is a line of the summary of what is wrong.
+var faultLink = regexp.MustCompile(`<li><a class="act-link" href="#([^"]+)">([^<]+)</a></li>`)
+
+// TestApplicationFields: each field that is wrong is marked at the first press, and the
+// summary names it and leads to it.
 func TestApplicationFields(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -70,7 +85,9 @@ func TestApplicationFields(t *testing.T) {
 		text   string
 	}{
 		{"nothing", map[string]string{"holderKind": "", "holderCode": "", "department": "", "phone": "", "email": "", "emailConfirm": "", "terminalName": "", "paymentMethod": ""},
-			[]string{"holderKind", "department", "phone", "email", "terminalName", "paymentMethod"}, "種別を選んでください"},
+			[]string{"holderKind", "holderCode", "department", "phone", "email", "emailConfirm", "terminalName", "paymentMethod"}, "コードを入力してください"},
+		{"no kind", map[string]string{"holderKind": ""}, []string{"holderKind"}, "種別を選んでください"},
+		{"no address again", map[string]string{"emailConfirm": ""}, []string{"emailConfirm"}, "もう一度入力してください"},
 		{"no code", map[string]string{"holderCode": ""}, []string{"holderCode"}, "コードを入力してください"},
 		{"check digit", map[string]string{"holderCode": "0110119154"}, []string{"holderCode"}, "検査数字"},
 		{"kind", map[string]string{"holderKind": "dental"}, []string{"holderCode"}, "点数表番号"},
@@ -97,10 +114,15 @@ func TestApplicationFields(t *testing.T) {
 		if w.Code != 422 || !strings.Contains(page, tt.text) || !strings.Contains(page, fmt.Sprintf("直していただくところが%dつ", len(tt.want))) {
 			t.Errorf("%s: %d\n%s", tt.name, w.Code, page)
 		}
-		for _, field := range tt.want {
-			if !strings.Contains(page, `href="#`+field+`"`) || !strings.Contains(page, `id="`+field+`"`) {
-				t.Errorf("%s: the summary does not lead to %s", tt.name, field)
+		var led []string
+		for _, m := range faultLink.FindAllStringSubmatch(page, -1) {
+			led = append(led, m[1])
+			if !strings.Contains(page, `id="`+m[1]+`"`) || !strings.HasPrefix(m[2], i18n.Text("ja", "rcr."+m[1], nil)+"：") {
+				t.Errorf("%s: the summary says %q and leads to %s", tt.name, m[2], m[1])
 			}
+		}
+		if !slices.Equal(led, tt.want) || strings.Count(page, `class="field wrong"`) != len(tt.want) {
+			t.Errorf("%s: the summary leads to %v, want %v, and %d are marked", tt.name, led, tt.want, strings.Count(page, `class="field wrong"`))
 		}
 		for field, value := range form {
 			if tt.change[field] == "" && field != "paymentMethod" && field != "holderKind" && value[0] != "" && !strings.Contains(page, `value="`+value[0]+`"`) {

@@ -82,15 +82,20 @@ var sites = []struct{ path, title, back string }{
 	{"/p/status", "status.title", "back.status"},
 }
 
-// drawFailure is the page of any failure that has no page of its own.
-func (p *Portal) drawFailure(w http.ResponseWriter, r *http.Request, f webkit.Failure) error {
-	card := p.three(f)
-	data := failureData{three: card, Heading: i18n.Text(f.Lang, "site.name", nil)}
+// failureOn is the page of a failure under the title of the pages where it happened.
+func (p *Portal) failureOn(r *http.Request, f webkit.Failure) failureData {
+	data := failureData{three: p.three(f), Heading: i18n.Text(f.Lang, "site.name", nil)}
 	for _, site := range sites {
 		if strings.HasPrefix(r.URL.Path, site.path) {
 			data.Again, data.Back, data.Heading = site.path, site.back, i18n.Text(f.Lang, site.title, nil)
 		}
 	}
+	return data
+}
+
+// drawFailure is the page of any failure that has no page of its own.
+func (p *Portal) drawFailure(w http.ResponseWriter, r *http.Request, f webkit.Failure) error {
+	data := p.failureOn(r, f)
 	if f.Code == "form.stale" { // what was typed is on the page that is drawn anew
 		data.Again, data.Back = r.URL.Path, "back.same"
 	}

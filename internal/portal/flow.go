@@ -3,7 +3,6 @@ package portal
 import (
 	"net/http"
 
-	"inkan/internal/i18n"
 	"inkan/internal/pki"
 	"inkan/internal/store"
 	"inkan/internal/webkit"
@@ -97,6 +96,7 @@ func (p *Portal) paused(w http.ResponseWriter, r *http.Request, s sequence, err 
 		return err
 	}
 	f := p.report.Note(r, err)
-	form := formOf(r, s.zone, resume)
-	return p.sendFailure(w, f, failureData{three: p.three(f), Heading: i18n.Text(f.Lang, "site.name", nil), Resume: &form})
+	page, form := p.failureOn(r, f), formOf(r, s.zone, resume)
+	page.Again, page.Resume = "", &form // what leads to the first page would begin anew
+	return p.sendFailure(w, f, page)
 }

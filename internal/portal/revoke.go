@@ -259,10 +259,14 @@ func (s revoking) contact(w http.ResponseWriter, r *http.Request, flow store.Flo
 	}
 	typed := typedContact(r, flow)
 	page.Email, page.EmailConfirm, page.Reason = typed["email"], typed["emailConfirm"], typed["reason"]
-	switch {
-	case !pki.ValidEmail(page.Email):
+	if !pki.ValidEmail(page.Email) {
 		page.EmailWrong = "rx.email.form"
-	case page.EmailConfirm != page.Email:
+	}
+	switch page.EmailConfirm {
+	case "":
+		page.ConfirmWrong = "error.email.again"
+	case page.Email:
+	default:
 		page.ConfirmWrong = "rx.email.differs"
 	}
 	reason, err := pki.ParseReason(page.Reason)

@@ -130,6 +130,7 @@ func TestRevocationByLetter(t *testing.T) {
 
 	for name, wrong := range map[string]url.Values{
 		"上のアドレスと違っています": {"email": {"a@example.jp"}, "emailConfirm": {"b@example.jp"}, "reason": {"superseded"}},
+		"同じアドレスをもう一度入力": {"email": {"a@example.jp"}, "emailConfirm": {""}, "reason": {"superseded"}},
 		"メールアドレスの形では":   {"email": {"a"}, "emailConfirm": {"a"}, "reason": {"superseded"}},
 		"理由を1つ選んで":      {"email": {"a@example.jp"}, "emailConfirm": {"a@example.jp"}},
 		"理由を1つ選んでください。": {"email": {"a@example.jp"}, "emailConfirm": {"a@example.jp"}, "reason": {"certificateHold"}},

@@ -117,26 +117,7 @@ func (s *Service) addRenewal(tx *store.Tx, p Presented, in RenewInput) (pki.Requ
 	if err != nil {
 		return r, err
 	}
-	return r, tellContacts(tx, r, "renewed", r.ID, map[string]string{"At": tx.Now.Format(time.RFC3339), "Source": in.Source.String(), "RequestID": r.ID})
-}
-
-// tellContacts mails everybody whom a request names.
-func tellContacts(tx *store.Tx, r pki.Request, kind, about string, args map[string]string) error {
-	args["HolderCode"], args["Terminal"] = r.Application.Holder.Code, r.Application.TerminalName
-	for n, address := range []string{r.Application.Email, r.Application.MaintenanceEmail} {
-		if address == "" || n == 1 && address == r.Application.Email {
-			continue
-		}
-		id := kind + "/" + about
-		if n == 1 {
-			id += "/maintenance"
-		}
-		err := tx.AddMessage(store.Message{ID: id, Kind: kind, Request: r.ID, Address: address, Language: r.Language, Args: args})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return r, tx.TellContacts(r, "renewed", r.ID, map[string]string{"Source": in.Source.String(), "RequestID": r.ID})
 }
 
 // drawReference gives a renewal its reference ID, which its page shows at once; only

@@ -220,8 +220,5 @@ func (s *Service) tellAsked(tx *store.Tx, c pki.Certificate, v pki.Revocation) e
 	if err != nil {
 		return err
 	}
-	if r.Application.Email == "" { // an API client's request has no address
-		return nil
-	}
-	return tellContacts(tx, r, "revocation_asked", v.ID, map[string]string{"At": tx.Now.Format(time.RFC3339), "Number": v.ID, "Reason": v.Reason.String()})
+	return tx.TellContacts(r, "revocation_asked", v.ID, map[string]string{"Number": v.ID, "Reason": v.Reason.String()})
 }

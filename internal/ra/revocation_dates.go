@@ -12,7 +12,8 @@ import (
 // Effective: the certificate is revoked from that day on and good until then; before it,
 // two others take it back (threat RV6). InvalidSince: the certificate is on hold at once,
 // and another officer makes that final together with the date, or two lift it (threat
-// RV7). One of the two is said; Revoke is for neither.
+// RV7). One of the two is said; Revoke is for neither. What is said again, for the same
+// reason and date, is the case that is there: a command that died does not know of it.
 func (s *Service) RevokeDated(ctx context.Context, by pki.Actor, serial string, reason pki.Reason, dates pki.RevocationDates, why string) (RevocationDetail, error) {
 	err := by.Need(pki.MayRevoke)
 	if err != nil {
@@ -25,6 +26,15 @@ func (s *Service) RevokeDated(ctx context.Context, by pki.Actor, serial string, 
 			return RevocationDetail{}, err
 		}
 		v := pki.Revocation{Proof: pki.ByOfficer, Reason: reason, Dates: dates}
+		there, err := sameCase(tx, c, v)
+		if err != nil {
+			return RevocationDetail{}, err
+		}
+		if there != "" {
+			d, err := caseOf(tx, there)
+			d.There = true
+			return d, err
+		}
 		err = mayDate(tx, c, v, why)
 		if err != nil {
 			return RevocationDetail{}, err
@@ -41,6 +51,29 @@ func (s *Service) RevokeDated(ctx context.Context, by pki.Actor, serial string, 
 	})
 	crash.At("revocation.5 after commit")
 	return d, err
+}
+
+// sameCase gives the number of the open case that says the same and still acts on its
+// certificate; "" where there is none. A case that acts on nothing, since the hold that it
+// found was another's and is lifted, is no reason to leave the certificate in force.
+func sameCase(tx *store.Tx, c pki.Certificate, v pki.Revocation) (string, error) {
+	acts := c.State(tx.Now) == pki.Suspended
+	if !v.Dates.Effective.IsZero() {
+		acts = c.Dated(tx.Now)
+	}
+	if !acts {
+		return "", nil
+	}
+	open, err := tx.Revocations(store.RevocationFilter{State: pki.RevocationReceived, Serials: []string{c.Serial}})
+	if err != nil {
+		return "", err
+	}
+	for _, o := range open {
+		if o.Proof == v.Proof && o.Reason == v.Reason && o.Dates.Equal(v.Dates) {
+			return o.ID, nil
+		}
+	}
+	return "", nil
 }
 
 // mayDate says why a certificate cannot be revoked with these dates. What is on hold is

@@ -387,6 +387,64 @@ func TestThreatRV7AfterAHold(t *testing.T) {
 	sound(t, o)
 }
 
+// TestDatedTwiceIsOneCase: an officer whose command died says the same again, and it is the
+// case that is there; another date, another reason, and what nothing holds any more, are
+// another case or refused.
+func TestDatedTwiceIsOneCase(t *testing.T) {
+	onEngines(t, func(t *testing.T, o *catest.Office) {
+		r, later, letter := o.Issued(catest.Application(1)), o.Issued(catest.Application(2)), o.Issued(catest.Application(3))
+		o.Advance(48 * time.Hour)
+		say := func(by pki.Actor, serial string, reason pki.Reason, dates pki.RevocationDates) ra.RevocationDetail {
+			t.Helper()
+			d, err := o.RA.RevokeDated(t.Context(), by, serial, reason, dates, "stolen")
+			catest.Must(t, err)
+			return d
+		}
+		stolen := o.Now().Add(-time.Hour).Truncate(time.Second)
+		first := say(catest.Officer, r.Serial, pki.KeyCompromise, since(stolen))
+		records := o.Kinds(first.Revocation.ID)
+		o.Advance(time.Minute)
+		for _, by := range []pki.Actor{catest.Officer, otherOfficer} {
+			again := say(by, r.Serial, pki.KeyCompromise, since(stolen.Add(time.Millisecond)))
+			if first.There || !again.There || again.Revocation != first.Revocation || again.Certificate.RevokedAt != first.Certificate.RevokedAt {
+				t.Errorf("said again by %s: %+v", by.ID, again)
+			}
+		}
+		if got := o.Kinds(first.Revocation.ID); len(got) != len(records) {
+			t.Errorf("records of the case: %v", got)
+		}
+		for what, other := range map[string]ra.RevocationDetail{
+			"another date":   say(catest.Officer, r.Serial, pki.KeyCompromise, since(stolen.Add(-time.Minute))),
+			"another reason": say(catest.Officer, r.Serial, pki.SupersededReason, since(stolen)),
+		} {
+			if other.There || other.Revocation.ID == first.Revocation.ID {
+				t.Errorf("%s is case %s", what, other.Revocation.ID)
+			}
+		}
+
+		day := o.Now().AddDate(0, 0, 30)
+		dated := say(catest.Officer, later.Serial, pki.CessationOfOperation, ahead(day))
+		if again := say(catest.Officer, later.Serial, pki.CessationOfOperation, ahead(day)); !again.There || again.Revocation.ID != dated.Revocation.ID {
+			t.Errorf("the day again: %+v", again)
+		}
+
+		// It found the hold of a letter. When two lift that, saying it again must hold.
+		report := asked(t, o, ask("1", pki.KeyCompromise, byLetter(letter)))
+		found := say(catest.Officer, letter.Serial, pki.CessationOfOperation, since(stolen))
+		o.Advance(time.Minute)
+		for _, by := range []pki.Actor{otherOfficer, thirdOfficer} {
+			_, err := o.RA.LiftRevocation(t.Context(), by, report.ID, "")
+			catest.Must(t, err)
+		}
+		wantState(t, o, letter.Serial, pki.Valid)
+		if again := say(catest.Officer, letter.Serial, pki.CessationOfOperation, since(stolen)); again.There || !again.Revocation.Held() {
+			t.Errorf("case %s holds nothing, and said again: %+v", found.Revocation.ID, again)
+		}
+		wantState(t, o, letter.Serial, pki.Suspended)
+		sound(t, o)
+	})
+}
+
 // TestThreatRV7Refused: what is no past of this certificate, or has no reason, is refused
 // and stops nothing.
 func TestThreatRV7Refused(t *testing.T) {

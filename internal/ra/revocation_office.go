@@ -14,6 +14,7 @@ import (
 type RevocationDetail struct {
 	Revocation  pki.Revocation
 	Certificate pki.Certificate
+	There       bool // RevokeDated found it: the same was said before
 }
 
 // Revocations lists cases of revocation.

@@ -168,21 +168,6 @@ func (tx *Tx) AuditRecord(index int64) (AuditRecord, error) {
 	return r, dbError("read audit record", err)
 }
 
-// AuditAfter is the change feed: the records after the one with the index, in
-// order, at most limit of them; -1 begins at the beginning. Who keeps the index of
-// the last record it saw misses none and sees none twice.
-func (tx *Tx) AuditAfter(index int64, limit int) ([]AuditRecord, error) {
-	err := tx.flushRecords()
-	if err != nil {
-		return nil, err
-	}
-	rows, err := tx.query(`SELECT `+auditColumns+` FROM audit WHERE idx > $1 ORDER BY idx LIMIT $2`, index, limit)
-	if err != nil {
-		return nil, dbError("read audit records", err)
-	}
-	return collect(rows, scanAudit)
-}
-
 // AuditAbout lists the records about a subject, oldest first.
 func (tx *Tx) AuditAbout(subject string, limit int) ([]AuditRecord, error) {
 	err := tx.flushRecords()

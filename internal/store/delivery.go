@@ -2,7 +2,10 @@ package store
 
 import (
 	"encoding/json"
+	"maps"
 	"time"
+
+	"inkan/internal/pki"
 )
 
 // Ticket is a prepared file that waits to be fetched. The blob opens only with the
@@ -75,6 +78,26 @@ func (tx *Tx) AddMessage(m Message) error {
 	}
 	return tx.add("add message", `INSERT INTO outbox (id, kind, request, address, language, args, made_at, next_at) VALUES ($1,$2,$3,$4,$5,$6,$7,$8)
 		ON CONFLICT DO NOTHING`, m.ID, m.Kind, m.Request, m.Address, m.Language, string(args), micros(tx.Now), micros(due))
+}
+
+// TellContacts puts the message that something happened to a request, or to its
+// certificate, into the outbox: one for each address that the request names. An API
+// client's request names none. What about is said to be happens once: it makes the IDs.
+func (tx *Tx) TellContacts(r pki.Request, kind, about string, more map[string]string) error {
+	args := map[string]string{"HolderCode": r.Application.Holder.Code, "Terminal": r.Application.TerminalName, "At": tx.Now.Format(time.RFC3339)}
+	maps.Copy(args, more)
+	m := Message{ID: kind + "/" + about, Kind: kind, Request: r.ID, Address: r.Application.Email, Language: r.Language, Args: args}
+	if m.Address != "" {
+		err := tx.AddMessage(m)
+		if err != nil {
+			return err
+		}
+	}
+	if r.Application.MaintenanceEmail == "" || r.Application.MaintenanceEmail == m.Address {
+		return nil
+	}
+	m.ID, m.Address = m.ID+"/maintenance", r.Application.MaintenanceEmail
+	return tx.AddMessage(m)
 }
 
 // ClaimMessages takes due messages and moves their next attempt away by hold, so

@@ -64,7 +64,7 @@ func TestThreatST7FeedIsGapFreeAndInOrder(t *testing.T) {
 				var page []store.AuditRecord
 				err := dbs[0].View(t.Context(), func(tx *store.Tx) error {
 					var err error
-					page, err = tx.AuditAfter(cursor, 7)
+					page, err = storetest.Records(tx, cursor+1)
 					return err
 				})
 				if err != nil {

@@ -55,7 +55,7 @@ func (f Flows) Read(ctx context.Context, id, kind string, owner [32]byte) (store
 			return pki.ErrNotFound
 		}
 		if tx.Now.Sub(flow.SeenAt) > f.Idle {
-			return pki.E(pki.Gone, "flow.ended")
+			return pki.E(pki.Gone, "flow.ended").With("Kept", flow.Until)
 		}
 		return nil
 	})

@@ -196,18 +196,11 @@ func (o *Office) Kinds(subject string) []string {
 	o.T.Helper()
 	var kinds []string
 	o.View(func(tx *store.Tx) error {
-		for after := int64(-1); ; {
-			records, err := tx.AuditAfter(after, 1000)
-			if err != nil || len(records) == 0 {
-				return err
-			}
-			for _, r := range records {
-				if r.Subject == subject {
-					kinds = append(kinds, r.Kind)
-				}
-				after = r.Index
-			}
+		records, err := tx.AuditAbout(subject, 1000)
+		for _, r := range records {
+			kinds = append(kinds, r.Kind)
 		}
+		return err
 	})
 	return kinds
 }

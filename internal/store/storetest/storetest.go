@@ -93,6 +93,24 @@ func Migrated(t testing.TB, engine string) string {
 	return createDatabase(t, name)
 }
 
+// Records are the audit records from an index on, as a transaction sees them: the change
+// feed, whole. The program reads what is about one subject, or what a node has not seen.
+func Records(tx *store.Tx, from int64) ([]store.AuditRecord, error) {
+	size, _, err := tx.AuditTree()
+	if err != nil {
+		return nil, err
+	}
+	var all []store.AuditRecord
+	for ; from < size; from++ {
+		r, err := tx.AuditRecord(from)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, r)
+	}
+	return all, nil
+}
+
 func sqliteDSN(path string) string { return "sqlite://" + path }
 
 var sqliteTemplate = sync.OnceValues(func() ([]byte, error) {
