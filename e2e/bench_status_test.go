@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"cmp"
 	"crypto"
 	"crypto/x509"
 	"encoding/base64"
@@ -15,7 +14,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 
@@ -24,10 +22,6 @@ import (
 
 // ocspClients is how many connections ask the responder.
 const ocspClients = 64
-
-// ocspTurns is how often the two are asked after one another: the speed of a shared
-// machine changes within seconds.
-const ocspTurns = 7
 
 // ocsp measures the responder beside a bare net/http server that answers with a body
 // of the same size.
@@ -40,45 +34,38 @@ func (b *bench) ocsp(l *Live) {
 	size := int(first.ContentLength)
 	_ = first.Body.Close()
 	bare := b.bareServer(size)
-	host := fmt.Sprintf("127.0.0.1:%d", l.PortBase+80)
 	for _, method := range []string{http.MethodPost, http.MethodGet} {
-		asked := make([][]byte, len(questions))
-		for i, q := range questions {
-			if method == http.MethodPost {
-				asked[i] = request(method, host, "/ocsp", "application/ocsp-request", q)
-			} else {
-				asked[i] = request(method, host, "/ocsp/"+url.PathEscape(base64.StdEncoding.EncodeToString(q)), "", nil)
-			}
-		}
-		var pairs [ocspTurns]struct{ limit, got rate }
-		for i := range pairs {
-			pairs[i].limit = b.ask(bare, asked)
-			pairs[i].got = b.ask(host, asked)
-		}
-		slices.SortFunc(pairs[:], func(x, y struct{ limit, got rate }) int {
-			return cmp.Compare(x.got.perSecond/x.limit.perSecond, y.got.perSecond/y.limit.perSecond)
-		})
-		middle := pairs[ocspTurns/2]
-		b.rates("OCSP answers, "+method, middle.got, middle.limit.perSecond, fmt.Sprintf(
-			"limit: a bare net/http server, same requests, body of the same size; of %d turns the one in the middle by its share", ocspTurns))
+		asked := l.asked(method, questions)
+		middle := inTurns(turns, func() rate { return b.ask(bare, asked) }, func() rate { return b.ask(l.status(), asked) })
+		b.rates("OCSP answers, "+method, middle.got, middle.limit.perSecond, "limit: a bare net/http server, same requests, body of the same size")
 	}
 }
 
-// ask sends requests in turn over many connections, and closes them: one source may have
-// only so many.
-func (b *bench) ask(address string, asked [][]byte) rate {
-	var open []*line
-	defer func() {
-		for _, c := range open {
-			_ = c.Close()
+// status is where an instance answers everybody.
+func (l *Live) status() string { return fmt.Sprintf("127.0.0.1:%d", l.PortBase+80) }
+
+// asked writes questions as requests.
+func (l *Live) asked(method string, questions [][]byte) [][]byte {
+	out := make([][]byte, len(questions))
+	for i, q := range questions {
+		if method == http.MethodPost {
+			out[i] = request(method, l.status(), "/ocsp", "application/ocsp-request", q)
+		} else {
+			out[i] = request(method, l.status(), "/ocsp/"+url.PathEscape(base64.StdEncoding.EncodeToString(q)), "", nil)
 		}
-	}()
-	return load(b, ocspClients, b.lasts/ocspTurns, func(int) (func(int64) error, error) {
-		c, err := dialLine(address, nil)
+	}
+	return out
+}
+
+// ask sends requests in turn over many connections.
+func (b *bench) ask(address string, asked [][]byte) rate {
+	var open lines
+	defer open.close()
+	return load(b, ocspClients, b.lasts/turns, func(int) (func(int64) error, error) {
+		c, err := open.dial(address, nil)
 		if err != nil {
 			return nil, err
 		}
-		open = append(open, c)
 		return func(n int64) error {
 			status, _, err := c.roundTrip(asked[n%int64(len(asked))], false)
 			if err == nil && status != http.StatusOK {
