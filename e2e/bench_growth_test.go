@@ -35,7 +35,7 @@ func (b *bench) growth() {
 				func() rate { return b.issueCounted(t, small, each, &smallCPU) },
 				func() rate { return b.issueCounted(t, large, each, &largeCPU) })
 			b.rates(fmt.Sprintf("certificates, %d stored, %s", b.size, engine), middle.got, middle.limit.perSecond,
-				fmt.Sprintf("limit: the rate at 10000; CPU of the edge: %v, at 10000 %v", largeCPU/turns, smallCPU/turns))
+				fmt.Sprintf("limit: the rate at 10000; CPU of the edge: %v, at 10000 %v", (largeCPU/turns).Round(time.Microsecond), (smallCPU/turns).Round(time.Microsecond)))
 			if engine == store.SQLite { // answered from memory: of the other engine it would be the same
 				b.ocspGrown(small, large)
 			}
@@ -59,7 +59,7 @@ func (b *bench) issueCounted(t *testing.T, l *Live, lasts time.Duration, each *t
 	before, _ := l.cpu(t)
 	got := b.issueLoad(t, l, lasts)
 	after, _ := l.cpu(t)
-	*each += ((after - before) / time.Duration(got.count)).Round(time.Microsecond)
+	*each += (after - before) / time.Duration(got.count)
 	return got
 }
 
