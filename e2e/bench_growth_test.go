@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -22,47 +23,70 @@ import (
 	"inkan/internal/store/storetest"
 )
 
-// growth measures the same loads at a small and at a large number of certificates, and
-// what a start costs there.
+// growth holds the loads at a large number of certificates against those at a small one:
+// two instances, loaded in turns. It also measures what a start costs at each.
 func (b *bench) growth() {
 	for _, engine := range storetest.Engines {
 		b.Run("growth", func(t *testing.T) {
-			o := LiveOptions{CAKey: string(pki.P256)}
-			if engine == store.PostgreSQL {
-				o.DSN = storetest.Empty(t, engine)
+			small, large := b.grown(t, engine, 10_000), b.grown(t, engine, b.size)
+			each := b.lasts / turns
+			smallCPU, largeCPU := time.Duration(0), time.Duration(0)
+			middle := inTurns(turns,
+				func() rate { return b.issueCounted(t, small, each, &smallCPU) },
+				func() rate { return b.issueCounted(t, large, each, &largeCPU) })
+			b.rates(fmt.Sprintf("certificates, %d stored, %s", b.size, engine), middle.got, middle.limit.perSecond,
+				fmt.Sprintf("limit: the rate at 10000; CPU of the edge: %v, at 10000 %v", (largeCPU/turns).Round(time.Microsecond), (smallCPU/turns).Round(time.Microsecond)))
+			if engine == store.SQLite { // answered from memory: of the other engine it would be the same
+				b.ocspGrown(small, large)
 			}
-			l := NewLive(t, b.bin, o)
-			dsn := o.DSN
-			if dsn == "" {
-				dsn = "sqlite://" + l.Dir + "/inkan.db"
-			}
-			l.Serve(t)
-			b.issueLoad(t, l, time.Second) // one to copy
-			l.Stop(t)
-			var small float64
-			for _, n := range []int{10_000, b.size} {
-				b.fill(t, dsn, n)
-				ready := l.Serve(t)
-				time.Sleep(3 * time.Second) // until it rests
-				edge, signer := l.memory(t)
-				b.row(fmt.Sprintf("start with %d certificates, %s", n, engine), ready.Round(time.Millisecond).String(), "500ms", "",
-					"from exec to ready; the signer opens its vault meanwhile")
-				b.row(fmt.Sprintf("idle memory, %d certificates, %s", n, engine), fmt.Sprintf("%d MB", edge>>20), "120 MB", "",
-					fmt.Sprintf("resident, edge; signer %d MB", signer>>20))
-				got := b.issueLoad(t, l, b.lasts)
-				if small == 0 {
-					small = got.perSecond
-				}
-				b.row(fmt.Sprintf("certificates, %d stored, %s", n, engine), fmt.Sprintf("%.0f/s", got.perSecond), fmt.Sprintf("%.0f/s", small),
-					fmt.Sprintf("%.2f", got.perSecond/small), "limit: the rate at 10000")
-				if engine == store.SQLite {
-					b.T.Logf("OCSP at %d", n)
-					b.ocsp(l)
-				}
-				l.Stop(t)
-			}
+			small.Stop(t)
+			large.Stop(t)
 		})
 	}
+}
+
+func (b *bench) ocspGrown(small, large *Live) {
+	few, many := b.questions(small, 1000), b.questions(large, 1000)
+	for _, method := range []string{http.MethodPost, http.MethodGet} {
+		atFew, atMany := small.asked(method, few), large.asked(method, many)
+		middle := inTurns(turns, func() rate { return b.ask(small.status(), atFew) }, func() rate { return b.ask(large.status(), atMany) })
+		b.rates(fmt.Sprintf("OCSP answers, %s, %d stored", method, b.size), middle.got, middle.limit.perSecond, "limit: the rate at 10000")
+	}
+}
+
+// issueCounted also adds what a certificate cost the edge.
+func (b *bench) issueCounted(t *testing.T, l *Live, lasts time.Duration, each *time.Duration) rate {
+	before, _ := l.cpu(t)
+	got := b.issueLoad(t, l, lasts)
+	after, _ := l.cpu(t)
+	*each += (after - before) / time.Duration(got.count)
+	return got
+}
+
+// grown is an instance with n certificates, and what its start cost.
+func (b *bench) grown(t *testing.T, engine string, n int) *Live {
+	t.Helper()
+	o := LiveOptions{CAKey: string(pki.P256)}
+	if engine == store.PostgreSQL {
+		o.DSN = storetest.Empty(t, engine)
+	}
+	l := NewLive(t, b.bin, o)
+	dsn := o.DSN
+	if dsn == "" {
+		dsn = "sqlite://" + l.Dir + "/inkan.db"
+	}
+	l.Serve(t)
+	b.issueLoad(t, l, time.Second) // one to copy
+	l.Stop(t)
+	b.fill(t, dsn, n)
+	ready := l.Serve(t)
+	time.Sleep(3 * time.Second) // until it rests
+	edge, signer := l.memory(t)
+	b.row(fmt.Sprintf("start with %d certificates, %s", n, engine), ready.Round(time.Millisecond).String(), "500ms", "",
+		"from exec to ready; the signer opens its vault meanwhile")
+	b.row(fmt.Sprintf("idle memory, %d certificates, %s", n, engine), fmt.Sprintf("%d MB", edge>>20), "120 MB", "",
+		fmt.Sprintf("resident, edge; signer %d MB", signer>>20))
+	return l
 }
 
 // crl measures a CRL of as many entries as the large database has certificates, from the

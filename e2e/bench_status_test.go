@@ -34,30 +34,38 @@ func (b *bench) ocsp(l *Live) {
 	size := int(first.ContentLength)
 	_ = first.Body.Close()
 	bare := b.bareServer(size)
-	host := fmt.Sprintf("127.0.0.1:%d", l.PortBase+80)
 	for _, method := range []string{http.MethodPost, http.MethodGet} {
-		asked := make([][]byte, len(questions))
-		for i, q := range questions {
-			if method == http.MethodPost {
-				asked[i] = request(method, host, "/ocsp", "application/ocsp-request", q)
-			} else {
-				asked[i] = request(method, host, "/ocsp/"+url.PathEscape(base64.StdEncoding.EncodeToString(q)), "", nil)
-			}
-		}
-		limit := b.ask(bare, asked)
-		got := b.ask(host, asked)
-		b.rates("OCSP answers, "+method, got, limit.perSecond, "limit: a bare net/http server, same requests, body of the same size")
+		asked := l.asked(method, questions)
+		middle := inTurns(turns, func() rate { return b.ask(bare, asked) }, func() rate { return b.ask(l.status(), asked) })
+		b.rates("OCSP answers, "+method, middle.got, middle.limit.perSecond, "limit: a bare net/http server, same requests, body of the same size")
 	}
+}
+
+// status is where an instance answers everybody.
+func (l *Live) status() string { return fmt.Sprintf("127.0.0.1:%d", l.PortBase+80) }
+
+// asked writes questions as requests.
+func (l *Live) asked(method string, questions [][]byte) [][]byte {
+	out := make([][]byte, len(questions))
+	for i, q := range questions {
+		if method == http.MethodPost {
+			out[i] = request(method, l.status(), "/ocsp", "application/ocsp-request", q)
+		} else {
+			out[i] = request(method, l.status(), "/ocsp/"+url.PathEscape(base64.StdEncoding.EncodeToString(q)), "", nil)
+		}
+	}
+	return out
 }
 
 // ask sends requests in turn over many connections.
 func (b *bench) ask(address string, asked [][]byte) rate {
-	return load(b, ocspClients, b.lasts/2, func(int) (func(int64) error, error) {
-		c, err := dialLine(address, nil)
+	var open lines
+	defer open.close()
+	return load(b, ocspClients, b.lasts/turns, func(int) (func(int64) error, error) {
+		c, err := open.dial(address, nil)
 		if err != nil {
 			return nil, err
 		}
-		b.Cleanup(func() { _ = c.Close() })
 		return func(n int64) error {
 			status, _, err := c.roundTrip(asked[n%int64(len(asked))], false)
 			if err == nil && status != http.StatusOK {

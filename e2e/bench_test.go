@@ -88,6 +88,9 @@ func (b *bench) rates(what string, got rate, limit float64, note string) {
 		fmt.Sprintf("median %v, p99 %v; %s", got.median.Round(10*time.Microsecond), got.p99.Round(10*time.Microsecond), note))
 }
 
+// turns is how often a load and what it is held against are measured one after the other.
+const turns = 7
+
 // clients is how many connections load the API: enough that commits are shared.
 const clients = 64
 
@@ -134,12 +137,13 @@ func (b *bench) rawSigning(keyType pki.KeyType) rate {
 func (b *bench) issueLoad(t *testing.T, l *Live, lasts time.Duration) rate {
 	orders := b.orders(t, l, int(lasts.Seconds()*5000))
 	config := l.clientTLS(t)
+	var open lines
+	defer open.close()
 	return load(t, clients, lasts, func(int) (func(int64) error, error) {
-		c, err := dialLine(fmt.Sprintf("127.0.0.1:%d", l.PortBase+446), config)
+		c, err := open.dial(fmt.Sprintf("127.0.0.1:%d", l.PortBase+446), config)
 		if err != nil {
 			return nil, err
 		}
-		t.Cleanup(func() { _ = c.Close() })
 		return func(n int64) error {
 			if n >= int64(len(orders)) {
 				return errEnough

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -38,6 +39,24 @@ func dialLine(address string, config *tls.Config) (*line, error) {
 		return nil, err
 	}
 	return &line{c, bufio.NewReaderSize(c, 16<<10)}, nil
+}
+
+// lines are the connections of one load. One source may have only so many open, so they
+// end with it.
+type lines []*line
+
+func (all *lines) dial(address string, config *tls.Config) (*line, error) {
+	l, err := dialLine(address, config)
+	if err == nil {
+		*all = append(*all, l)
+	}
+	return l, err
+}
+
+func (all *lines) close() {
+	for _, l := range *all {
+		_ = l.Close()
+	}
 }
 
 // roundTrip gives status and body of the answer; the body only if it is wanted.
@@ -140,6 +159,23 @@ func load(t testing.TB, workers int, lasts time.Duration, prepare func(worker in
 	}
 	slices.Sort(all)
 	return rate{len(all), float64(len(all)) / time.Since(began).Seconds(), all[len(all)/2], all[len(all)*99/100]}
+}
+
+// turn is one of several in which a load and what it is held against ran one after the
+// other: the speed of a shared machine changes within seconds.
+type turn struct{ limit, got rate }
+
+func (u turn) share() float64 { return u.got.perSecond / u.limit.perSecond }
+
+// inTurns gives the turn in the middle by its share.
+func inTurns(n int, limit, got func() rate) turn {
+	all := make([]turn, n)
+	for i := range all {
+		all[i].limit = limit()
+		all[i].got = got()
+	}
+	slices.SortFunc(all, func(a, b turn) int { return cmp.Compare(a.share(), b.share()) })
+	return all[n/2]
 }
 
 // errEnough ends a worker that has nothing left to do.

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"fmt"
 	"net/http"
 	"runtime"
 
@@ -49,6 +48,9 @@ func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 4})
 }
 
+// classes are those of a status; zero: the connection was cut.
+var classes = [...]string{"none", "1xx", "2xx", "3xx", "4xx", "5xx"}
+
 // recorder counts the requests of a zone.
 func (m *metrics) recorder() webkit.Recorder {
 	return webkit.Recorder{Now: now, Record: func(v webkit.Visit) {
@@ -56,11 +58,7 @@ func (m *metrics) recorder() webkit.Recorder {
 		if route == "" {
 			route = "none"
 		}
-		class := "none" // the connection was cut
-		if v.Status > 0 {
-			class = fmt.Sprintf("%dxx", v.Status/100)
-		}
-		m.requests.WithLabelValues(v.Zone, route, class).Observe(v.Took.Seconds())
+		m.requests.WithLabelValues(v.Zone, route, classes[v.Status/100]).Observe(v.Took.Seconds())
 		if v.Code != "" {
 			m.refusals.WithLabelValues(v.Zone, v.Code).Inc()
 		}

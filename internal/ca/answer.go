@@ -3,7 +3,9 @@ package ca
 import (
 	"context"
 	"crypto"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +44,7 @@ type Answers struct {
 // Answer is one OCSP response.
 type Answer struct {
 	Body       []byte
+	ETag       string    // see ETag; empty where the answer is not to be cached
 	ThisUpdate time.Time // zero: an error response, not to be cached
 	NextUpdate time.Time
 	Says       string // good, revoked, unknown, several, or the error of the response
@@ -173,7 +176,14 @@ func (a *Answers) sign(r *issuance.Responder, request issuance.OCSPRequest, hori
 	}
 	var err error
 	k.Body, err = r.Answer(list, request.Nonce, now)
+	k.ETag = ETag(k.Body) // now, and not each time that the answer serves again
 	return k, err
+}
+
+// ETag names a body for caches as HTTP writes it (RFC 9110 §8.8.3).
+func ETag(body []byte) string {
+	sum := sha256.Sum256(body)
+	return `"` + hex.EncodeToString(sum[:16]) + `"`
 }
 
 // says names what an answer says, for those who count.

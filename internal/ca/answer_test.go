@@ -56,6 +56,9 @@ func (a answers) ask(t *testing.T, question []byte) *ocsp.Response {
 	if !got.ThisUpdate.Equal(answer.ThisUpdate) || !got.NextUpdate.Equal(answer.NextUpdate) {
 		t.Errorf("body says %s to %s, headers would say %s to %s", got.ThisUpdate, got.NextUpdate, answer.ThisUpdate, answer.NextUpdate)
 	}
+	if answer.ETag != ca.ETag(answer.Body) {
+		t.Errorf("ETag %s of another body", answer.ETag)
+	}
 	return got
 }
 

@@ -47,7 +47,8 @@ func (c *changing) Answer(_ context.Context, der []byte, _ func() bool) (ca.Answ
 	if string(der) == "malformed" {
 		return ca.Answer{Body: []byte("malformed")}, nil
 	}
-	return ca.Answer{Body: body(string(der), c.says), ThisUpdate: time.Now(), NextUpdate: time.Now().Add(c.life)}, nil
+	said := body(string(der), c.says)
+	return ca.Answer{Body: said, ETag: ca.ETag(said), ThisUpdate: time.Now(), NextUpdate: time.Now().Add(c.life)}, nil
 }
 
 func body(question, says string) []byte {

@@ -35,7 +35,7 @@ type echo struct {
 
 func (e echo) Answer(_ context.Context, der []byte, _ func() bool) (ca.Answer, error) {
 	sum := sha256.Sum256(der)
-	return ca.Answer{Body: sum[:], ThisUpdate: e.this, NextUpdate: noon.Add(30 * time.Second)}, e.err
+	return ca.Answer{Body: sum[:], ETag: ca.ETag(sum[:]), ThisUpdate: e.this, NextUpdate: noon.Add(30 * time.Second)}, e.err
 }
 
 type lists map[string]store.CRL
@@ -217,6 +217,24 @@ func TestNotModified(t *testing.T) {
 	again := do(h, "GET", "http://x/crl/g1.crl", "", "If-None-Match", first.Header.Get("ETag"))
 	if again.StatusCode != http.StatusNotModified {
 		t.Errorf("got %d", again.StatusCode)
+	}
+}
+
+// TestETagOfACRL: after a failover to a standby that lacked the last list, its number is
+// given again to another.
+func TestETagOfACRL(t *testing.T) {
+	list := store.CRL{Number: 7, ThisUpdate: noon, NextUpdate: noon.Add(time.Hour), DER: []byte("crl")}
+	etag := func(l store.CRL) string {
+		h := status.Handler(status.Config{Lists: lists{"g1": l}, Now: func() time.Time { return noon }})
+		return do(h, "HEAD", "http://x/crl/g1.crl", "").Header.Get("ETag")
+	}
+	next, again := list, list
+	next.Number++
+	again.ThisUpdate = noon.Add(time.Microsecond)
+	for name, other := range map[string]store.CRL{"the next": next, "the same number again": again} {
+		if etag(list) == "" || etag(other) == etag(list) {
+			t.Errorf("%s: %s beside %s", name, etag(other), etag(list))
+		}
 	}
 }
 
