@@ -84,11 +84,13 @@ func TestJoinedParts(t *testing.T) {
 						err = tx.AddCertificate(c)
 					}
 					if err == nil && next%4 != 0 {
-						row := store.StatusRow{Serial: serial, Issuer: "g1", Revoked: tx.Now, Effective: tx.Now.Add(time.Duration(next%3) * time.Hour), Reason: pki.Reason(next % 7)}
-						revoked = append(revoked, row)
-						if next%3 == 0 { // the others count later, and are on no list yet
+						row := store.StatusRow{Serial: serial, Issuer: "g1", Revoked: tx.Now, Effective: tx.Now, Reason: pki.Reason(next % 7)}
+						if next%5 == 0 && (row.Reason == pki.SupersededReason || row.Reason == pki.CessationOfOperation) {
+							row.Effective = tx.Now.Add(time.Hour) // it is on no list yet
+						} else {
 							entries = append(entries, entry)
 						}
+						revoked = append(revoked, row)
 						err = tx.RevokeCertificate(pki.Certificate{Serial: serial, Reason: row.Reason, EffectiveAt: row.Effective}, entry)
 					}
 					if err != nil {
