@@ -164,12 +164,16 @@ func (s *server) begin(ctx context.Context) <-chan error {
 	s.ca.View = s.view
 	done := make(chan error, 1)
 	go func() {
+		var reading sync.WaitGroup
+		reading.Go(func() {
+			err := s.view.Preload(ctx)
+			if err != nil { // prepare tries it again
+				s.log.Warn("status is not loaded yet", "err", err)
+			}
+		})
 		var err error
 		s.site, err = s.portal()
-		preload := s.view.Preload(ctx)
-		if preload != nil { // prepare tries it again
-			s.log.Warn("status is not loaded yet", "err", preload)
-		}
+		reading.Wait()
 		done <- err
 	}()
 	return done

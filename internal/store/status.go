@@ -93,8 +93,6 @@ func (tx *Tx) boundary(query, issuer string, after int64) (int64, error) {
 	return last, dbError("find part", err)
 }
 
-const statusColumns = `c.serial, c.issuer, c.revoked_at, c.effective_at, c.reason, c.invalid_since`
-
 // EachRevoked calls fn for every certificate of some issuers that is revoked or on hold.
 func (tx *Tx) EachRevoked(issuers []string, fn func(StatusRow) error) error {
 	return tx.eachPart(func(after, to int64) error {
