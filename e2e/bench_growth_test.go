@@ -257,7 +257,7 @@ func (b *bench) fill(t *testing.T, dsn string, n int) {
 		for _, c := range all {
 			model = c
 		}
-		err = tx.EachSerials(issuance.G1, func(serials string) error {
+		err = tx.EachSerials([]string{issuance.G1}, func(_ int, serials string) error {
 			have += strings.Count(serials, ",") + 1
 			return nil
 		})

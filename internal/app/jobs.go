@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -30,7 +31,10 @@ const retryAfter = 2 * time.Second
 // startJobs starts the background work of this node; running waits for it.
 func (s *server) startJobs(ctx context.Context, running *sync.WaitGroup) {
 	running.Go(func() { s.view.Run(ctx) })
-	running.Go(func() { keepHeadroom(ctx, edgeHeadroom) })
+	running.Go(func() {
+		debug.FreeOSMemory() // reading status left as much again as is known
+		keepHeadroom(ctx, edgeHeadroom)
+	})
 	s.every(ctx, running, "signer", signerEvery, s.lookAtSigner)
 	s.every(ctx, running, "crl", crlCheck, s.renewCRLs)
 	// What is open at the start was left by a crash. Should another node be at it, both

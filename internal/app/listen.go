@@ -40,27 +40,20 @@ type zone struct {
 }
 
 // zones are the public listeners, and health and metrics as the last.
-func (s *server) zones() ([]zone, error) {
-	site, err := s.portal()
-	if err != nil {
-		return nil, err
-	}
+func (s *server) zones() []zone {
 	return []zone{
-		{"portal", s.config.Portal.Listen, httpServer(site.Handler(), serverTLS(s.leaves[0]), s.log)},
-		{"portal_auth", s.config.PortalAuth.Listen, httpServer(site.AuthHandler(), s.askingTLS(), s.log)},
+		{"portal", s.config.Portal.Listen, httpServer(s.site.Handler(), serverTLS(s.leaves[0]), s.log)},
+		{"portal_auth", s.config.PortalAuth.Listen, httpServer(s.site.AuthHandler(), s.askingTLS(), s.log)},
 		{"api", s.config.API.Listen, httpServer(s.api(), s.apiTLS(), s.log)},
-		{"status", s.config.Status.Listen, httpServer(s.status(site.AboutRoot()), nil, s.log)},
+		{"status", s.config.Status.Listen, httpServer(s.status(s.site.AboutRoot()), nil, s.log)},
 		{"internal", s.config.Internal.Listen, httpServer(s.internal(), nil, s.log)},
-	}, nil
+	}
 }
 
 // listen opens every listener before it serves any, so that a taken port is said at
 // once and nothing runs by half.
 func (s *server) listen(failed chan<- error) ([]*http.Server, *http.Server, error) {
-	zones, err := s.zones()
-	if err != nil {
-		return nil, nil, err
-	}
+	zones := s.zones()
 	bound, proxies := s.config.perSource(), s.config.proxies()
 	listeners := make([]net.Listener, len(zones))
 	for n, z := range zones {

@@ -19,6 +19,7 @@ import (
 	"inkan/internal/mail"
 	"inkan/internal/notify"
 	"inkan/internal/pki"
+	"inkan/internal/portal"
 	"inkan/internal/release"
 )
 
@@ -51,6 +52,7 @@ type server struct {
 	*instance
 	view    *ca.View
 	answers *ca.Answers
+	site    *portal.Portal
 	leaves  []*leaf
 	mailer  *notify.Service // nil holds mails back
 	shelf   *release.Shelf  // what the download page gives out
@@ -115,15 +117,8 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	jobs, stopJobs := context.WithCancel(lasting)
 	defer running.Wait()
 	defer stopJobs()
-	s.view = ca.NewView(s.db, caIDs, s.clock.Now, s.log)
-	s.ca.View = s.view
-	preloaded := make(chan error, 1)
-	go func() { preloaded <- s.view.Preload(ctx) }()
-	err = s.startSigner(signing, &signers)
-	preload := <-preloaded
-	if preload != nil { // prepare tries it again
-		s.log.Warn("status is not loaded yet", "err", preload)
-	}
+	meanwhile := s.begin(ctx)
+	err = errors.Join(s.startSigner(signing, &signers), <-meanwhile)
 	if err != nil {
 		return err
 	}
@@ -160,6 +155,28 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	}
 	tellManager("STOPPING=1")
 	return errors.Join(err, s.drain(lasting, lead, public, internal))
+}
+
+// begin makes what needs no signer, while that opens its vault, which is slow on purpose:
+// status is read, and the site's pages are parsed.
+func (s *server) begin(ctx context.Context) <-chan error {
+	s.view = ca.NewView(s.db, caIDs, s.clock.Now, s.log)
+	s.ca.View = s.view
+	done := make(chan error, 1)
+	go func() {
+		var reading sync.WaitGroup
+		reading.Go(func() {
+			err := s.view.Preload(ctx)
+			if err != nil { // prepare tries it again
+				s.log.Warn("status is not loaded yet", "err", err)
+			}
+		})
+		var err error
+		s.site, err = s.portal()
+		reading.Wait()
+		done <- err
+	}()
+	return done
 }
 
 // drainTime bounds how long requests under way may take after SIGTERM.

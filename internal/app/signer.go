@@ -217,7 +217,7 @@ func (i *instance) awaitSigner(ctx context.Context, c *child) error {
 			return err
 		case <-c.done:
 			ended = true
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(5 * time.Millisecond):
 		}
 	}
 }

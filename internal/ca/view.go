@@ -2,7 +2,6 @@ package ca
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -39,40 +38,40 @@ type View struct {
 // known is the status of certificates in as few octets as it takes: there may be a
 // million of them.
 type known struct {
-	good    map[serial]uint8 // the place of its issuer in the view's list
-	revoked map[serial]store.StatusRow
-	newest  map[string]time.Time       // newest revocation, or lift of a hold, by issuer
-	dated   map[serial]store.StatusRow // those of revoked that are, or were, dated forward: few
+	issued  []serials // of each issuer in the view's list, good ones and others
+	revoked map[serial]revocation
+	dated   map[serial]struct{}  // those of revoked that are, or were, dated forward: few
+	newest  map[string]time.Time // newest revocation, or lift of a hold, by issuer
 }
 
-func newKnown() known {
-	return known{map[serial]uint8{}, map[serial]store.StatusRow{}, map[string]time.Time{}, map[serial]store.StatusRow{}}
+// revocation is what a certificate is revoked with, in 32 octets: 56 with the number, where
+// a store.StatusRow takes 200. Times are µs since 1970; zero is none.
+type revocation struct {
+	revoked, effective, invalid int64
+	place                       uint8 // of the issuer in the view's list
+	reason                      uint8
 }
 
-// serial is a serial number, right-aligned. Ours have exactly these octets.
-type serial [20]byte
-
-// serialOf gives false for a number that cannot be one of ours.
-func serialOf(n *big.Int) (serial, bool) {
-	var s serial
-	if n.Sign() < 0 || n.BitLen() > 8*len(s) {
-		return s, false
+func newKnown(issuers int) known {
+	k := known{make([]serials, issuers), map[serial]revocation{}, map[serial]struct{}{}, map[string]time.Time{}}
+	for place := range k.issued {
+		k.issued[place] = packSerials()
 	}
-	n.FillBytes(s[:])
-	return s, true
+	return k
 }
 
-// readSerial reads the hexadecimal form of the database.
-func readSerial(text string) (serial, error) {
-	var s serial
-	if len(text) > 2*len(s) {
-		return s, fmt.Errorf("serial of %d digits", len(text))
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
 	}
-	if len(text)%2 == 1 {
-		text = "0" + text
+	return t.UnixMicro()
+}
+
+func fromMicros(v int64) time.Time {
+	if v == 0 {
+		return time.Time{}
 	}
-	_, err := hex.Decode(s[len(s)-len(text)/2:], []byte(text))
-	return s, err
+	return time.UnixMicro(v).UTC()
 }
 
 // Poll is how often a view asks the change feed. A revocation is in the answers of
@@ -87,7 +86,7 @@ const beat = time.Second
 
 // NewView makes an empty view; Run fills it.
 func NewView(db *store.DB, issuers []string, now func() time.Time, log *slog.Logger) *View {
-	return &View{db: db, issuers: issuers, now: now, log: log, known: newKnown(), crls: map[string]store.CRL{}}
+	return &View{db: db, issuers: issuers, now: now, log: log, known: newKnown(len(issuers)), crls: map[string]store.CRL{}}
 }
 
 // Load reads everything once, or what is new since Preload.
@@ -134,23 +133,27 @@ func (v *View) reload(ctx context.Context) error {
 }
 
 func (v *View) readKnown(tx *store.Tx) (known, error) {
-	all := newKnown()
-	for place, issuer := range v.issuers {
-		err := tx.EachSerials(issuer, func(serials string) error {
-			for text := range strings.SplitSeq(serials, ",") {
-				key, err := readSerial(text)
-				if err != nil {
-					return err
-				}
-				all.good[key] = uint8(place)
+	all := newKnown(len(v.issuers))
+	lists := make([][][]serial, len(v.issuers))
+	err := tx.EachSerials(v.issuers, func(place int, text string) error {
+		list := make([]serial, 0, len(text)/(2*len(serial{})+1)+1)
+		for one := range strings.SplitSeq(text, ",") {
+			number, err := readSerial(one)
+			if err != nil {
+				return fmt.Errorf("serial %s: %w", one, err)
 			}
-			return nil
-		})
-		if err != nil {
-			return all, err
+			list = append(list, number)
 		}
+		lists[place] = append(lists[place], list)
+		return nil
+	})
+	if err != nil {
+		return all, err
 	}
-	err := tx.EachRevoked(func(row store.StatusRow) error { return v.put(all, row) })
+	for place := range lists {
+		all.issued[place] = packSerials(lists[place]...)
+	}
+	err = tx.EachRevoked(v.issuers, func(row store.StatusRow) error { return v.put(all, row) })
 	if err != nil {
 		return all, err
 	}
@@ -245,9 +248,25 @@ func (v *View) read(ctx context.Context) error {
 			v.log.Error("the database lacks commits that were known; status is loaded anew", "known", v.cursor)
 			return v.reload(ctx)
 		}
+		v.pack()
 		if err != nil || !more {
 			return err
 		}
+	}
+}
+
+// pack packs the sets that many came to. Nobody else changes them meanwhile: the caller
+// reads the feed.
+func (v *View) pack() {
+	for place := range v.known.issued {
+		set := &v.known.issued[place]
+		if !set.loose() {
+			continue
+		}
+		packed := set.repacked()
+		v.mu.Lock()
+		*set = packed
+		v.mu.Unlock()
 	}
 }
 
@@ -320,16 +339,15 @@ func (v *View) put(k known, row store.StatusRow) error {
 	if place < 0 {
 		return nil
 	}
+	k.issued[place].add(key)
 	delete(k.dated, key)
 	if row.Revoked.IsZero() {
-		k.good[key] = uint8(place)
 		delete(k.revoked, key)
 		return nil
 	}
-	delete(k.good, key)
-	k.revoked[key] = row
+	k.revoked[key] = revocation{micros(row.Revoked), micros(row.Effective), micros(row.Invalid), uint8(place), uint8(row.Reason)}
 	if row.Effective.After(row.Revoked) {
-		k.dated[key] = row
+		k.dated[key] = struct{}{}
 	}
 	if row.Revoked.After(k.newest[row.Issuer]) {
 		k.newest[row.Issuer] = row.Revoked
@@ -388,12 +406,13 @@ func (v *View) Status(issuer string, number *big.Int) (store.StatusRow, bool) {
 	}
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	row, ok := v.known.revoked[key]
+	r, ok := v.known.revoked[key]
 	if ok {
-		return row, row.Issuer == issuer
+		return store.StatusRow{Issuer: v.issuers[r.place], Revoked: fromMicros(r.revoked), Effective: fromMicros(r.effective),
+			Reason: pki.Reason(r.reason), Invalid: fromMicros(r.invalid)}, v.issuers[r.place] == issuer
 	}
-	place, ok := v.known.good[key]
-	return store.StatusRow{Issuer: issuer}, ok && v.issuers[place] == issuer
+	place := slices.Index(v.issuers, issuer)
+	return store.StatusRow{Issuer: issuer}, place >= 0 && v.known.issued[place].has(key)
 }
 
 // Horizon is the time up to which this node knows everything; zero until loaded.
@@ -408,7 +427,10 @@ func (v *View) Horizon() time.Time {
 func (v *View) Counts() (issued, revoked int) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	return len(v.known.good) + len(v.known.revoked), len(v.known.revoked)
+	for place := range v.known.issued {
+		issued += v.known.issued[place].count()
+	}
+	return issued, len(v.known.revoked)
 }
 
 // CRL gives the newest CRL of an issuer and when the newest revocation was, or began to
@@ -418,9 +440,11 @@ func (v *View) CRL(issuer string) (store.CRL, time.Time) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	newest := v.known.newest[issuer]
-	for _, row := range v.known.dated {
-		if row.Issuer == issuer && row.Effective.After(newest) && !now.Before(row.Effective) {
-			newest = row.Effective
+	for number := range v.known.dated {
+		r := v.known.revoked[number]
+		effective := fromMicros(r.effective)
+		if v.issuers[r.place] == issuer && effective.After(newest) && !now.Before(effective) {
+			newest = effective
 		}
 	}
 	return v.crls[issuer], newest

@@ -25,6 +25,7 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"inkan/internal/pki"
@@ -36,16 +37,15 @@ var texts embed.FS
 // Languages lists what we speak; the first is the default.
 var Languages = []string{"ja", "en"}
 
-// catalogues are read once; a damaged file is a programming error.
-var catalogues = mustLoad(texts)
-
-func mustLoad(fsys fs.FS) map[string]map[string]string {
-	all, err := load(fsys)
+// catalogues are read once, for the first word that is said: the signer has none to say.
+// A damaged file is a programming error.
+var catalogues = sync.OnceValue(func() map[string]map[string]string {
+	all, err := load(texts)
 	if err != nil {
 		panic("i18n: " + err.Error())
 	}
 	return all
-}
+})
 
 func load(fsys fs.FS) (map[string]map[string]string, error) {
 	all := map[string]map[string]string{}
@@ -115,9 +115,9 @@ func Has(key string) bool {
 }
 
 func lookUp(lang, key string) (string, bool) {
-	text, ok := catalogues[lang][key]
+	text, ok := catalogues()[lang][key]
 	if !ok {
-		text, ok = catalogues[Languages[0]][key]
+		text, ok = catalogues()[Languages[0]][key]
 	}
 	return text, ok
 }

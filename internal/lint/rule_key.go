@@ -7,13 +7,15 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"math/big"
+	"sync"
 )
 
 func key(_ kind, c *x509.Certificate) string { return Key(c.PublicKey) }
 
 // smallPrimes is the product of the primes below 1000: one gcd finds a modulus
-// that has one of them.
-var smallPrimes = func() *big.Int {
+// that has one of them. Like the residues below, it is computed for the first RSA key:
+// every start of the program would wait for it.
+var smallPrimes = sync.OnceValue(func() *big.Int {
 	product := big.NewInt(1)
 	for n := int64(2); n < 1000; n++ {
 		if big.NewInt(n).ProbablyPrime(0) {
@@ -21,7 +23,7 @@ var smallPrimes = func() *big.Int {
 		}
 	}
 	return product
-}()
+})
 
 // fermatRounds bounds the search for two factors that lie close together.
 const fermatRounds = 100
@@ -57,7 +59,7 @@ func rsaKey(k *rsa.PublicKey) string {
 		return "modulus is even"
 	case k.E < 65537 || k.E&1 == 0:
 		return "public exponent below 65537 or even"
-	case new(big.Int).GCD(nil, nil, k.N, smallPrimes).Cmp(big.NewInt(1)) != 0:
+	case new(big.Int).GCD(nil, nil, k.N, smallPrimes()).Cmp(big.NewInt(1)) != 0:
 		return "modulus has a small factor"
 	case roca(k.N):
 		return "modulus has the ROCA fingerprint"
@@ -95,7 +97,7 @@ var rocaPrimes = []int64{
 	101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
 }
 
-var rocaResidues = func() []map[int64]bool {
+var rocaResidues = sync.OnceValue(func() []map[int64]bool {
 	out := make([]map[int64]bool, len(rocaPrimes))
 	for i, p := range rocaPrimes {
 		out[i] = map[int64]bool{}
@@ -104,12 +106,12 @@ var rocaResidues = func() []map[int64]bool {
 		}
 	}
 	return out
-}()
+})
 
 func roca(n *big.Int) bool {
-	residue := new(big.Int)
+	residue, residues := new(big.Int), rocaResidues()
 	for i, p := range rocaPrimes {
-		if !rocaResidues[i][residue.Mod(n, big.NewInt(p)).Int64()] {
+		if !residues[i][residue.Mod(n, big.NewInt(p)).Int64()] {
 			return false
 		}
 	}

@@ -27,11 +27,11 @@ func (db *DB) MigrateTo(ctx context.Context, version int64) error {
 	return err
 }
 
-// SetJoinPart makes parts small, and gives what they were.
-func SetJoinPart(n int) int {
-	was := joinPart
-	joinPart = n
-	return was
+// SetParts makes parts small, and gives what makes them what they were.
+func SetParts(entries int, records int64) func() {
+	wasEntries, wasRecords := joinPart, partRecords
+	joinPart, partRecords = entries, records
+	return func() { joinPart, partRecords = wasEntries, wasRecords }
 }
 
 // Raw goes past everything: what somebody with the database's password could do.

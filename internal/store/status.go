@@ -2,7 +2,10 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"math"
+	"strconv"
+	"strings"
 	"time"
 
 	"inkan/internal/pki"
@@ -23,32 +26,62 @@ type StatusRow struct {
 // everything that bears a time up to it is known (threat ST6).
 func (tx *Tx) Committed() time.Time { return fromMicros(tx.last) }
 
-// joinPart is how many values the engine joins in one text, and those of the same
-// transaction as the last of them: a million rows handed over one by one would take
-// seconds.
-var joinPart = 1 << 16
+// partRecords is how many audit records are of the time in which a part of what is read
+// at a start came to be. The engine joins a part in one text: a million rows handed over
+// one by one would take seconds.
+var partRecords = int64(1 << 18)
 
-// EachSerials calls fn with the serials of an issuer, many in one text with commas
-// between, from an index of their own.
-func (tx *Tx) EachSerials(issuer string, fn func(serials string) error) error {
-	after := int64(-1)
-	for {
-		last, err := tx.boundary(`SELECT issued_at FROM certificate WHERE issuer = $1 AND issued_at > $2 ORDER BY issued_at LIMIT 1 OFFSET $3`, issuer, after)
+// eachPart calls fn with one stretch of time after another, all together the whole: after
+// one time, up to and including another. Every change has its record in the same
+// transaction, so that a stretch has no more changes than records; should records be
+// damaged or lost, the stretches are others, and still the whole.
+func (tx *Tx) eachPart(fn func(after, to int64) error) error {
+	after := int64(math.MinInt64)
+	for index := partRecords; index < tx.size; index += partRecords {
+		to := after
+		err := tx.queryRow(`SELECT at FROM audit WHERE idx >= $1 ORDER BY idx LIMIT 1`, index).Scan(&to)
+		if err != nil && !errors.Is(err, pki.ErrNotFound) {
+			return dbError("find part", err)
+		}
+		if to <= after {
+			continue
+		}
+		err = fn(after, to)
 		if err != nil {
 			return err
 		}
-		var serials string
-		err = tx.queryRow(`SELECT COALESCE(string_agg(serial, ','), '') FROM certificate WHERE issuer = $1 AND issued_at > $2 AND issued_at <= $3`,
-			issuer, after, last).Scan(&serials)
-		if err == nil && serials != "" {
-			err = fn(serials)
-		}
-		if err != nil || last == math.MaxInt64 {
-			return dbError("read serials", err)
-		}
-		after = last
+		after = to
 	}
+	return fn(after, math.MaxInt64)
 }
+
+// EachSerials calls fn with the serials of some issuers, many of one issuer in one text
+// with commas between, from an index of their own.
+func (tx *Tx) EachSerials(issuers []string, fn func(issuer int, serials string) error) error {
+	return tx.eachPart(func(after, to int64) error {
+		return tx.join(issuers, `SELECT COALESCE(string_agg(serial, ','), '') FROM certificate
+			WHERE issuer = $1 AND issued_at > $2 AND issued_at <= $3`, after, to, fn)
+	})
+}
+
+// join calls fn with what the engine joins for each issuer, if it is anything.
+func (tx *Tx) join(issuers []string, query string, after, to int64, fn func(issuer int, text string) error) error {
+	for n, issuer := range issuers {
+		var text string
+		err := tx.queryRow(query, issuer, after, to).Scan(&text)
+		if err == nil && text != "" {
+			err = fn(n, text)
+		}
+		if err != nil {
+			return dbError("read status", err)
+		}
+	}
+	return nil
+}
+
+// joinPart is how many entries of a CRL the engine joins in one, and those of the same
+// transaction as the last of them.
+var joinPart = 1 << 16
 
 // boundary gives the time at which a part ends that begins after another.
 func (tx *Tx) boundary(query, issuer string, after int64) (int64, error) {
@@ -60,29 +93,42 @@ func (tx *Tx) boundary(query, issuer string, after int64) (int64, error) {
 	return last, dbError("find part", err)
 }
 
-const statusColumns = `c.serial, c.issuer, c.revoked_at, c.effective_at, c.reason, c.invalid_since`
+// EachRevoked calls fn for every certificate of some issuers that is revoked or on hold.
+func (tx *Tx) EachRevoked(issuers []string, fn func(StatusRow) error) error {
+	return tx.eachPart(func(after, to int64) error {
+		return tx.join(issuers, `SELECT COALESCE(string_agg(serial || ' ' || revoked_at || ' ' || effective_at || ' ' || reason || ' ' || invalid_since, ','), '')
+			FROM certificate WHERE issuer = $1 AND revoked_at > $2 AND revoked_at <= $3 AND revoked_at <> 0`, after, to, func(issuer int, text string) error {
+			for one := range strings.SplitSeq(text, ",") {
+				row, err := readRevoked(one)
+				if err != nil {
+					return err
+				}
+				row.Issuer = issuers[issuer]
+				err = fn(row)
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+}
 
-// EachRevoked calls fn for every certificate that is revoked or on hold.
-func (tx *Tx) EachRevoked(fn func(StatusRow) error) error {
-	rows, err := tx.query(`SELECT ` + statusColumns + ` FROM certificate c WHERE c.revoked_at <> 0`)
-	if err != nil {
-		return dbError("read revocations", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var s StatusRow
-		var revoked, effective, invalid int64
-		err = rows.Scan(&s.Serial, &s.Issuer, &revoked, &effective, &s.Reason, &invalid)
+// readRevoked reads what EachRevoked has the engine join of one certificate.
+func readRevoked(text string) (StatusRow, error) {
+	serial, rest, _ := strings.Cut(text, " ")
+	var numbers [4]int64
+	for n := range numbers {
+		var one string
+		var err error
+		one, rest, _ = strings.Cut(rest, " ")
+		numbers[n], err = strconv.ParseInt(one, 10, 64)
 		if err != nil {
-			return dbError("scan status row", err)
-		}
-		s.Revoked, s.Effective, s.Invalid = fromMicros(revoked), fromMicros(effective), fromMicros(invalid)
-		err = fn(s)
-		if err != nil {
-			return err
+			return StatusRow{}, fmt.Errorf("read revocation %q: %w", text, err)
 		}
 	}
-	return dbError("read revocations", rows.Err())
+	return StatusRow{Serial: serial, Revoked: fromMicros(numbers[0]), Effective: fromMicros(numbers[1]), Reason: pki.Reason(numbers[2]),
+		Invalid: fromMicros(numbers[3])}, nil
 }
 
 // StatusFeed gives the present status of the certificates that the audit records from

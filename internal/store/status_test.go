@@ -16,14 +16,17 @@ import (
 // What the engine joins in parts is everything, once, and whole: octets of every value,
 // several in one transaction, at the edges of parts.
 func TestJoinedParts(t *testing.T) {
-	was := store.SetJoinPart(3)
-	defer store.SetJoinPart(was)
+	defer store.SetParts(3, 4)()
 	storetest.Run(t, func(t *testing.T, db *store.DB) {
+		var revoked []store.StatusRow
 		check := func(issuer string, serials []string, entries [][]byte) {
 			t.Helper()
 			err := db.View(t.Context(), func(tx *store.Tx) error {
 				var got []string
-				err := tx.EachSerials(issuer, func(text string) error {
+				err := tx.EachSerials([]string{"none", issuer}, func(n int, text string) error {
+					if n != 1 {
+						t.Errorf("%s are of issuer %d", text, n)
+					}
 					got = append(got, strings.Split(text, ",")...)
 					return nil
 				})
@@ -33,6 +36,23 @@ func TestJoinedParts(t *testing.T) {
 				slices.Sort(got)
 				if !slices.Equal(got, serials) {
 					t.Errorf("serials of %s: %v, want %v", issuer, got, serials)
+				}
+				var rows, want []store.StatusRow
+				err = tx.EachRevoked([]string{"none", issuer}, func(row store.StatusRow) error {
+					rows = append(rows, row)
+					return nil
+				})
+				if err != nil {
+					return err
+				}
+				for _, row := range revoked {
+					if row.Issuer == issuer {
+						want = append(want, row)
+					}
+				}
+				slices.SortFunc(rows, func(a, b store.StatusRow) int { return strings.Compare(a.Serial, b.Serial) })
+				if !slices.Equal(rows, want) {
+					t.Errorf("revoked of %s: %v, want %v", issuer, rows, want)
 				}
 				var joined []byte
 				n := 0
@@ -59,10 +79,19 @@ func TestJoinedParts(t *testing.T) {
 					next++
 					c := pki.Certificate{Serial: serial, Issuer: "g1", Profile: "holder", RequestID: serial, DER: entry, SHA256: serial,
 						NotAfter: time.Unix(2000, 0), IssuedAt: tx.Now}
-					err := tx.AddCertificate(c)
+					_, _, err := tx.Audit(pki.System("test"), "certificate.issued", serial, nil)
+					if err == nil {
+						err = tx.AddCertificate(c)
+					}
 					if err == nil && next%4 != 0 {
-						entries = append(entries, entry)
-						err = tx.RevokeCertificate(pki.Certificate{Serial: serial, Reason: pki.KeyCompromise, EffectiveAt: tx.Now}, entry)
+						row := store.StatusRow{Serial: serial, Issuer: "g1", Revoked: tx.Now, Effective: tx.Now, Reason: pki.Reason(next % 7)}
+						if next%5 == 0 && (row.Reason == pki.SupersededReason || row.Reason == pki.CessationOfOperation) {
+							row.Effective = tx.Now.Add(time.Hour) // it is on no list yet
+						} else {
+							entries = append(entries, entry)
+						}
+						revoked = append(revoked, row)
+						err = tx.RevokeCertificate(pki.Certificate{Serial: serial, Reason: row.Reason, EffectiveAt: row.Effective}, entry)
 					}
 					if err != nil {
 						return err
@@ -73,6 +102,7 @@ func TestJoinedParts(t *testing.T) {
 				if err != nil {
 					return err
 				}
+				revoked = append(revoked, store.StatusRow{Serial: old, Issuer: "ops", Revoked: tx.Now, Effective: tx.Now, Reason: pki.KeyCompromise})
 				return tx.RevokeCertificate(pki.Certificate{Serial: old, Reason: pki.KeyCompromise, EffectiveAt: tx.Now}, []byte("x"))
 			})
 			if err != nil {

@@ -35,13 +35,20 @@ func ParsePages(fsys fs.FS, assets *Assets) (*Pages, error) {
 	p := &Pages{sets: map[string]map[string]*template.Template{}}
 	for _, lang := range i18n.Languages {
 		p.sets[lang] = map[string]*template.Template{}
+		shared, err := template.New("layout.html").Option("missingkey=error").Funcs(words(lang, assets)).
+			ParseFS(fsys, "layout.html", "_*.html")
+		if err != nil {
+			return nil, fmt.Errorf("parse layout: %w", err)
+		}
 		for _, name := range names {
 			page := strings.TrimSuffix(path.Base(name), ".html")
 			if page == "layout" || strings.HasPrefix(page, "_") {
 				continue
 			}
-			set, err := template.New("layout.html").Option("missingkey=error").Funcs(words(lang, assets)).
-				ParseFS(fsys, "layout.html", "_*.html", name)
+			set, err := shared.Clone() // sooner done than parsing it again
+			if err == nil {
+				set, err = set.ParseFS(fsys, name)
+			}
 			if err != nil {
 				return nil, fmt.Errorf("parse page %s: %w", page, err)
 			}
