@@ -170,6 +170,20 @@ func (tx *Tx) storePieces(c CRL) error {
 	return nil
 }
 
+// joinPart is how many entries of a CRL the engine joins in one, and those of the same
+// transaction as the last of them.
+var joinPart = 1 << 16
+
+// boundary gives the time at which a part ends that begins after another.
+func (tx *Tx) boundary(query, issuer string, after int64) (int64, error) {
+	last := int64(math.MaxInt64)
+	err := tx.queryRow(query, issuer, after, joinPart-1).Scan(&last)
+	if errors.Is(err, pki.ErrNotFound) {
+		err = nil
+	}
+	return last, dbError("find part", err)
+}
+
 // EachCRLEntries calls fn with the encoded entries of an issuer's revoked certificates that
 // were still valid at notBefore, in the order of their revocation, n of them one after
 // another; fn may not keep them. One that is dated forward is there from the first commit

@@ -79,20 +79,6 @@ func (tx *Tx) join(issuers []string, query string, after, to int64, fn func(issu
 	return nil
 }
 
-// joinPart is how many entries of a CRL the engine joins in one, and those of the same
-// transaction as the last of them.
-var joinPart = 1 << 16
-
-// boundary gives the time at which a part ends that begins after another.
-func (tx *Tx) boundary(query, issuer string, after int64) (int64, error) {
-	last := int64(math.MaxInt64)
-	err := tx.queryRow(query, issuer, after, joinPart-1).Scan(&last)
-	if errors.Is(err, pki.ErrNotFound) {
-		err = nil
-	}
-	return last, dbError("find part", err)
-}
-
 // EachRevoked calls fn for every certificate of some issuers that is revoked or on hold.
 func (tx *Tx) EachRevoked(issuers []string, fn func(StatusRow) error) error {
 	return tx.eachPart(func(after, to int64) error {
