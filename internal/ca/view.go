@@ -45,7 +45,7 @@ type known struct {
 }
 
 // revocation is what a certificate is revoked with, in 32 octets: 56 with the number, where
-// a store.StatusRow takes 200. Times are µs since 1970; zero is none.
+// a store.StatusRow takes 200. Times are µs since 1970, also the zero time.
 type revocation struct {
 	revoked, effective, invalid int64
 	place                       uint8 // of the issuer in the view's list
@@ -58,20 +58,6 @@ func newKnown(issuers int) known {
 		k.issued[place] = packSerials()
 	}
 	return k
-}
-
-func micros(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMicro()
-}
-
-func fromMicros(v int64) time.Time {
-	if v == 0 {
-		return time.Time{}
-	}
-	return time.UnixMicro(v).UTC()
 }
 
 // Poll is how often a view asks the change feed. A revocation is in the answers of
@@ -345,7 +331,7 @@ func (v *View) put(k known, row store.StatusRow) error {
 		delete(k.revoked, key)
 		return nil
 	}
-	k.revoked[key] = revocation{micros(row.Revoked), micros(row.Effective), micros(row.Invalid), uint8(place), uint8(row.Reason)}
+	k.revoked[key] = revocation{row.Revoked.UnixMicro(), row.Effective.UnixMicro(), row.Invalid.UnixMicro(), uint8(place), uint8(row.Reason)}
 	if row.Effective.After(row.Revoked) {
 		k.dated[key] = struct{}{}
 	}
@@ -408,8 +394,8 @@ func (v *View) Status(issuer string, number *big.Int) (store.StatusRow, bool) {
 	defer v.mu.RUnlock()
 	r, ok := v.known.revoked[key]
 	if ok {
-		return store.StatusRow{Issuer: v.issuers[r.place], Revoked: fromMicros(r.revoked), Effective: fromMicros(r.effective),
-			Reason: pki.Reason(r.reason), Invalid: fromMicros(r.invalid)}, v.issuers[r.place] == issuer
+		return store.StatusRow{Issuer: v.issuers[r.place], Revoked: time.UnixMicro(r.revoked).UTC(), Effective: time.UnixMicro(r.effective).UTC(),
+			Reason: pki.Reason(r.reason), Invalid: time.UnixMicro(r.invalid).UTC()}, v.issuers[r.place] == issuer
 	}
 	place := slices.Index(v.issuers, issuer)
 	return store.StatusRow{Issuer: issuer}, place >= 0 && v.known.issued[place].has(key)
@@ -442,7 +428,7 @@ func (v *View) CRL(issuer string) (store.CRL, time.Time) {
 	newest := v.known.newest[issuer]
 	for number := range v.known.dated {
 		r := v.known.revoked[number]
-		effective := fromMicros(r.effective)
+		effective := time.UnixMicro(r.effective).UTC()
 		if v.issuers[r.place] == issuer && effective.After(newest) && !now.Before(effective) {
 			newest = effective
 		}
