@@ -72,6 +72,7 @@ func TestScripts(t *testing.T) {
 			"retry-get": retryGet,
 			"hoard":     hoard,
 			"begin":     begin,
+			"passing":   passing,
 			"finish":    finish,
 			"gone":      gone,
 			"unseen":    unseen,

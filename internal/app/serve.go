@@ -122,10 +122,6 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
-	err = s.checkTail(ctx)
-	if err != nil {
-		return err
-	}
 	err = s.prepare(ctx)
 	for began := now(); pki.ClassOf(err) == pki.Busy && ctx.Err() == nil && now().Sub(began) < signerStart; {
 		time.Sleep(100 * time.Millisecond) // the signer that answered was another's, and is gone
@@ -227,12 +223,17 @@ func (s *server) startSigner(ctx context.Context, running *sync.WaitGroup) error
 	return nil
 }
 
-// prepare loads what answers need and makes sure of our own certificates.
+// prepare loads what answers need and makes sure of our own certificates, if the database
+// is the one that the signer knows.
 func (s *server) prepare(ctx context.Context) error {
+	err := s.checkTail(ctx)
+	if err != nil {
+		return err
+	}
 	s.answers = ca.NewAnswers(s.view, s.issuers[issuance.G1], s.clock.Now)
 	s.leaves = []*leaf{{zone: "portal", hosts: s.config.Portal.Hosts}, {zone: "api", hosts: s.config.API.Hosts},
 		{zone: "portal-auth", hosts: s.config.PortalAuth.Hosts}}
-	err := s.renewOwn(ctx)
+	err = s.renewOwn(ctx)
 	if !s.serves() {
 		return err
 	}
