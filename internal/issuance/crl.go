@@ -176,6 +176,24 @@ func (i *Issuer) CheckCRLTBS(tbs []byte) (CRLInfo, error) {
 
 func badCRL(part string) *pki.Error { return pki.E(pki.Forbidden, "crl.tbs").With("Part", part) }
 
+// splitTBS splits the content of a TBS: what stands before the entries, the entries (nil
+// where there is no list of them), and what follows.
+func splitTBS(content []byte) ([]byte, []byte, []byte, bool) {
+	tail, ok := content, true
+	for range 5 { // version, algorithm, issuer, thisUpdate, nextUpdate
+		_, _, tail, ok = readElement(tail)
+		if !ok {
+			return nil, nil, nil, false
+		}
+	}
+	head := content[:len(content)-len(tail)]
+	var entries []byte
+	if len(tail) > 0 && tail[0] == 0x30 {
+		_, entries, tail, ok = readElement(tail)
+	}
+	return head, entries, tail, ok
+}
+
 // parseCRL has the standard library read the list without its entries (with a
 // million of them it takes six seconds), and gives the entries apart.
 func (i *Issuer) parseCRL(tbs []byte) (*x509.RevocationList, []byte, error) {
@@ -183,22 +201,10 @@ func (i *Issuer) parseCRL(tbs []byte) (*x509.RevocationList, []byte, error) {
 	if !ok || tag != 0x30 || len(rest) != 0 {
 		return nil, nil, badCRL("form")
 	}
-	at := content
-	for range 5 { // version, algorithm, issuer, thisUpdate, nextUpdate
-		_, _, at, ok = readElement(at)
-		if !ok {
-			return nil, nil, badCRL("form")
-		}
+	head, entries, tail, ok := splitTBS(content)
+	if !ok || entries != nil && len(entries) == 0 {
+		return nil, nil, badCRL("form")
 	}
-	var entries []byte
-	tail := at
-	if len(at) > 0 && at[0] == 0x30 {
-		_, entries, tail, ok = readElement(at)
-		if !ok || len(entries) == 0 {
-			return nil, nil, badCRL("form")
-		}
-	}
-	head := content[:len(content)-len(at)]
 	if len(head)+len(tail) > frameRoom {
 		return nil, nil, badCRL("size")
 	}

@@ -50,23 +50,9 @@ func ReadCRL(der []byte) *CRLEntries {
 	if len(der) == 0 {
 		return &CRLEntries{}
 	}
-	_, outer, _, ok := readElement(der)
-	var at []byte
-	if ok {
-		_, at, _, ok = readElement(outer)
-	}
-	for range 5 { // version, algorithm, issuer, thisUpdate, nextUpdate
-		if ok {
-			_, _, at, ok = readElement(at)
-		}
-	}
-	if !ok {
-		return &CRLEntries{err: errCRLForm}
-	}
-	if len(at) == 0 || at[0] != 0x30 {
-		return &CRLEntries{} // no entries: the extensions follow
-	}
-	_, entries, _, ok := readElement(at)
+	_, outer, _, _ := readElement(der)
+	_, content, _, _ := readElement(outer)
+	_, entries, _, ok := splitTBS(content) // of what is no element there is nothing to split
 	if !ok {
 		return &CRLEntries{err: errCRLForm}
 	}
