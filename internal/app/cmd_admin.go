@@ -2,15 +2,12 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"inkan/internal/ops"
 	"inkan/internal/pki"
-	"inkan/internal/store"
 )
 
 func (c *cli) initCommand() *cobra.Command {
@@ -147,128 +144,5 @@ func (c *cli) operatorCommand() *cobra.Command {
 	}}
 	c.actorFlags(disable)
 	cmd.AddCommand(add, list, disable)
-	return cmd
-}
-
-// auditJSON is the outcome of a verification on the command line's JSON output.
-type auditJSON struct {
-	Records     int64         `json:"records"`
-	Erased      int64         `json:"erased"`
-	Checkpoints int           `json:"checkpoints"`
-	Signed      int64         `json:"signed"` // records under the newest checkpoint
-	Root        string        `json:"root"`
-	Findings    []findingJSON `json:"findings"`
-	More        int           `json:"more,omitempty"`
-	Rows        int64         `json:"rows"` // compared with the records
-	Deviations  []rowJSON     `json:"deviations"`
-}
-
-type rowJSON struct {
-	Table string `json:"table"`
-	Key   string `json:"key"`
-	Field string `json:"field,omitempty"` // none: the whole row
-}
-
-type findingJSON struct {
-	Record int64  `json:"record"`
-	Count  int64  `json:"count"`
-	What   string `json:"what"`
-}
-
-func auditToJSON(r store.Report, rows ops.RegisterReport) auditJSON {
-	out := auditJSON{Records: r.Size, Erased: r.Erased, Checkpoints: r.Checkpoints, Signed: r.Protected,
-		Root: r.Root.String(), Findings: make([]findingJSON, len(r.Findings)), More: r.More + rows.More,
-		Rows: rows.Rows, Deviations: make([]rowJSON, len(rows.Deviations))}
-	for n, d := range rows.Deviations {
-		out.Deviations[n] = rowJSON(d)
-	}
-	for n, f := range r.Findings {
-		out.Findings[n] = findingJSON{f.Index, f.Count, f.What}
-	}
-	return out
-}
-
-// findingWords say what was found.
-var findingWords = map[string]string{
-	store.RecordChanged:    "changed: its text does not give its leaf",
-	store.RecordMissing:    "missing",
-	store.RecordInserted:   "inserted: the tree does not have it",
-	store.RecordErased:     "erased without a record that says who erased it",
-	store.HashDiffers:      "rewritten: its leaf and the stored tree disagree",
-	store.HashMissing:      "a stored hash of the tree is missing",
-	store.HashExtra:        "a stored hash that the tree does not have",
-	store.RootDiffers:      "the stored root and the records disagree",
-	store.CheckpointForged: "a checkpoint that the signer did not sign",
-	store.CheckpointBroken: "the records are not those that were signed",
-	store.Unverifiable:     "a checkpoint cannot be verified: records before it are missing",
-}
-
-func deviationWords(d ops.Deviation) string {
-	if d.Field == "" {
-		return fmt.Sprintf("%s %s: the row and the records do not know each other", d.Table, d.Key)
-	}
-	return fmt.Sprintf("%s %s: %s is not what the records say", d.Table, d.Key, d.Field)
-}
-
-func (c *cli) auditCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "audit", Short: "the audit tree (監査記録)"}
-	verify := &cobra.Command{Use: "verify", Short: "check every record against the tree and its signed checkpoints, and every row against the records", RunE: func(cmd *cobra.Command, _ []string) error {
-		return c.with(cmd, true, func(ctx context.Context, i *instance) error {
-			info, err := i.signer.Info(ctx)
-			if err != nil {
-				return err
-			}
-			unsigned := i.ops.Checkpoint(ctx) // a signer that refuses is told after what was found
-			report, err := i.db.VerifyAudit(ctx, info.AuditVerifierKey, nil)
-			if err != nil {
-				return errors.Join(unsigned, err)
-			}
-			if lost := info.HighWater.TreeSize - report.Size; lost > 0 {
-				// An older database, whole in itself: the signer remembers what it signed.
-				report.Findings = append(report.Findings, store.Finding{Index: report.Size, Count: lost, What: store.RecordMissing})
-			}
-			rows, err := i.ops.VerifyRegister(ctx)
-			if err != nil {
-				return errors.Join(unsigned, err)
-			}
-			if c.json {
-				err = c.print(auditToJSON(report, rows))
-			} else {
-				c.say("%d records, %d erased, %d signed checkpoints, the newest over %d records", report.Size, report.Erased, report.Checkpoints, report.Protected)
-				for _, f := range report.Findings {
-					c.say("record %d: %s", f.Index, findingWords[f.What])
-				}
-				c.say("%d rows compared with the records", rows.Rows)
-				for _, d := range rows.Deviations {
-					c.say("%s", deviationWords(d))
-				}
-			}
-			if err == nil && !(report.OK() && rows.OK()) {
-				err = pki.E(pki.Conflict, "audit.broken").With("Findings", len(report.Findings)+report.More+len(rows.Deviations)+rows.More)
-			}
-			return errors.Join(err, unsigned)
-		})
-	}}
-	verify.Flags().BoolVar(&c.json, "json", false, "print JSON")
-	var index int64
-	proof := &cobra.Command{Use: "proof", Short: "print a record with the proof that it is in the tree", RunE: func(cmd *cobra.Command, _ []string) error {
-		return c.with(cmd, true, func(ctx context.Context, i *instance) error {
-			err := i.ops.Checkpoint(ctx)
-			if err != nil {
-				return err
-			}
-			p, err := i.db.ProveAudit(ctx, index)
-			if pki.ClassOf(err) == pki.NotFound {
-				return pki.E(pki.NotFound, "audit.no_record").With("Index", index)
-			}
-			if err != nil {
-				return err
-			}
-			return c.print(p)
-		})
-	}}
-	proof.Flags().Int64Var(&index, "index", 0, "index of the record")
-	_ = proof.MarkFlagRequired("index")
-	cmd.AddCommand(verify, proof)
 	return cmd
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 
@@ -25,8 +26,8 @@ func (i *instance) signerPassphrase() (pki.Secret, error) {
 // run meanwhile.
 func (c *cli) verifyJournalCommand() *cobra.Command {
 	var archive string
-	cmd := &cobra.Command{Use: "verify-journal", Short: "check every line of the signer's journal, in all its parts"}
-	cmd.RunE = func(*cobra.Command, []string) error {
+	cmd := &cobra.Command{Use: "verify-journal", Short: "check every line of the signer's journal, in all its parts, and its checkpoints against the database"}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		log := c.logger(false)
 		harden(log)
 		dir, err := filepath.Abs(c.dir)
@@ -54,7 +55,17 @@ func (c *cli) verifyJournalCommand() *cobra.Command {
 		if report.First > 1 {
 			c.say("parts before %d are not here; --archive names the directory that they were moved to", report.First)
 		}
-		return nil
+		if !config.Signer.Child {
+			c.say("not compared with the database, which is the edge's: inkan audit verify does that")
+			return nil
+		}
+		return c.with(cmd, false, func(ctx context.Context, i *instance) error {
+			err := i.ops.CompareJournal(ctx, report.Checkpoints, report.Losses)
+			if err == nil {
+				c.say("%d checkpoints, as the database has them", len(report.Checkpoints))
+			}
+			return err
+		})
 	}
 	cmd.Flags().StringVar(&archive, "archive", "", "directory with the parts that were moved away")
 	return cmd

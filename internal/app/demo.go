@@ -147,6 +147,7 @@ func demoOperators() []newOperator {
 		{"officer", "失効担当", []pki.Role{pki.RoleOfficer}},
 		{"admin", "管理者", []pki.Role{pki.RoleAdmin, pki.RoleAuditor}},
 		{"officer-2", "失効担当 2", []pki.Role{pki.RoleOfficer}},
+		{"admin-2", "管理者 2", []pki.Role{pki.RoleAdmin}},
 	}
 	out := make([]newOperator, len(rows))
 	for n, r := range rows {
@@ -339,14 +340,9 @@ func (d *demo) announce(i *instance) error {
 	if err != nil {
 		return fmt.Errorf("encode demo.json: %w", err)
 	}
-	path := filepath.Join(i.dir, "demo.json")
-	err = os.WriteFile(path+".new", append(raw, '\n'), 0o600)
+	err = putInPlace(filepath.Join(i.dir, "demo.json"), append(raw, '\n'))
 	if err != nil {
-		return fmt.Errorf("write demo.json: %w", err)
-	}
-	err = os.Rename(path+".new", path)
-	if err != nil {
-		return fmt.Errorf("write demo.json: %w", err)
+		return err
 	}
 	d.tell()
 	return nil

@@ -27,6 +27,7 @@ const (
 	partRoot     = "root"
 	partClock    = "clock"
 	partRelay    = "relay"
+	partEvidence = "evidence" // the audit tree contradicts what the signer remembers
 
 	partUndecided = "undecided" // a revocation waits for an officer
 	partUnheld    = "unheld"    // what was reported compromised still works

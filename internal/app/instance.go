@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"inkan/internal/ca"
 	"inkan/internal/clock"
@@ -29,7 +30,8 @@ type instance struct {
 	config   Config
 	log      *slog.Logger
 	clock    *clock.Clock
-	serving  bool // this process is the serve of its directory
+	serving  bool         // this process is the serve of its directory
+	lastSeen atomic.Int64 // number of the checkpoint in seenFile
 	db       *store.DB
 	signer   *keystore.Client
 	cas      map[string]*x509.Certificate
@@ -48,7 +50,7 @@ var online = []string{issuance.G1, issuance.Operations, issuance.TLS}
 
 // newInstance is a directory of which nothing is open yet.
 func newInstance(dir string, config Config, log *slog.Logger) *instance {
-	i := &instance{dir: dir, config: config, log: log}
+	i := &instance{dir: dir, config: config, log: log, signer: keystore.Dial(inside(dir, config.Signer.Socket))}
 	i.clock = clock.New(clock.Sources{Wall: now, Elapsed: elapsed, Synchronised: synchronised,
 		Running: func() bool { return !i.serving && serveRuns(i.servePath()) }})
 	return i
@@ -82,7 +84,6 @@ func open(ctx context.Context, dir string, log *slog.Logger) (*instance, error) 
 	if err != nil {
 		return nil, err
 	}
-	i.signer = keystore.Dial(inside(dir, config.Signer.Socket))
 	i.wire(shared)
 	return i, nil
 }
@@ -116,7 +117,7 @@ func (i *instance) connect(ctx context.Context) error {
 		}
 	}
 	var err error
-	i.db, err = store.Open(ctx, store.Options{DSN: dsn, Now: i.clock.Now, Believe: i.clock.Believe, Log: i.log})
+	i.db, err = store.Open(ctx, store.Options{DSN: dsn, Now: i.clock.Now, Believe: i.clock.Believe, Head: i.head, Log: i.log})
 	return err
 }
 
@@ -167,7 +168,7 @@ func (i *instance) wire(shared []uint32) {
 	i.ra = ra.New(ra.Config{DB: i.db, Issuer: i.ca, Custody: i.signer, ActivateOnIssue: c.Policy.LettersActivate == "issue",
 		KeyType: pki.KeyType(c.Policy.HolderKey), Chain: [][]byte{i.cas[issuance.G1].Raw, i.cas[issuance.Root].Raw},
 		IssuerName: c.Names.Issuer, Now: now, Log: i.log})
-	i.ops = ops.New(ops.Config{DB: i.db, Signer: i.signer, Asserted: c.Mode == "demo", Login: login, Shared: shared, Now: now, Log: i.log})
+	i.ops = ops.New(ops.Config{DB: i.db, Signer: i.signer, Saw: i.saw, Asserted: c.Mode == "demo", Login: login, Shared: shared, Now: now, Log: i.log})
 }
 
 func readCert(path string) (*x509.Certificate, error) {

@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"inkan/internal/pki"
 )
 
 // How often each job runs. Work that must happen once is made safe by conditional
@@ -46,7 +48,7 @@ func (s *server) startJobs(ctx context.Context, running *sync.WaitGroup) {
 		return err
 	})
 	s.every(ctx, running, "pool", poolCheck, s.ca.FillPool)
-	s.every(ctx, running, "checkpoint", checkpointEvery, s.ops.Checkpoint)
+	s.every(ctx, running, "checkpoint", checkpointEvery, s.signTree)
 	s.every(ctx, running, "sweep", sweepEvery, func(ctx context.Context) error {
 		_, err := s.ca.Sweep(ctx)
 		return errors.Join(err, s.db.Shred(ctx))
@@ -110,6 +112,17 @@ func (s *server) sendMails(ctx context.Context) error {
 		s.log.Info("mail relay", "delayed", delayed)
 	}
 	return nil
+}
+
+// signTree has the audit tree signed. That it contradicts what the signer remembers is told
+// apart from a signer that is away: nothing is written from then on.
+func (s *server) signTree(ctx context.Context) error {
+	err := s.ops.Checkpoint(ctx)
+	contradicts := pki.CodeOf(err) == "audit.contradicts"
+	if s.health.set(partEvidence, contradicts) && contradicts {
+		s.log.ErrorContext(ctx, "alarm: the audit records are not those that were signed; nothing is written", "err", err)
+	}
+	return err
 }
 
 // lookAtSigner makes sure that the signer answers, and remembers what it refused.

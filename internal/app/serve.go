@@ -223,10 +223,10 @@ func (s *server) startSigner(ctx context.Context, running *sync.WaitGroup) error
 	return nil
 }
 
-// prepare loads what answers need and makes sure of our own certificates, if the database
-// is the one that the signer knows.
+// prepare loads what answers need and makes sure of our own certificates, if the audit
+// tree is the one that the signer knows (threats AU1, AU2).
 func (s *server) prepare(ctx context.Context) error {
-	err := s.checkTail(ctx)
+	_, err := s.ops.Follow(ctx)
 	if err != nil {
 		return err
 	}

@@ -106,7 +106,7 @@ func (s *Service) succeedCRL(ctx context.Context, issuer *issuance.Issuer, last 
 	if err != nil {
 		return store.CRL{}, fmt.Errorf("ask the signer for its high-water: %w", err)
 	}
-	number := max(last.Number+1, info.HighWater.CRLNumbers[issuer.ID()]+1, r.at.Unix())
+	number := max(last.Number+1, info.CRLNumbers[issuer.ID()]+1, r.at.Unix())
 	next := store.CRL{Issuer: issuer.ID(), Number: number, ThisUpdate: r.at, NextUpdate: second.Add(s.CRLLifetime), Compared: r.compared}
 	tbs, err := issuer.FinishCRL(r.draft, next.Number, second, next.NextUpdate)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"inkan/internal/ca/catest"
 	"inkan/internal/issuance"
+	"inkan/internal/ops"
 	"inkan/internal/pki"
 	"inkan/internal/store/storetest"
 )
@@ -225,7 +226,7 @@ func verify(t *testing.T, o *catest.Office) {
 	t.Helper()
 	info, err := o.Signer.Info(t.Context())
 	must(t, err)
-	report, err := o.DB.VerifyAudit(t.Context(), info.AuditVerifierKey, nil)
+	report, err := o.DB.VerifyAudit(t.Context(), ops.Head(info), nil)
 	must(t, err)
 	if !report.OK() {
 		t.Errorf("the audit tree is broken: %+v", report.Findings)

@@ -2,7 +2,8 @@ package keystore
 
 import (
 	"context"
-	"maps"
+
+	"golang.org/x/mod/sumdb/tlog"
 
 	"inkan/internal/pki"
 )
@@ -113,11 +114,22 @@ func (c *Client) OpenReference(ctx context.Context, requestID string, blob []byt
 	return a.secret, err
 }
 
-// SignCheckpoint signs the head of the audit tree as a note of x/mod.
-func (c *Client) SignCheckpoint(ctx context.Context, size int64, root []byte) ([]byte, error) {
+// SignCheckpoint signs the head of the audit tree as a note of x/mod. after is the number
+// of the newest checkpoint that the caller knows the signer to have signed, proof is the
+// RFC 6962 consistency proof from that one to next; nil where after is 0. The newest
+// itself may be signed again. Refusals: signer.tree_moved (class Busy: another checkpoint
+// is the newest), signer.tree_smaller, signer.tree_forked.
+func (c *Client) SignCheckpoint(ctx context.Context, after int64, next pki.Checkpoint, proof tlog.TreeProof) ([]byte, error) {
 	var a bytesMessage
-	err := c.call(ctx, verbSignCheckpoint, &checkpointCall{size, root}, &a)
+	err := c.call(ctx, verbSignCheckpoint, &checkpointCall{after, next, proof}, &a)
 	return a.bytes, err
+}
+
+// AcceptLoss makes the signer follow another tree than the one that it remembers. by are
+// the signatures of two administrators. The same loss may be accepted again. Refusals:
+// signer.tree_moved, signer.loss.
+func (c *Client) AcceptLoss(ctx context.Context, l pki.Loss, by []pki.LossSignature) error {
+	return c.call(ctx, verbAcceptLoss, &lossCall{l, by}, &emptyMessage{})
 }
 
 // DestroyEpochs destroys the epoch keys strictly before a month and names them.
@@ -132,11 +144,6 @@ func (c *Client) Info(ctx context.Context) (Info, error) {
 	var a Info
 	err := c.call(ctx, verbInfo, &emptyMessage{}, &a)
 	return a, err
-}
-
-// Clone gives a copy that shares nothing.
-func (h HighWater) Clone() HighWater {
-	return HighWater{TreeSize: h.TreeSize, CRLNumbers: maps.Clone(h.CRLNumbers)}
 }
 
 // frames cuts a list into parts that fit a frame.

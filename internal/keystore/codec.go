@@ -137,6 +137,16 @@ func (c *codec) bytes(p *[]byte, limit int) {
 	}
 }
 
+// hash carries 32 octets.
+func (c *codec) hash(p *[32]byte) {
+	if c.writing {
+		c.written()
+		c.buf = append(c.buf, p[:]...)
+		return
+	}
+	copy(p[:], c.take(len(p)))
+}
+
 func (c *codec) text(p *string, limit int) {
 	raw := []byte(*p)
 	c.bytes(&raw, limit)

@@ -10,6 +10,8 @@ import (
 	"runtime/debug"
 	"time"
 
+	"golang.org/x/mod/sumdb/tlog"
+
 	"inkan/internal/pki"
 )
 
@@ -26,7 +28,8 @@ type Service interface {
 	CheckReference(ctx context.Context, requestID string, ref pki.Secret, v Verifier) (bool, error)
 	SealReference(ctx context.Context, requestID string, ref pki.Secret) ([]byte, error)
 	OpenReference(ctx context.Context, requestID string, blob []byte) (pki.Secret, error)
-	SignCheckpoint(ctx context.Context, size int64, root []byte) ([]byte, error)
+	SignCheckpoint(ctx context.Context, after int64, next pki.Checkpoint, proof tlog.TreeProof) ([]byte, error)
+	AcceptLoss(ctx context.Context, l pki.Loss, by []pki.LossSignature) error
 	DestroyEpochs(ctx context.Context, before string) ([]string, error)
 	Info(ctx context.Context) (Info, error)
 }
@@ -121,8 +124,12 @@ func dispatch(ctx context.Context, s Service, v verb, body []byte, log *slog.Log
 		held, err := s.Rewrap(ctx, *q.(*RewrapRequest))
 		return &held, err
 	case verbSignCheckpoint:
-		note, err := s.SignCheckpoint(ctx, q.(*checkpointCall).size, q.(*checkpointCall).root)
+		call := q.(*checkpointCall)
+		note, err := s.SignCheckpoint(ctx, call.after, call.next, call.proof)
 		return &bytesMessage{note}, err
+	case verbAcceptLoss:
+		err := s.AcceptLoss(ctx, q.(*lossCall).loss, q.(*lossCall).by)
+		return &emptyMessage{}, err
 	case verbDestroyEpochs:
 		epochs, err := s.DestroyEpochs(ctx, q.(*textMessage).text)
 		return &textsMessage{epochs}, err
@@ -166,6 +173,8 @@ func newCall(v verb) message {
 		return &referenceCall{}
 	case verbSignCheckpoint:
 		return &checkpointCall{}
+	case verbAcceptLoss:
+		return &lossCall{}
 	case verbDestroyEpochs:
 		return &textMessage{}
 	case verbInfo:

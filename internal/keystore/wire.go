@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/mod/sumdb/tlog"
+
 	"inkan/internal/pki"
 )
 
@@ -33,6 +35,7 @@ const (
 	verbDestroyEpochs  verb = 11
 	verbInfo           verb = 12
 	verbRewrap         verb = 13
+	verbAcceptLoss     verb = 14
 	statusOK           byte = 0
 	statusError        byte = 1
 	frameLimit              = 1 << 20
@@ -45,6 +48,8 @@ const (
 	maxNote                 = 4 << 10
 	maxEpochs               = 1200
 	maxIssuers              = 32
+	maxProof                = 128       // hashes of a consistency proof; a tree of 2^63 records needs 64
+	maxLosses               = 32        // more than a signer remembers
 	batchBytes              = 900 << 10 // of the items of one frame
 	itemOverhead            = 64
 )
@@ -72,19 +77,15 @@ type SignResult struct {
 	Code      string
 }
 
-// HighWater is what the signer's journal remembers (threats ST8, AU2).
-type HighWater struct {
-	TreeSize   int64
-	CRLNumbers map[string]int64
-}
-
-// Info tells about a signer.
+// Info tells about a signer and what its journal remembers (threats ST8, AU2).
 type Info struct {
 	Mode             string
 	InstanceID       string
 	AuditVerifierKey string
-	HighWater        HighWater
-	Refused          int64 // refusals since its start; growth is an alarm
+	Tree             pki.Checkpoint   // the newest that it signed; Number 0: none yet
+	Losses           []pki.Loss       // accepted ones, the oldest first
+	CRLNumbers       map[string]int64 // the last number, by issuer
+	Refused          int64            // refusals since its start; growth is an alarm
 }
 
 type signIntentsCall struct{ requests []SignRequest }
@@ -187,13 +188,48 @@ func (m *referenceCall) wire(c *codec) {
 }
 
 type checkpointCall struct {
-	size int64
-	root []byte
+	after int64 // number of the newest checkpoint, as the caller knows it
+	next  pki.Checkpoint
+	proof []tlog.Hash
 }
 
 func (m *checkpointCall) wire(c *codec) {
-	c.int64(&m.size)
-	c.bytes(&m.root, maxName)
+	c.int64(&m.after)
+	treeHead(c, &m.next)
+	list(c, &m.proof, maxProof, func(h *tlog.Hash) { c.hash((*[32]byte)(h)) })
+}
+
+// treeHead carries a checkpoint without its origin, which the signer alone says.
+func treeHead(c *codec, p *pki.Checkpoint) {
+	c.int64(&p.Number)
+	c.int64(&p.Size)
+	c.hash(&p.Root)
+}
+
+type lossCall struct {
+	loss pki.Loss
+	by   []pki.LossSignature
+}
+
+func (m *lossCall) wire(c *codec) {
+	wireLoss(c, &m.loss)
+	list(c, &m.by, 2, func(s *pki.LossSignature) {
+		c.bytes(&s.Certificate, maxTBS)
+		c.bytes(&s.Signature, maxSignature)
+	})
+}
+
+func wireLoss(c *codec, l *pki.Loss) {
+	c.text(&l.Instance, maxName)
+	treeHead(c, &l.Lost)
+	c.int64(&l.Kept)
+	treeHead(c, &l.Next)
+	c.text(&l.Reason, pki.MaxLossReason)
+	at := l.At.Unix()
+	c.int64(&at)
+	if !c.writing {
+		l.At = time.Unix(at, 0).UTC()
+	}
 }
 
 type textMessage struct{ text string }
@@ -226,18 +262,19 @@ func (m *Info) wire(c *codec) {
 	c.text(&m.Mode, maxName)
 	c.text(&m.InstanceID, maxName)
 	c.text(&m.AuditVerifierKey, 256)
-	c.int64(&m.HighWater.TreeSize)
+	treeHead(c, &m.Tree)
+	list(c, &m.Losses, maxLosses, func(l *pki.Loss) { wireLoss(c, l) })
 	c.int64(&m.Refused)
-	ids := slices.Sorted(maps.Keys(m.HighWater.CRLNumbers))
+	ids := slices.Sorted(maps.Keys(m.CRLNumbers))
 	if !c.writing {
-		m.HighWater.CRLNumbers = map[string]int64{}
+		m.CRLNumbers = map[string]int64{}
 	}
 	list(c, &ids, maxIssuers, func(id *string) {
 		c.text(id, maxName)
-		n := m.HighWater.CRLNumbers[*id]
+		n := m.CRLNumbers[*id]
 		c.int64(&n)
 		if !c.writing {
-			m.HighWater.CRLNumbers[*id] = n
+			m.CRLNumbers[*id] = n
 		}
 	})
 }

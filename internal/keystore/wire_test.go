@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/mod/sumdb/tlog"
+
 	"inkan/internal/pki"
 )
 
@@ -28,7 +30,8 @@ func FuzzDecode(f *testing.F) {
 		verbHold:           &HoldRequest{KeyID: "k1", RequestID: "r", Reference: "secret", Verifier: Verifier{KID: "1", Gate: 7}},
 		verbOpenHeld:       &OpenRequest{KeyID: "k1", Blob: []byte("blob")},
 		verbCheckReference: &referenceCall{requestID: "r", reference: "secret"},
-		verbSignCheckpoint: &checkpointCall{-1, make([]byte, 32)},
+		verbSignCheckpoint: &checkpointCall{1, pki.Checkpoint{Number: 2, Size: -1}, make([]tlog.Hash, 3)},
+		verbAcceptLoss:     &lossCall{pki.Loss{Instance: "i", Reason: "r", At: time.Unix(1, 0)}, []pki.LossSignature{{Certificate: []byte("c")}}},
 		verbInfo:           &emptyMessage{},
 	}
 	for v, m := range seeds {

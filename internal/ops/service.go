@@ -16,22 +16,16 @@ import (
 	"sync"
 	"time"
 
-	"inkan/internal/crash"
-	"inkan/internal/keystore"
 	"inkan/internal/pki"
 	"inkan/internal/store"
 )
 
-// CheckpointSigner is the signer process as the audit needs it.
-type CheckpointSigner interface {
-	Info(ctx context.Context) (keystore.Info, error)
-	SignCheckpoint(ctx context.Context, size int64, root []byte) ([]byte, error)
-}
-
 // Config is what the office is made of.
 type Config struct {
 	DB     *store.DB
-	Signer CheckpointSigner
+	Signer TreeSigner
+	// Saw is told of each checkpoint with which the tree was compared; nil: nobody is.
+	Saw func(head store.Head, note []byte)
 	// Asserted accepts a bare name as an actor. Only a demo's wiring sets it
 	// (threat CO1).
 	Asserted bool
@@ -215,69 +209,6 @@ func (s *Service) Client(ctx context.Context, certDER []byte) (store.APIClient, 
 		s.clients.Store(hash, c) // as many as there are clients
 	}
 	return c, err
-}
-
-// Checkpoint signs the present audit tree when it has grown since the last one.
-func (s *Service) Checkpoint(ctx context.Context) error {
-	var size, last int64
-	var root [32]byte
-	err := s.DB.View(ctx, func(tx *store.Tx) error {
-		n, h, err := tx.AuditTree()
-		if err != nil {
-			return err
-		}
-		size, root = n, h
-		c, err := tx.LastCheckpoint()
-		if errors.Is(err, pki.ErrNotFound) {
-			return nil
-		}
-		last = c.Size
-		return err
-	})
-	if err != nil || size == last {
-		return err
-	}
-	err = s.checkJournal(ctx, last)
-	if err != nil {
-		return err
-	}
-	crash.At("checkpoint.1 before the signer")
-	note, err := s.Signer.SignCheckpoint(ctx, size, root[:])
-	crash.At("checkpoint.1 after the signer")
-	if err != nil {
-		return err
-	}
-	err = s.DB.Update(ctx, func(tx *store.Tx) error {
-		err := tx.SaveCheckpoint(note)
-		crash.At("checkpoint.2 before commit")
-		return err
-	})
-	crash.At("checkpoint.2 after commit")
-	return err
-}
-
-// setBack is the body of an audit record signer.set_back.
-type setBack struct {
-	Signed     int64 `json:"signed"`     // records under a checkpoint that is stored
-	Remembered int64 `json:"remembered"` // records under the newest one that the signer's journal knows
-}
-
-// checkJournal compares the newest stored checkpoint with the signer's memory. It
-// journals before it signs; so a signer that knows less has lost the end of its journal,
-// or has an older one: from a backup, or by somebody's hand. That is told and recorded
-// and no refusal, because a backup may be all that is left. The next checkpoint brings
-// its memory of the tree up to the present.
-func (s *Service) checkJournal(ctx context.Context, signed int64) error {
-	info, err := s.Signer.Info(ctx)
-	if err != nil || info.HighWater.TreeSize >= signed {
-		return err
-	}
-	body := setBack{signed, info.HighWater.TreeSize}
-	s.Log.ErrorContext(ctx, "alarm: the signer's journal is older than what it signed", "signed", body.Signed, "remembered", body.Remembered)
-	return s.DB.Update(ctx, func(tx *store.Tx) error {
-		_, _, err := tx.Audit(pki.System("checkpoint"), "signer.set_back", "signer", body)
-		return err
-	})
 }
 
 func hashHex(b []byte) string {

@@ -111,10 +111,14 @@ func (s *Server) journalEpochs(rec record) *flight {
 func (s *Server) Info(context.Context) (keystore.Info, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return keystore.Info{
+	info := keystore.Info{
 		Mode: s.vault.Mode(), InstanceID: s.vault.InstanceID(), AuditVerifierKey: s.vault.AuditVerifierKey(),
-		HighWater: s.memory.highWater(), Refused: s.refused.Load(),
-	}, nil
+		Tree: s.memory.tree, CRLNumbers: s.memory.crlNumbers(), Refused: s.refused.Load(),
+	}
+	for _, l := range s.memory.losses {
+		info.Losses = append(info.Losses, l.Loss)
+	}
+	return info, nil
 }
 
 // alarm counts what only a defect or an attack can bring about: rows or blobs that

@@ -60,17 +60,17 @@ func TestJournalFaults(t *testing.T) {
 			dir := t.TempDir()
 			check(t, os.WriteFile(filepath.Join(dir, journalName), nil, 0o600))
 			j := reopen(t, dir, nil)
-			check(t, j.add(record{Kind: kindTree, Size: 1}).wait())
+			check(t, j.add(treeRecord(time.Time{}, pki.Checkpoint{Number: 1, Size: 1})).wait())
 
 			well := j.file
 			row.fault.File = well.(*os.File)
 			j.file = &row.fault
-			err := j.add(record{Kind: kindTree, Size: 2}).wait()
+			err := j.add(treeRecord(time.Time{}, pki.Checkpoint{Number: 2, Size: 2})).wait()
 			if pki.CodeOf(err) != "signer.journal_full" || pki.ClassOf(err) != pki.Busy {
 				t.Fatalf("the failed write answers %v", err)
 			}
 			j.file = well
-			err = j.add(record{Kind: kindTree, Size: 3}).wait()
+			err = j.add(treeRecord(time.Time{}, pki.Checkpoint{Number: 3, Size: 3})).wait()
 			if (err != nil) != row.shut {
 				t.Errorf("on a disk that is well again: %v", err)
 			}
@@ -78,7 +78,7 @@ func TestJournalFaults(t *testing.T) {
 
 			var sizes []int64
 			j = reopen(t, dir, &sizes)
-			check(t, j.add(record{Kind: kindTree, Size: 4}).wait())
+			check(t, j.add(treeRecord(time.Time{}, pki.Checkpoint{Number: 4, Size: 4})).wait())
 			check(t, j.close())
 			if len(sizes) == 0 || sizes[0] != 1 || !row.shut && sizes[len(sizes)-1] != 3 {
 				t.Errorf("the journal holds %v", sizes)

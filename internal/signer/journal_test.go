@@ -31,14 +31,12 @@ func written(t *testing.T) (*office, []byte) {
 	o := newOffice(t, keystore.ModeDemo)
 	s := o.open()
 	for n := range int64(3) {
-		_, err := s.SignCheckpoint(t.Context(), 10*(n+1), root(n))
-		must(t, err)
+		must(t, grow(s, 10*(n+1)))
 	}
 	if r := one(t, s, o.request(1)); r.Code != "" {
 		t.Fatal(r.Code)
 	}
-	_, err := s.SignCheckpoint(t.Context(), 40, root(4))
-	must(t, err)
+	must(t, grow(s, 40))
 	must(t, s.Close())
 	data, err := os.ReadFile(filepath.Join(o.dir, "journal"))
 	must(t, err)
@@ -92,8 +90,8 @@ func TestJournalDamage(t *testing.T) {
 			must(t, err)
 			info, err := s.Info(t.Context())
 			must(t, err)
-			if info.HighWater.TreeSize != tt.size {
-				t.Errorf("high-water %d, want %d", info.HighWater.TreeSize, tt.size)
+			if want := treeOf("tree", tt.size/10, tt.size); !info.Tree.Same(want) {
+				t.Errorf("remembers %+v, want %+v", info.Tree, want)
 			}
 			left, err := os.ReadFile(path)
 			must(t, err)
@@ -101,8 +99,7 @@ func TestJournalDamage(t *testing.T) {
 				t.Error("the torn line is still there")
 			}
 			// It goes on, and what it wrote is whole.
-			_, err = s.SignCheckpoint(t.Context(), 41, root(5))
-			must(t, err)
+			must(t, grow(s, 41))
 			must(t, s.Close())
 			o.open()
 		})
@@ -157,8 +154,7 @@ func TestHeadKeepsPromises(t *testing.T) {
 	}
 	_, err := s.SignCRL(t.Context(), issuance.G1, o.crl(issuance.G1, 7, start))
 	must(t, err)
-	_, err = s.SignCheckpoint(t.Context(), 10, root(1))
-	must(t, err)
+	must(t, grow(s, 10))
 	key, err := issuance.GenerateKey(pki.P256)
 	must(t, err)
 	der, err := x509.MarshalPKCS8PrivateKey(key)
@@ -189,8 +185,9 @@ func TestHeadKeepsPromises(t *testing.T) {
 	}
 	_, err = s.SignCRL(t.Context(), issuance.G1, o.crl(issuance.G1, 6, start))
 	wantCode(t, err, "signer.crl_number")
-	_, err = s.SignCheckpoint(t.Context(), 10, root(2))
+	_, err = s.SignCheckpoint(t.Context(), 1, treeOf("fork", 2, 20), proofOf("fork", 10, 20))
 	wantCode(t, err, "signer.tree_forked")
+	must(t, grow(s, 20))
 	_, err = s.Hold(t.Context(), keystore.HoldRequest{KeyID: "k1", RequestID: "202611230000001", PoolBlob: blobs[0]})
 	wantCode(t, err, "pickup.key_destroyed")
 }
@@ -199,8 +196,7 @@ func TestHeadKeepsPromises(t *testing.T) {
 func TestJournalDiskFull(t *testing.T) {
 	o := newOffice(t, keystore.ModeDemo)
 	s := o.open()
-	_, err := s.SignCheckpoint(t.Context(), 10, root(1))
-	must(t, err)
+	must(t, grow(s, 10))
 	request := o.request(1)
 
 	var old unix.Rlimit
@@ -209,7 +205,7 @@ func TestJournalDiskFull(t *testing.T) {
 	must(t, err)
 	must(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: uint64(info.Size()) + 10, Max: old.Max}))
 	results, signErr := s.SignIntents(t.Context(), []keystore.SignRequest{request})
-	_, treeErr := s.SignCheckpoint(t.Context(), 20, root(2))
+	treeErr := grow(s, 20)
 	must(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &old))
 	after, err := os.Stat(filepath.Join(o.dir, "journal"))
 	must(t, err)
@@ -225,8 +221,7 @@ func TestJournalDiskFull(t *testing.T) {
 	if r := one(t, s, request); r.Code != "" {
 		t.Errorf("afterwards: %s", r.Code)
 	}
-	_, err = s.SignCheckpoint(t.Context(), 30, root(3))
-	must(t, err)
+	must(t, grow(s, 30))
 	must(t, s.Close())
 	o.open()
 }
@@ -246,9 +241,8 @@ func TestChild(t *testing.T) {
 	must(t, err)
 	info, err := s.Info(t.Context())
 	must(t, err)
-	for n := info.HighWater.TreeSize + 1; ; n++ {
-		_, err := s.SignCheckpoint(t.Context(), n, root(n))
-		must(t, err)
+	for n := info.Tree.Size + 1; ; n++ {
+		must(t, grow(s, n))
 		fmt.Printf("signed %d\n", n)
 	}
 }
@@ -280,8 +274,8 @@ func TestJournalKill(t *testing.T) {
 		s := o.open()
 		info, err := s.Info(t.Context())
 		must(t, err)
-		if info.HighWater.TreeSize < last || last == 0 {
-			t.Errorf("round %d: high-water %d, but %d was signed", round, info.HighWater.TreeSize, last)
+		if info.Tree.Size < last || last == 0 || !info.Tree.Same(treeOf("tree", info.Tree.Size, info.Tree.Size)) {
+			t.Errorf("round %d: remembers %+v, but %d was signed", round, info.Tree, last)
 		}
 		must(t, s.Close())
 	}

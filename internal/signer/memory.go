@@ -1,15 +1,14 @@
 package signer
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"maps"
 	"slices"
 	"time"
 
-	"inkan/internal/keystore"
+	"golang.org/x/mod/sumdb/tlog"
+
 	"inkan/internal/pki"
 )
 
@@ -17,8 +16,8 @@ import (
 // is added here goes into summary as well, or the next segment forgets it.
 type memory struct {
 	crls      map[string]crlMark
-	treeSize  int64
-	treeRoot  []byte
+	tree      pki.Checkpoint // the newest that was signed; Number 0: none yet
+	losses    []acceptedLoss
 	destroyed []string
 	recent    recent
 }
@@ -43,20 +42,14 @@ func (m *memory) apply(r record) {
 			m.crls[r.Issuer] = crlMark{r.Number, r.TBS}
 		}
 	case kindTree:
-		root, err := hex.DecodeString(r.Root)
-		if err == nil && r.Size >= m.treeSize {
-			m.treeSize, m.treeRoot = r.Size, root
-		}
+		m.tree = r.tree()
+	case kindLoss:
+		m.losses = append(m.losses, *r.Loss)
+		m.tree = r.Loss.Next
 	case kindDestroy:
 		m.destroy(r.Epochs)
 	case kindHead:
-		root, err := hex.DecodeString(r.Root)
-		if err == nil {
-			m.treeSize, m.treeRoot = r.Size, root
-		}
-		if r.Root == "" {
-			m.treeRoot = nil // no tree was signed yet
-		}
+		m.tree, m.losses = r.tree(), slices.Clone(r.Losses)
 		m.destroy(r.Epochs)
 		maps.Copy(m.crls, r.CRLs)
 		m.recent = newRecent(r.Pasts * maxPast / packedSize)
@@ -76,10 +69,9 @@ func (m *memory) destroy(epochs []string) {
 
 // summary gives the records of a head, from which apply makes this memory again.
 func (m *memory) summary(now time.Time) []record {
-	head := record{
-		At: now.Unix(), Kind: kindHead, Size: m.treeSize, Root: hex.EncodeToString(m.treeRoot),
-		Epochs: slices.Clone(m.destroyed), CRLs: maps.Clone(m.crls),
-	}
+	head := treeRecord(now, m.tree)
+	head.Kind, head.Losses = kindHead, slices.Clone(m.losses)
+	head.Epochs, head.CRLs = slices.Clone(m.destroyed), maps.Clone(m.crls)
 	out := []record{head}
 	for part := range slices.Chunk(m.recent.pack(), maxPast) {
 		out = append(out, record{Kind: kindPast, Past: part})
@@ -88,10 +80,10 @@ func (m *memory) summary(now time.Time) []record {
 	return out
 }
 
-func (m *memory) highWater() keystore.HighWater {
-	out := keystore.HighWater{TreeSize: m.treeSize, CRLNumbers: map[string]int64{}}
-	for id, mark := range maps.All(m.crls) {
-		out.CRLNumbers[id] = mark.Number
+func (m *memory) crlNumbers() map[string]int64 {
+	out := map[string]int64{}
+	for id, mark := range m.crls {
+		out[id] = mark.Number
 	}
 	return out
 }
@@ -106,16 +98,32 @@ func (m *memory) admitCRL(r record) error {
 	return pki.E(pki.Forbidden, "signer.crl_number").With("Issuer", r.Issuer).With("Number", r.Number).With("HighWater", high.Number)
 }
 
-// admitTree refuses a tree that lost its tail, or that has another past.
-func (m *memory) admitTree(size int64, root []byte) error {
+// admitTree refuses a tree that does not extend the newest one that was signed, by the
+// consistency proof of RFC 6962 §2.1.2; the very first has none to extend (threats AU1,
+// AU2). The newest itself may be signed again: the answer to the first call may have been
+// lost. Where after is not the newest, another caller was faster, and nothing is said
+// about the tree.
+func (m *memory) admitTree(after int64, next pki.Checkpoint, proof tlog.TreeProof) error {
+	last := m.tree
 	switch {
-	case size < m.treeSize:
-		return pki.E(pki.Forbidden, "signer.tree_smaller").With("Size", size).With("HighWater", m.treeSize)
-	case size == m.treeSize && m.treeRoot != nil && !bytes.Equal(root, m.treeRoot):
-		return pki.E(pki.Forbidden, "signer.tree_forked").With("Size", size)
+	case next.Same(last):
+		return nil
+	case after != last.Number || next.Number <= last.Number:
+		return errMoved.With("Number", last.Number)
+	case last.Number == 0:
+		return nil
+	case next.Size < last.Size:
+		return pki.E(pki.Forbidden, "signer.tree_smaller").With("Size", next.Size).With("Signed", last.Size)
+	}
+	err := tlog.CheckTree(proof, next.Size, next.Root, last.Size, last.Root)
+	if err != nil {
+		return pki.E(pki.Forbidden, "signer.tree_forked").With("Size", next.Size).With("Signed", last.Size).Because(err)
 	}
 	return nil
 }
+
+// errMoved says that the newest checkpoint is another than the caller believes.
+var errMoved = pki.E(pki.Busy, "signer.tree_moved")
 
 // recent remembers the certificates of the last day, up to a number, in 16 octets a
 // hash. Serials are 159 random bits and unique in the database; this is the second

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"time"
 
 	"inkan/internal/pki"
 )
@@ -31,14 +32,17 @@ type record struct {
 	TBS     string   `json:"tbs,omitempty"` // SHA-256, hex
 	Index   int64    `json:"index,omitempty"`
 	Leaf    string   `json:"leaf,omitempty"`   // hex
-	Number  int64    `json:"number,omitempty"` // of a CRL
+	Number  int64    `json:"number,omitempty"` // of a CRL; of a checkpoint
 	Size    int64    `json:"size,omitempty"`   // of the audit tree
 	Root    string   `json:"root,omitempty"`   // hex
 	Epochs  []string `json:"epochs,omitempty"`
 	Mode    string   `json:"mode,omitempty"`
 
-	// Of a head, which has size, root and epochs as well, and of the lines after it.
+	Loss *acceptedLoss `json:"loss,omitempty"`
+
+	// Of a head, which has a checkpoint and epochs as well, and of the lines after it.
 	Segment int64              `json:"segment,omitempty"`
+	Losses  []acceptedLoss     `json:"losses,omitempty"`
 	Before  []byte             `json:"before,omitempty"` // chain value, whole
 	CRLs    map[string]crlMark `json:"crls,omitempty"`   // by issuer
 	Pasts   int                `json:"pasts,omitempty"`  // lines of kind past that follow
@@ -50,10 +54,43 @@ const (
 	kindSign    = "sign"
 	kindCRL     = "crl"
 	kindTree    = "tree"
+	kindLoss    = "loss"
 	kindDestroy = "destroy"
 	kindHead    = "head"
 	kindPast    = "past"
 )
+
+// treeRecord is the line of a checkpoint.
+func treeRecord(at time.Time, c pki.Checkpoint) record {
+	r := record{At: at.Unix(), Kind: kindTree, Number: c.Number, Size: c.Size}
+	if c.Number > 0 {
+		r.Root = hex.EncodeToString(c.Root[:])
+	}
+	return r
+}
+
+// tree gives the checkpoint of a line; its form was checked when the line was read.
+func (r record) tree() pki.Checkpoint {
+	c := pki.Checkpoint{Number: r.Number, Size: r.Size}
+	_, _ = hex.Decode(c.Root[:], []byte(r.Root))
+	return c
+}
+
+// checkTree refuses a line without the checkpoint or the loss that its kind has.
+func (r record) checkTree() error {
+	none := r.Kind == kindHead && r.Number == 0 && r.Size == 0 && r.Root == ""
+	switch {
+	case r.Kind == kindLoss && r.Loss == nil:
+		return errors.New("a loss is not told")
+	case r.Kind != kindTree && r.Kind != kindHead, none:
+		return nil
+	}
+	root, err := hex.DecodeString(r.Root)
+	if err != nil || len(root) != sha256.Size || r.Number < 1 || r.Size < 1 {
+		return errors.New("a checkpoint is not whole")
+	}
+	return nil
+}
 
 const (
 	maxLine   = 64 << 10
@@ -180,6 +217,9 @@ func (s *segment) next(line []byte) (record, error) {
 	}
 	line[at] = '}'
 	err := decodeRecord(line[:at+1], &rec)
+	if err == nil {
+		err = rec.checkTree()
+	}
 	switch {
 	case err != nil:
 		return rec, err

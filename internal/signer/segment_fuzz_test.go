@@ -59,7 +59,7 @@ func FuzzSegment(f *testing.F) {
 			for _, r := range m.summary(time.Unix(1, 0)) {
 				remade.apply(r)
 			}
-			if !reflect.DeepEqual(remade.crls, m.crls) || remade.treeSize != m.treeSize || !slices.Equal(remade.destroyed, m.destroyed) ||
+			if !reflect.DeepEqual(remade.crls, m.crls) || !remade.tree.Same(m.tree) || len(remade.losses) != len(m.losses) || !slices.Equal(remade.destroyed, m.destroyed) ||
 				!maps.Equal(remade.recent.bySerial, m.recent.bySerial) {
 				t.Fatalf("a head of %+v makes %+v", m, remade)
 			}

@@ -83,7 +83,8 @@ func some(n int64) []record {
 		signed(3 * n), signed(3*n + 1), signed(3*n + 2),
 		{At: n, Kind: kindCRL, Issuer: "g1", Number: 100 + n, TBS: hashHex([]byte{1})},
 		{At: n, Kind: kindCRL, Issuer: "ops", Number: 7, TBS: hashHex([]byte{2})},
-		{At: n, Kind: kindTree, Size: 10 + n, Root: hashHex(fmt.Append(nil, n))},
+		{At: n, Kind: kindTree, Number: 1 + n, Size: 10 + n, Root: hashHex(fmt.Append(nil, n))},
+		{At: n, Kind: kindLoss, Loss: &acceptedLoss{pki.Loss{Instance: "i", Kept: n, Next: pki.Checkpoint{Number: 100 + n, Size: 5}, Reason: "r", At: time.Unix(n, 0).UTC()}, []string{"01", "02"}}},
 		{At: n, Kind: kindDestroy, Epochs: []string{fmt.Sprintf("20%02d-11", n), fmt.Sprintf("20%02d-12", n)}},
 	}
 }
@@ -93,7 +94,7 @@ func some(n int64) []record {
 func remembers(t testing.TB, got, want *memory) {
 	t.Helper()
 	brief := func(m *memory) string {
-		return fmt.Sprintf("%d certificates, %v %d %x %v", len(m.recent.order), m.crls, m.treeSize, m.treeRoot, m.destroyed)
+		return fmt.Sprintf("%d certificates, %v %+v %v %v", len(m.recent.order), m.crls, m.tree, m.losses, m.destroyed)
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("the memory differs: %s, want %s", brief(got), brief(want))
@@ -164,8 +165,8 @@ func (b *logbook) lineCount(t *testing.T, dir string) int {
 const oneFile = `{"at":1800000000,"kind":"start","mode":"live","chain":"979af1e1535626afb0cbce2dd26f7518"}
 {"at":1800000001,"kind":"sign","issuer":"g1","profile":"holder","serial":"01ab","tbs":"aa","index":3,"leaf":"bb","chain":"31e0566044674714d84d224a0e3788b6"}
 {"at":1800000002,"kind":"crl","issuer":"g1","tbs":"cc","number":5,"chain":"5c90b45b4addf52cf55073109938caca"}
-{"at":1800000003,"kind":"tree","size":9,"root":"dd","chain":"15a0101afc106314022e8a9648cb7118"}
-{"at":1800000004,"kind":"destroy","epochs":["2026-11"],"chain":"3b82a9648572515cc9285bbfd60f7b18"}
+{"at":1800000003,"kind":"tree","number":4,"size":9,"root":"00000000000000000000000000000000000000000000000000000000000000dd","chain":"3162dd07f8607b26fb464f4a1aada60c"}
+{"at":1800000004,"kind":"destroy","epochs":["2026-11"],"chain":"08f5b3e30c3d51516c9e7e88bb6c04de"}
 `
 
 // A journal of one file goes on as the first segment; a large one becomes it at once.
@@ -175,7 +176,7 @@ func TestJournalOfOneFileIsTakenOver(t *testing.T) {
 	b, err := openLogbook(t, dir)
 	check(t, err)
 	m := b.memory
-	if m.crls["g1"] != (crlMark{5, "cc"}) || m.treeSize != 9 || m.destroyed[0] != "2026-11" || len(m.recent.order) != 1 || b.number != 1 {
+	if m.crls["g1"] != (crlMark{5, "cc"}) || m.tree.Number != 4 || m.tree.Size != 9 || m.tree.Root[31] != 0xdd || m.destroyed[0] != "2026-11" || len(m.recent.order) != 1 || b.number != 1 {
 		t.Fatalf("segment %d, memory %+v", b.number, m)
 	}
 	b.rotateAt = 1 << 40 // as the program before

@@ -206,40 +206,6 @@ func (s *Server) admitCRL(issuerID string, tbs []byte) (*flight, error) {
 	return s.journal.add(rec), nil
 }
 
-// SignCheckpoint signs the head of the audit tree. A smaller tree than one signed
-// before, or another of the same size, is refused (threat AU2).
-func (s *Server) SignCheckpoint(_ context.Context, size int64, root []byte) ([]byte, error) {
-	if size < 0 || len(root) != len(pki.Checkpoint{}.Root) {
-		return nil, pki.E(pki.Invalid, "signer.message")
-	}
-	flight, err := s.admitTree(size, root)
-	if err != nil {
-		s.refused.Add(1)
-		return nil, err
-	}
-	err = flight.wait()
-	if err != nil {
-		return nil, err
-	}
-	crash.At("signer.tree journaled")
-	note, err := s.vault.SignNote(pki.Checkpoint{Origin: s.vault.AuditOrigin(), Size: size, Root: [32]byte(root)}.Text())
-	crash.At("signer.tree signed")
-	return note, err
-}
-
-func (s *Server) admitTree(size int64, root []byte) (*flight, error) {
-	rec := record{At: s.cfg.Now().Unix(), Kind: kindTree, Size: size, Root: hex.EncodeToString(root)}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	err := s.memory.admitTree(size, root)
-	if err != nil {
-		return nil, err
-	}
-	s.memory.apply(rec)
-	crash.At("signer.tree admitted")
-	return s.journal.add(rec), nil
-}
-
 func hashHex(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"inkan/internal/issuance"
 	"inkan/internal/keystore"
@@ -261,8 +262,8 @@ func threatST8CRLNumbers(t *testing.T, h home) {
 		}
 		info, err := s.Info(t.Context())
 		must(t, err)
-		if info.HighWater.CRLNumbers[issuance.G1] != now || info.HighWater.CRLNumbers[issuance.Operations] != 7 {
-			t.Errorf("high-water %+v", info.HighWater)
+		if info.CRLNumbers[issuance.G1] != now || info.CRLNumbers[issuance.Operations] != 7 {
+			t.Errorf("high-water %+v", info.CRLNumbers)
 		}
 	}
 	check(s)
@@ -273,7 +274,8 @@ func threatST8CRLNumbers(t *testing.T, h home) {
 	must(t, err)
 }
 
-// AU2: the audit tree never loses its tail.
+// AU1, AU2: what is signed extends what was signed before, by proof; also after a restart,
+// in a new segment of the journal, and with that segment alone.
 func TestThreatAU2Checkpoints(t *testing.T) {
 	o := newOffice(t, keystore.ModeDemo)
 	s := o.open()
@@ -281,39 +283,78 @@ func TestThreatAU2Checkpoints(t *testing.T) {
 	must(t, err)
 	verifier, err := note.NewVerifier(info.AuditVerifierKey)
 	must(t, err)
-	root := func(b byte) []byte { return append([]byte{b}, make([]byte, 31)...) }
-	signed, err := s.SignCheckpoint(t.Context(), 50, root(1))
+	signed, err := s.SignCheckpoint(t.Context(), 0, treeOf("tree", 1, 50), nil)
 	must(t, err)
 	opened, err := note.Open(signed, note.VerifierList(verifier))
 	must(t, err)
 	tree, err := pki.ParseCheckpoint(opened.Text)
 	must(t, err)
-	if tree.Size != 50 || tree.Root != [32]byte(root(1)) || tree.Origin != "inkan/test-1" || verifier.Name() != "inkan/test-1" {
+	if !tree.Same(treeOf("tree", 1, 50)) || tree.Origin != "inkan/test-1" || verifier.Name() != "inkan/test-1" {
 		t.Errorf("tree %+v of %s", tree, verifier.Name())
 	}
-	check := func(s keystore.Service) {
+	check := func(s keystore.Service, last int64) { // signed at 50 for number 1, 51 for 2 and so on
 		t.Helper()
+		size := 49 + last
+		before, err := s.Info(t.Context())
+		must(t, err)
+		forged := slices.Clone(proofOf("tree", size, 60))
+		forged[0][0] ^= 1
+		alarms := int64(0)
 		for _, tt := range []struct {
-			size int64
-			root []byte
-			code string
+			name  string
+			after int64
+			next  pki.Checkpoint
+			proof tlog.TreeProof
+			code  string
 		}{
-			{50, root(1), ""}, {50, root(2), "signer.tree_forked"}, {49, root(1), "signer.tree_smaller"},
-			{0, root(0), "signer.tree_smaller"}, {-1, root(1), "signer.message"}, {51, root(1)[:31], "signer.message"},
+			{"the same again", last, treeOf("tree", last, size), nil, ""},
+			{"the same again, by one who knows less", 0, treeOf("tree", last, size), nil, ""},
+			{"another of the size", last, treeOf("fork", last+1, size), nil, "signer.tree_forked"},
+			{"another of the size and number", last, treeOf("fork", last, size), nil, "signer.tree_moved"},
+			{"a smaller one", last, treeOf("tree", last+1, size-1), nil, "signer.tree_smaller"},
+			{"a smaller one with the proof between both", last, treeOf("tree", last+1, size-1), proofOf("tree", size-1, size), "signer.tree_smaller"},
+			{"a larger one without a proof", last, treeOf("tree", last+1, 60), nil, "signer.tree_forked"},
+			{"a larger one with another's proof", last, treeOf("tree", last+1, 60), proofOf("fork", size, 60), "signer.tree_forked"},
+			{"a larger one with a changed proof", last, treeOf("tree", last+1, 60), forged, "signer.tree_forked"},
+			{"a proof from elsewhere", last, treeOf("tree", last+1, 60), proofOf("tree", 40, 60), "signer.tree_forked"},
+			{"a fork with its own proof", last, treeOf("fork", last+1, 60), proofOf("fork", size, 60), "signer.tree_forked"},
+			{"a fork as the first", 0, treeOf("fork", 1, 60), nil, "signer.tree_moved"},
+			{"one who does not know the newest", last - 1, treeOf("tree", last+1, 60), proofOf("tree", size, 60), "signer.tree_moved"},
+			{"a number that is gone", last, treeOf("tree", last, 60), proofOf("tree", size, 60), "signer.tree_moved"},
+			{"an empty tree", last, pki.Checkpoint{Number: last + 1}, nil, "signer.message"},
+			{"a negative size", last, pki.Checkpoint{Number: last + 1, Size: -1}, nil, "signer.message"},
+			{"no number", last, treeOf("tree", 0, 60), proofOf("tree", size, 60), "signer.message"},
 		} {
-			_, err := s.SignCheckpoint(t.Context(), tt.size, tt.root)
-			if err == nil && tt.code == "" {
-				continue
+			_, err := s.SignCheckpoint(t.Context(), tt.after, tt.next, tt.proof)
+			switch {
+			case err != nil && tt.code == "" || err == nil && tt.code != "":
+				t.Errorf("%s: %v, want %q", tt.name, err, tt.code)
+			case tt.code != "" && pki.CodeOf(err) != tt.code:
+				t.Errorf("%s: %v, want %q", tt.name, err, tt.code)
 			}
-			wantCode(t, err, tt.code)
+			if tt.code == "signer.tree_forked" || tt.code == "signer.tree_smaller" {
+				alarms++
+			}
+		}
+		info, err := s.Info(t.Context())
+		must(t, err)
+		if !info.Tree.Same(treeOf("tree", last, size)) || info.Refused != before.Refused+alarms {
+			t.Errorf("remembers %+v, %d alarms after %d", info.Tree, info.Refused, before.Refused)
 		}
 	}
-	check(s)
+	check(s, 1)
 	must(t, s.Close())
 	s = o.open()
-	check(s)
-	_, err = s.SignCheckpoint(t.Context(), 51, root(3))
-	must(t, err)
+	check(s, 1)
+	must(t, grow(s, 51))
+	s.Turn() // rotation of the journal
+	check(s, 2)
+	must(t, grow(s, 52))
+	must(t, s.Close())
+	must(t, os.Remove(filepath.Join(o.dir, "journal.000001"))) // moved to an archive
+	s = o.open()
+	check(s, 3)
+	must(t, grow(s, 53))
 }
 
 // CK10: destruction is journaled, completed by the next start, and never too early.

@@ -2,10 +2,12 @@ package signer
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"inkan/internal/pki"
 )
@@ -14,6 +16,33 @@ import (
 type JournalReport struct {
 	First, Last int64 // segments; First is 1 unless older ones are elsewhere
 	Lines       int64
+	Checkpoints []pki.Checkpoint // that the lines tell of, by number; older ones are in segments before First
+	Losses      []pki.Loss       // all that were accepted
+}
+
+// take reads a line. Segments come in any order.
+func (r *JournalReport) take(rec record) {
+	switch rec.Kind {
+	case kindTree:
+		r.Checkpoints = append(r.Checkpoints, rec.tree())
+	case kindLoss:
+		r.Losses = append(r.Losses, rec.Loss.Loss)
+	}
+}
+
+// settle puts what was taken in order, each once: a head repeats losses, and a checkpoint
+// may have been signed again.
+func (r *JournalReport) settle(head []acceptedLoss) {
+	for _, l := range head {
+		r.Losses = append(r.Losses, l.Loss)
+	}
+	slices.SortFunc(r.Losses, func(a, b pki.Loss) int { return cmp.Compare(a.Next.Number, b.Next.Number) })
+	r.Losses = slices.CompactFunc(r.Losses, func(a, b pki.Loss) bool { return a.Next.Number == b.Next.Number })
+	for _, l := range r.Losses {
+		r.Checkpoints = append(r.Checkpoints, l.Next)
+	}
+	slices.SortFunc(r.Checkpoints, func(a, b pki.Checkpoint) int { return cmp.Compare(a.Number, b.Number) })
+	r.Checkpoints = slices.CompactFunc(r.Checkpoints, pki.Checkpoint.Same)
 }
 
 // VerifyJournal reads all segments of a journal, those in dir and those that were moved
@@ -35,7 +64,15 @@ func VerifyJournal(dir, archive string, key []byte) (JournalReport, error) {
 	if err != nil {
 		return JournalReport{}, err
 	}
-	next, err := readSegment(current, journalName, key, func(record) {})
+	var report JournalReport
+	var head []acceptedLoss // of the newest segment: older ones say no more
+	take := func(rec record) {
+		report.take(rec)
+		if rec.Kind == kindHead && head == nil {
+			head = rec.Losses
+		}
+	}
+	next, err := readSegment(current, journalName, key, take)
 	if err != nil {
 		return JournalReport{}, err
 	}
@@ -47,18 +84,19 @@ func VerifyJournal(dir, archive string, key []byte) (JournalReport, error) {
 	for number := range closed {
 		oldest = min(oldest, number)
 	}
-	report := JournalReport{First: oldest, Last: next.number, Lines: int64(next.lines)}
+	report.First, report.Last, report.Lines = oldest, next.number, int64(next.lines)
 	for number := next.number - 1; number >= oldest; number-- {
 		path, there := closed[number]
 		if !there {
 			return report, pki.E(pki.Conflict, "signer.journal_gap").With("File", closedName(number))
 		}
-		next, err = verifyClosed(path, number, key, next.before)
+		next, err = verifyClosed(path, number, key, next.before, take)
 		if err != nil {
 			return report, err
 		}
 		report.Lines += int64(next.lines)
 	}
+	report.settle(head)
 	return report, nil
 }
 
@@ -84,7 +122,7 @@ func closedSegments(dirs ...string) (map[int64]string, error) {
 }
 
 // verifyClosed reads a segment that has to end, in a whole line, at a chain value.
-func verifyClosed(path string, number int64, key, end []byte) (*segment, error) {
+func verifyClosed(path string, number int64, key, end []byte, take func(record)) (*segment, error) {
 	name := filepath.Base(path)
 	f, err := os.Open(path)
 	if err != nil {
@@ -95,7 +133,7 @@ func verifyClosed(path string, number int64, key, end []byte) (*segment, error) 
 	if err != nil {
 		return nil, fmt.Errorf("stat segment: %w", err)
 	}
-	s, err := readSegment(f, name, key, func(record) {})
+	s, err := readSegment(f, name, key, take)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/huandu/go-sqlbuilder"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"inkan/internal/pki"
@@ -221,26 +222,72 @@ func (tx *Tx) storedHashes(indexes []int64) ([]tlog.Hash, error) {
 	if err != nil {
 		return nil, err
 	}
+	leaves, nodes := map[int64]tlog.Hash{}, map[int64]tlog.Hash{}
+	for _, index := range indexes {
+		level, n := tlog.SplitStoredHashIndex(index)
+		if level == 0 {
+			leaves[n] = tlog.Hash{}
+		} else {
+			nodes[index] = tlog.Hash{}
+		}
+	}
+	err = tx.readHashes("leaf", "audit", leaves)
+	if err == nil {
+		err = tx.readHashes("hash", "audit_hash", nodes)
+	}
+	if err != nil {
+		return nil, err
+	}
 	out := make([]tlog.Hash, len(indexes))
 	for i, index := range indexes {
 		level, n := tlog.SplitStoredHashIndex(index)
-		var hash []byte
-		var err error
 		if level == 0 {
-			err = tx.queryRow(`SELECT leaf FROM audit WHERE idx = $1`, n).Scan(&hash)
+			leaf := leaves[n]
+			out[i] = tlog.RecordHash(leaf[:])
 		} else {
-			err = tx.queryRow(`SELECT hash FROM audit_hash WHERE idx = $1`, index).Scan(&hash)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read node %d of level %d: %w", n, level, err)
-		}
-		if len(hash) != tlog.HashSize {
-			return nil, fmt.Errorf("node %d of level %d has %d bytes", n, level, len(hash))
-		}
-		out[i] = tlog.Hash(hash)
-		if level == 0 {
-			out[i] = tlog.RecordHash(hash)
+			out[i] = nodes[index]
 		}
 	}
 	return out, nil
 }
+
+// readHashes fills a map by index from a column; every index must be there.
+func (tx *Tx) readHashes(column, table string, into map[int64]tlog.Hash) error {
+	if len(into) == 0 {
+		return nil
+	}
+	var args []any
+	for index := range into {
+		args = append(args, index)
+	}
+	b := sqlbuilder.PostgreSQL.NewSelectBuilder()
+	b.Select("idx", column).From(table).Where(b.In("idx", args...))
+	query, args := b.Build()
+	rows, err := tx.query(query, args...)
+	if err != nil {
+		return dbError("read audit tree", err)
+	}
+	found, err := collect(rows, func(row interface{ Scan(...any) error }) (node, error) {
+		var n node
+		var hash []byte
+		err := row.Scan(&n.index, &hash)
+		if err == nil && len(hash) != tlog.HashSize {
+			err = errTreeDamaged.Because(fmt.Errorf("%s %d has %d octets", column, n.index, len(hash)))
+		}
+		copy(n.hash[:], hash)
+		return n, err
+	})
+	if err != nil {
+		return err
+	}
+	if len(found) != len(into) {
+		return errTreeDamaged.Because(fmt.Errorf("%d of %d nodes are there", len(found), len(into)))
+	}
+	for _, n := range found {
+		into[n.index] = n.hash
+	}
+	return nil
+}
+
+// errTreeDamaged says that a stored part of the tree is missing or of another form.
+var errTreeDamaged = pki.E(pki.Internal, "audit.damaged")

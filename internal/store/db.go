@@ -43,7 +43,11 @@ type Options struct {
 	// Believe refuses the time beside that of the last commit: nothing is committed
 	// then (threats AU8 and AU9). nil believes every time.
 	Believe func(last time.Time) error
-	Log     *slog.Logger // nil: silence
+	// Head is asked before the first Update for the newest checkpoint that is known from
+	// outside: the tree must extend it, see Follow. Its error is the Update's, and it is
+	// asked again by the next. nil: none is known.
+	Head func(ctx context.Context) (Head, error)
+	Log  *slog.Logger // nil: silence
 	// Commit goes around every COMMIT, so that a test can let one fail before it takes
 	// effect or after; nil: nothing does.
 	Commit func(do func() error) error
@@ -66,8 +70,10 @@ type DB struct {
 	closed  bool
 	jobs    chan *job
 	stopped chan struct{}
-	writer  session                     // the writer goroutine's alone, as are the next two
-	tree    tree                        // right edge after the last commit of this process
+	writer  session // the writer goroutine's alone, as are the next three
+	tree    tree    // right edge after the last commit of this process
+	ask     func(ctx context.Context) (Head, error)
+	follow  follower
 	commit  func(do func() error) error // see Options.Commit
 
 	commits    atomic.Int64
@@ -81,7 +87,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if o.Now == nil {
 		panic("store: Options.Now is nil")
 	}
-	db := &DB{now: o.Now, sure: o.Believe, log: o.Log, jobs: make(chan *job, maxBatch), stopped: make(chan struct{})}
+	db := &DB{now: o.Now, sure: o.Believe, log: o.Log, ask: o.Head, jobs: make(chan *job, maxBatch), stopped: make(chan struct{})}
 	if db.log == nil {
 		db.log = slog.New(slog.DiscardHandler)
 	}

@@ -56,6 +56,10 @@ func run(t *testing.T, db *sql.DB, statements ...string) {
 	}
 }
 
+func found(index, count int64, what string) store.Finding {
+	return store.Finding{Index: index, Count: count, What: what}
+}
+
 // 20 records with checkpoints at 8 and 16; each row tampers with a fresh copy.
 func TestVerifyFindsTampering(t *testing.T) {
 	const flip = ` x'00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff'`
@@ -64,39 +68,46 @@ func TestVerifyFindsTampering(t *testing.T) {
 		sql  []string
 		want []store.Finding
 	}{
-		{"actor changed", []string{`UPDATE audit SET actor = 'op-2' WHERE idx = 5`}, []store.Finding{{5, 1, store.RecordChanged}}},
-		{"time changed", []string{`UPDATE audit SET at = at + 1 WHERE idx = 0`}, []store.Finding{{0, 1, store.RecordChanged}}},
-		{"body changed", []string{`UPDATE audit SET body = salt WHERE idx = 19`}, []store.Finding{{19, 1, store.RecordChanged}}},
-		{"salt taken", []string{`UPDATE audit SET salt = NULL WHERE idx = 7`}, []store.Finding{{7, 1, store.RecordChanged}}},
-		{"body taken", []string{`UPDATE audit SET body = NULL WHERE idx = 7`}, []store.Finding{{7, 1, store.RecordChanged}}},
-		{"erased in silence", []string{`UPDATE audit SET body = NULL, salt = NULL WHERE idx = 6`}, []store.Finding{{6, 1, store.RecordErased}}},
+		{"actor changed", []string{`UPDATE audit SET actor = 'op-2' WHERE idx = 5`}, []store.Finding{found(5, 1, store.RecordChanged)}},
+		{"time changed", []string{`UPDATE audit SET at = at + 1 WHERE idx = 0`}, []store.Finding{found(0, 1, store.RecordChanged)}},
+		{"body changed", []string{`UPDATE audit SET body = salt WHERE idx = 19`}, []store.Finding{found(19, 1, store.RecordChanged)}},
+		{"salt taken", []string{`UPDATE audit SET salt = NULL WHERE idx = 7`}, []store.Finding{found(7, 1, store.RecordChanged)}},
+		{"body taken", []string{`UPDATE audit SET body = NULL WHERE idx = 7`}, []store.Finding{found(7, 1, store.RecordChanged)}},
+		{"erased in silence", []string{`UPDATE audit SET body = NULL, salt = NULL WHERE idx = 6`}, []store.Finding{found(6, 1, store.RecordErased)}},
 		{"erased and changed", []string{`UPDATE audit SET body = NULL, salt = NULL, subject = 'x' WHERE idx = 6`},
-			[]store.Finding{{6, 1, store.RecordChanged}, {6, 1, store.RecordErased}}},
-		{"leaf changed", []string{`UPDATE audit SET leaf = digest WHERE idx = 9`}, []store.Finding{{9, 1, store.RecordChanged}, {8, 8, store.CheckpointBroken}}},
-		{"two changed", []string{`UPDATE audit SET kind = 'x' WHERE idx IN (3, 12)`}, []store.Finding{{3, 1, store.RecordChanged}, {12, 1, store.RecordChanged}}},
-		{"removed", []string{`DELETE FROM audit WHERE idx = 11`}, []store.Finding{{11, 1, store.RecordMissing}, {8, 8, store.Unverifiable}}},
-		{"first removed", []string{`DELETE FROM audit WHERE idx = 0`}, []store.Finding{{0, 1, store.RecordMissing}, {0, 8, store.Unverifiable}}},
+			[]store.Finding{found(6, 1, store.RecordChanged), found(6, 1, store.RecordErased)}},
+		{"leaf changed", []string{`UPDATE audit SET leaf = digest WHERE idx = 9`}, []store.Finding{found(9, 1, store.RecordChanged), found(8, 8, store.CheckpointBroken)}},
+		{"two changed", []string{`UPDATE audit SET kind = 'x' WHERE idx IN (3, 12)`}, []store.Finding{found(3, 1, store.RecordChanged), found(12, 1, store.RecordChanged)}},
+		{"removed", []string{`DELETE FROM audit WHERE idx = 11`}, []store.Finding{found(11, 1, store.RecordMissing), found(8, 8, store.Unverifiable)}},
+		{"first removed", []string{`DELETE FROM audit WHERE idx = 0`}, []store.Finding{found(0, 1, store.RecordMissing), found(0, 8, store.Unverifiable)}},
 		{"removed and closed up", []string{`DELETE FROM audit WHERE idx = 18`, `UPDATE audit SET idx = 18 WHERE idx = 19`, `UPDATE audit_tree SET size = 19`},
-			[]store.Finding{{18, 1, store.RecordChanged}}},
-		{"tail cut", []string{`DELETE FROM audit WHERE idx >= 17`}, []store.Finding{{17, 3, store.RecordMissing}}},
+			[]store.Finding{found(18, 1, store.RecordChanged)}},
+		{"tail cut", []string{`DELETE FROM audit WHERE idx >= 17`}, []store.Finding{found(17, 3, store.RecordMissing)}},
 		{"tail cut and hidden", []string{`DELETE FROM audit WHERE idx >= 14`, `UPDATE audit_tree SET size = 14`},
-			[]store.Finding{{14, 2, store.RecordMissing}}},
+			[]store.Finding{found(14, 2, store.RecordMissing)}},
 		{"inserted behind", []string{`INSERT INTO audit SELECT 20, at, actor, auth, kind, subject, digest, leaf, salt, body FROM audit WHERE idx = 4`},
-			[]store.Finding{{20, 1, store.RecordInserted}}},
+			[]store.Finding{found(20, 1, store.RecordInserted)}},
 		{"inserted before", []string{`INSERT INTO audit SELECT -1, at, actor, auth, kind, subject, digest, leaf, salt, body FROM audit WHERE idx = 4`},
-			[]store.Finding{{-1, 1, store.RecordInserted}}},
+			[]store.Finding{found(-1, 1, store.RecordInserted)}},
 		{"doubled", []string{`DELETE FROM audit WHERE idx = 4`,
 			`INSERT INTO audit SELECT 4, at, actor, auth, kind, subject, digest, leaf, salt, body FROM audit WHERE idx = 3`},
-			[]store.Finding{{4, 1, store.RecordChanged}}},
+			[]store.Finding{found(4, 1, store.RecordChanged)}},
 		{"swapped", []string{`UPDATE audit SET idx = 99 WHERE idx = 2`, `UPDATE audit SET idx = 2 WHERE idx = 3`, `UPDATE audit SET idx = 3 WHERE idx = 99`},
-			[]store.Finding{{2, 1, store.RecordChanged}, {3, 1, store.RecordChanged}}},
-		{"stored node changed", []string{`UPDATE audit_hash SET hash = ` + flip + ` WHERE idx = 5`}, []store.Finding{{2, 2, store.HashDiffers}}},
-		{"stored node removed", []string{`DELETE FROM audit_hash WHERE idx = 6`}, []store.Finding{{0, 4, store.HashMissing}}},
-		{"stored node added", []string{`INSERT INTO audit_hash (idx, hash) VALUES (1000,` + flip + `)`}, []store.Finding{{500, 0, store.HashExtra}}},
-		{"root changed", []string{`UPDATE audit_tree SET root = ` + flip}, []store.Finding{{20, 0, store.RootDiffers}}},
-		{"checkpoint removed", []string{`DELETE FROM checkpoint WHERE size = 8`}, nil}, // harmless: the other still holds
-		{"checkpoint changed", []string{`UPDATE checkpoint SET note = ` + flip + ` WHERE size = 8`}, []store.Finding{{8, 0, store.CheckpointForged}}},
-		{"checkpoint moved", []string{`UPDATE checkpoint SET size = 9 WHERE size = 8`}, []store.Finding{{9, 0, store.CheckpointForged}}},
+			[]store.Finding{found(2, 1, store.RecordChanged), found(3, 1, store.RecordChanged)}},
+		{"stored node changed", []string{`UPDATE audit_hash SET hash = ` + flip + ` WHERE idx = 5`}, []store.Finding{found(2, 2, store.HashDiffers)}},
+		{"stored node removed", []string{`DELETE FROM audit_hash WHERE idx = 6`}, []store.Finding{found(0, 4, store.HashMissing)}},
+		{"stored node added", []string{`INSERT INTO audit_hash (idx, hash) VALUES (1000,` + flip + `)`}, []store.Finding{found(500, 0, store.HashExtra)}},
+		{"root changed", []string{`UPDATE audit_tree SET root = ` + flip}, []store.Finding{found(20, 0, store.RootDiffers)}},
+		{"checkpoint removed", []string{`DELETE FROM checkpoint WHERE number = 1`}, []store.Finding{found(0, 1, store.CheckpointMissing)}},
+		{"newest checkpoint removed", []string{`DELETE FROM checkpoint WHERE number = 2`}, nil}, // as a death leaves it; the signer signs it again
+		{"newest checkpoint and the tail removed", []string{`DELETE FROM checkpoint WHERE number = 2`, `DELETE FROM audit WHERE idx >= 12`, `UPDATE audit_tree SET size = 12`},
+			[]store.Finding{found(12, 4, store.RecordMissing)}},
+		{"all checkpoints removed", []string{`DELETE FROM checkpoint`}, []store.Finding{found(0, 1, store.CheckpointMissing)}},
+		{"checkpoint changed", []string{`UPDATE checkpoint SET note = ` + flip + ` WHERE size = 8`}, []store.Finding{found(8, 0, store.CheckpointForged), found(0, 1, store.CheckpointMissing)}},
+		{"checkpoint moved", []string{`UPDATE checkpoint SET size = 9 WHERE size = 8`}, []store.Finding{found(9, 0, store.CheckpointForged)}},
+		{"checkpoint doubled", []string{`INSERT INTO checkpoint SELECT 3, size, note, at FROM checkpoint WHERE number = 2`}, []store.Finding{found(16, 0, store.CheckpointForged)}},
+		{"checkpoints exchanged", []string{`UPDATE checkpoint SET number = 3 WHERE number = 1`, `UPDATE checkpoint SET number = 1 WHERE number = 2`, `UPDATE checkpoint SET number = 2 WHERE number = 3`},
+			[]store.Finding{found(8, 0, store.CheckpointForged), found(16, 0, store.CheckpointForged)}},
 	}
 	for _, engine := range storetest.Engines {
 		t.Run(engine, func(t *testing.T) {
@@ -110,6 +121,7 @@ func TestVerifyFindsTampering(t *testing.T) {
 						}
 					}
 					verifyClean(t, db, 2)
+					head := remembered(t, db)
 					disarm(t, db)
 					for _, s := range c.sql {
 						if engine == store.PostgreSQL {
@@ -117,7 +129,10 @@ func TestVerifyFindsTampering(t *testing.T) {
 						}
 						run(t, db.Raw(), s)
 					}
-					got := verify(t, db).Findings
+					got := verify(t, db, head).Findings
+					for i := range got {
+						got[i].Checkpoint = 0 // named by its records here
+					}
 					for _, want := range c.want {
 						if !slices.Contains(got, want) {
 							t.Errorf("found %+v, want %+v among it", got, want)
@@ -170,18 +185,18 @@ func TestVerifyFindsARewrittenTree(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = other.Raw().Exec(`INSERT INTO checkpoint (size, note, at) VALUES ($1, $2, 0)`, c.Size, raw)
+			_, err = other.Raw().Exec(`INSERT INTO checkpoint (number, size, note, at) VALUES ($1, $2, $3, 0)`, c.Number, c.Size, raw)
 			if err != nil {
 				t.Fatal(err)
 			}
 		}
-		got := verify(t, other).Findings
-		if !slices.Contains(got, store.Finding{Index: 0, Count: 6, What: store.CheckpointBroken}) {
+		got := verify(t, other, remembered(t, db)).Findings
+		if !slices.Contains(got, store.Finding{Index: 0, Count: 12, What: store.CheckpointBroken, Checkpoint: 1}) {
 			t.Errorf("found %+v", got)
 		}
 		_, stranger, err := note.GenerateKey(rand.Reader, "inkan/test")
 		if err == nil {
-			r, err := db.VerifyAudit(t.Context(), stranger, nil)
+			r, err := db.VerifyAudit(t.Context(), store.Head{VerifierKey: stranger}, nil)
 			if err != nil || len(r.Findings) != 2 || r.Findings[0].What != store.CheckpointForged {
 				t.Errorf("another key: %+v %v", r, err)
 			}
@@ -190,15 +205,25 @@ func TestVerifyFindsARewrittenTree(t *testing.T) {
 }
 
 func TestDamagedEdgeStopsWriting(t *testing.T) {
-	storetest.Run(t, func(t *testing.T, db *store.DB) {
-		appendRecords(t, db, 5)
-		disarm(t, db)
-		run(t, db.Raw(), `UPDATE audit SET leaf = digest WHERE idx = 4`, `UPDATE audit_tree SET root = (SELECT leaf FROM audit WHERE idx = 1)`)
-		err := db.Update(t.Context(), func(*store.Tx) error { return nil })
-		if err == nil || !strings.Contains(err.Error(), "damaged") {
-			t.Errorf("wrote on a damaged tree: %v", err)
-		}
-	})
+	for _, engine := range storetest.Engines {
+		t.Run(engine, func(t *testing.T) { damagedEdge(t, storetest.Migrated(t, engine)) })
+	}
+}
+
+func damagedEdge(t *testing.T, dsn string) {
+	db := storetest.Open(t, dsn, nil)
+	appendRecords(t, db, 5)
+	disarm(t, db)
+	run(t, db.Raw(), `UPDATE audit SET leaf = digest WHERE idx = 4`, `UPDATE audit_tree SET root = (SELECT leaf FROM audit WHERE idx = 1)`)
+	nothing := func(*store.Tx) error { return nil }
+	err := db.Update(t.Context(), nothing)
+	if pki.CodeOf(err) != "audit.contradicts" {
+		t.Errorf("wrote on another tree than it knew: %v", err)
+	}
+	err = storetest.Open(t, dsn, nil).Update(t.Context(), nothing)
+	if pki.CodeOf(err) != "audit.damaged" {
+		t.Errorf("wrote on a damaged tree: %v", err)
+	}
 }
 
 func TestGuards(t *testing.T) {

@@ -63,13 +63,21 @@ func (t *tree) clone() tree {
 }
 
 // openTree gives the tree that the locked row of audit_tree describes: the cached
-// edge if it is still the last, otherwise read anew because another process wrote.
-// An edge that does not give the stored root is an error: nothing must be built on
-// a damaged tree.
-func (tx *Tx) openTree(cached tree) (tree, error) {
+// edge if it is still the last, otherwise read anew because another process wrote. What
+// it wrote must extend the cached edge, and the head that is known from outside
+// (audit.contradicts). An edge that does not give the stored root is an error: nothing
+// must be built on a damaged tree.
+func (tx *Tx) openTree(cached tree, head Head) (tree, error) {
 	root := cached.root()
 	if cached.size == tx.size && bytes.Equal(root[:], tx.root) {
 		return cached.clone(), nil
+	}
+	if cached.size > head.Size {
+		head.Checkpoint = pki.Checkpoint{Size: cached.size, Root: root}
+	}
+	err := tx.extends(head)
+	if err != nil {
+		return tree{}, err
 	}
 	t := tree{size: tx.size}
 	var indexes []int64
@@ -80,14 +88,13 @@ func (tx *Tx) openTree(cached tree) (tree, error) {
 			before += 1 << level
 		}
 	}
-	var err error
 	t.peaks, err = tx.storedHashes(indexes)
 	if err != nil {
 		return tree{}, fmt.Errorf("read edge of the audit tree: %w", err)
 	}
 	root = t.root()
 	if !bytes.Equal(root[:], tx.root) {
-		return tree{}, fmt.Errorf("audit tree of %d records is damaged: its edge does not give its root", tx.size)
+		return tree{}, errTreeDamaged.Because(fmt.Errorf("the edge of the tree of %d records does not give its root", tx.size))
 	}
 	return t, nil
 }

@@ -2,9 +2,11 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"golang.org/x/mod/sumdb/note"
@@ -15,25 +17,28 @@ import (
 
 // Finding is one thing that is wrong with the audit tree.
 type Finding struct {
-	Index int64  // the record, or the first of those that are meant
-	Count int64  // how many records are meant
-	What  string // a word of the list below
+	Index      int64  // the record, or the first of those that are meant
+	Count      int64  // how many records are meant
+	What       string // a word of the list below
+	Checkpoint int64  // number of the checkpoint that is meant; 0: none
 }
 
 // What can be found.
 const (
-	RecordChanged    = "changed"    // header, salt, body or digest do not give the leaf
-	RecordMissing    = "missing"    // removed, or cut off at the end
-	RecordInserted   = "inserted"   // an index the tree does not have
-	RecordErased     = "erased"     // without a record that says who erased it
-	HashDiffers      = "hash"       // stored node and leaves disagree: leaves were rewritten
-	HashMissing      = "hash_gone"  // a stored node is missing
-	HashExtra        = "hash_extra" // a stored node the tree does not have
-	RootDiffers      = "root"       // stored root and records disagree
-	CheckpointForged = "signature"  // the note is not signed by the key, or not readable
-	CheckpointBroken = "checkpoint" // the records are not those that were signed
-	Unverifiable     = "unverified" // a checkpoint behind a missing record
-	maxFindings      = 100          // the rest is only counted
+	RecordChanged     = "changed"            // header, salt, body or digest do not give the leaf
+	RecordMissing     = "missing"            // removed, or cut off at the end
+	RecordInserted    = "inserted"           // an index the tree does not have
+	RecordErased      = "erased"             // without a record that says who erased it
+	HashDiffers       = "hash"               // stored node and leaves disagree: leaves were rewritten
+	HashMissing       = "hash_gone"          // a stored node is missing
+	HashExtra         = "hash_extra"         // a stored node the tree does not have
+	RootDiffers       = "root"               // stored root and records disagree
+	CheckpointForged  = "signature"          // the note is not signed by the key, is not readable, or is in another's row
+	CheckpointBroken  = "checkpoint"         // the records are not those that were signed
+	CheckpointMissing = "checkpoint_missing" // the signer signed it, and it is not there; Count: how many from it on
+	SignerBehind      = "signer_behind"      // the signer does not remember the newest checkpoint: its journal is older
+	Unverifiable      = "unverified"         // the next checkpoint is behind a missing record
+	maxFindings       = 100                  // the rest is only counted
 )
 
 // Report is the outcome of VerifyAudit.
@@ -42,26 +47,43 @@ type Report struct {
 	Root        tlog.Hash
 	Erased      int64 // records whose body was erased, by a record that says so
 	Checkpoints int   // signed ones that hold
-	Protected   int64 // size of the newest of them: records behind it are not yet signed
+	Protected   int64 // size of the largest of them: records behind it are not yet signed
+	Losses      []pki.Loss
 	Findings    []Finding
 	More        int // findings that were not listed
 }
 
-// OK says whether nothing was found.
+// OK says whether nothing was found. Losses that were accepted are told and are no
+// findings.
 func (r Report) OK() bool { return len(r.Findings) == 0 }
 
-func (r *Report) find(what string, index, count int64) {
+// First gives the first record that something was found about; false where nothing was
+// found.
+func (r Report) First() (int64, bool) {
+	if len(r.Findings) == 0 {
+		return 0, false
+	}
+	first := r.Findings[0].Index
+	for _, f := range r.Findings {
+		first = min(first, f.Index)
+	}
+	return first, true
+}
+
+func (r *Report) find(what string, index, count int64) { r.findCheckpoint(what, index, count, 0) }
+
+func (r *Report) findCheckpoint(what string, index, count, checkpoint int64) {
 	if len(r.Findings) >= maxFindings {
 		r.More++
 		return
 	}
-	r.Findings = append(r.Findings, Finding{index, count, what})
+	r.Findings = append(r.Findings, Finding{index, count, what, checkpoint})
 }
 
 // known says whether a finding already explains what is wrong in a range.
 func (r *Report) known(index, count int64) bool {
 	for _, f := range r.Findings {
-		if f.Index < index+count && index < f.Index+f.Count {
+		if f.What != CheckpointMissing && f.Index < index+count && index < f.Index+f.Count {
 			return true
 		}
 	}
@@ -70,15 +92,17 @@ func (r *Report) known(index, count int64) bool {
 
 // VerifyAudit reads everything: each record's leaf is computed again from header,
 // salt and body, the tree is built again from the leaves and compared with the
-// stored nodes, the stored root and every saved checkpoint. verifierKey is that of
-// x/mod's note. progress may be nil. The error says that verifying failed, not that
+// stored nodes, the stored root, every saved checkpoint and the newest one that the signer
+// remembers. The numbers of checkpoints have no gap but for losses that the signer
+// accepted. progress may be nil. The error says that verifying failed, not that
 // something was found.
-func (db *DB) VerifyAudit(ctx context.Context, verifierKey string, progress func(done, total int64)) (Report, error) {
-	key, err := note.NewVerifier(verifierKey)
+func (db *DB) VerifyAudit(ctx context.Context, head Head, progress func(done, total int64)) (Report, error) {
+	key, err := note.NewVerifier(head.VerifierKey)
 	if err != nil {
 		return Report{}, pki.E(pki.Invalid, "audit.verifier_key").Because(err)
 	}
-	v := &verification{erasures: map[int64]bool{}, progress: progress}
+	v := &verification{head: head, erasures: map[int64]bool{}, progress: progress}
+	v.report.Losses = head.Losses
 	if progress == nil {
 		v.progress = func(int64, int64) {}
 	}
@@ -99,6 +123,7 @@ func (db *DB) VerifyAudit(ctx context.Context, verifierKey string, progress func
 
 type verification struct {
 	tx          *Tx
+	head        Head
 	report      Report
 	progress    func(done, total int64)
 	tree        tree
@@ -106,6 +131,7 @@ type verification struct {
 	broken      bool // a record is missing: the tree cannot be built any further
 	next        int64
 	checkpoints []pki.Checkpoint // still to be reached, by size
+	numbered    int64            // the highest number of a saved one
 	erased      []int64
 	erasures    map[int64]bool // indexes that records of KindErased name
 	nodes       []node         // stored nodes read ahead
@@ -115,36 +141,73 @@ type verification struct {
 const verifyPage = 1000
 
 func (v *verification) readCheckpoints(keys note.Verifiers) error {
-	rows, err := v.tx.query(`SELECT size, note FROM checkpoint ORDER BY size`)
+	rows, err := v.tx.query(`SELECT number, size, note FROM checkpoint ORDER BY number`)
 	if err != nil {
 		return dbError("read checkpoints", err)
 	}
 	type saved struct {
-		size int64
-		note []byte
+		number, size int64
+		note         []byte
 	}
 	all, err := collect(rows, func(row interface{ Scan(...any) error }) (saved, error) {
 		var s saved
-		err := row.Scan(&s.size, &s.note)
+		err := row.Scan(&s.number, &s.size, &s.note)
 		return s, err
 	})
 	if err != nil {
 		return err
 	}
 	for _, s := range all {
-		n, err := note.Open(s.note, keys)
-		if err != nil {
-			v.report.find(CheckpointForged, s.size, 0)
+		c, err := openCheckpoint(s.note, keys)
+		if err != nil || c.Number != s.number || c.Size != s.size || c.Size < 1 {
+			v.report.findCheckpoint(CheckpointForged, s.size, 0, s.number)
 			continue
 		}
-		c, err := pki.ParseCheckpoint(n.Text)
-		if err != nil || c.Size != s.size {
-			v.report.find(CheckpointForged, s.size, 0)
-			continue
+		v.noGap(c.Number)
+		v.numbered = c.Number
+		if !v.lost(c.Number) {
+			v.checkpoints = append(v.checkpoints, c)
 		}
-		v.checkpoints = append(v.checkpoints, c)
 	}
+	// The newest may not be saved yet: between the signer and the database somebody died.
+	v.noGap(v.head.Number)
+	if v.numbered > v.head.Number {
+		v.report.findCheckpoint(SignerBehind, v.head.Size, 0, v.numbered)
+	}
+	if v.head.Number > 0 && !v.lost(v.head.Number) && !slices.ContainsFunc(v.checkpoints, v.head.Same) {
+		v.checkpoints = append(v.checkpoints, v.head.Checkpoint)
+	}
+	slices.SortStableFunc(v.checkpoints, func(a, b pki.Checkpoint) int { return cmp.Compare(a.Size, b.Size) })
 	return nil
+}
+
+// noGap tells of the checkpoints that are missing between the last one and a number.
+func (v *verification) noGap(until int64) {
+	for number := v.numbered + 1; number < until; number++ {
+		if v.lost(number) {
+			continue
+		}
+		first := number
+		for number+1 < until && !v.lost(number+1) {
+			number++
+		}
+		v.report.findCheckpoint(CheckpointMissing, v.size(first-1), number-first+1, first)
+	}
+}
+
+// size is that of the checkpoint with a number; 0 where it is not there.
+func (v *verification) size(number int64) int64 {
+	for _, c := range v.checkpoints {
+		if c.Number == number {
+			return c.Size
+		}
+	}
+	return 0
+}
+
+// lost says whether a checkpoint is of a tree whose loss was accepted.
+func (v *verification) lost(number int64) bool {
+	return slices.ContainsFunc(v.report.Losses, func(l pki.Loss) bool { return l.Kept < number && number < l.Next.Number })
 }
 
 func (v *verification) readRecords(ctx context.Context) error {
@@ -310,21 +373,28 @@ func (v *verification) compareCheckpoints() {
 	for len(v.checkpoints) > 0 && v.checkpoints[0].Size <= v.tree.size {
 		c := v.checkpoints[0]
 		v.checkpoints = v.checkpoints[1:]
-		if c.Size < v.tree.size && c.Size != 0 {
-			continue // cannot be: sizes come in order
-		}
-		empty := tree{}
-		root := v.tree.root()
-		if c.Size == 0 {
-			root = empty.root()
-		}
-		if root != c.Root {
-			v.report.find(CheckpointBroken, v.report.Protected, c.Size-v.report.Protected)
+		if v.tree.root() != c.Root {
+			v.broke(c)
 			continue
 		}
-		v.report.Checkpoints++
 		v.report.Protected = c.Size
+		if c.Number <= v.numbered {
+			v.report.Checkpoints++
+		}
 	}
+}
+
+// broke tells of a checkpoint that does not hold; those that follow it are of one finding.
+func (v *verification) broke(c pki.Checkpoint) {
+	count := c.Size - v.report.Protected
+	for i := range v.report.Findings {
+		f := &v.report.Findings[i]
+		if f.What == CheckpointBroken && f.Index == v.report.Protected {
+			f.Count = count
+			return
+		}
+	}
+	v.report.findCheckpoint(CheckpointBroken, v.report.Protected, count, c.Number)
 }
 
 func (v *verification) finish() error {
@@ -344,12 +414,11 @@ func (v *verification) finish() error {
 		}
 	}
 	if len(v.checkpoints) > 0 {
-		next := v.checkpoints[0].Size
-		if next > v.tx.size {
-			v.report.find(RecordMissing, v.tx.size, next-v.tx.size) // signed once, gone now
-		} else {
-			v.report.find(Unverifiable, v.report.Protected, next-v.report.Protected)
+		next, largest := v.checkpoints[0].Size, v.checkpoints[len(v.checkpoints)-1].Size
+		if largest > v.tx.size {
+			v.report.find(RecordMissing, v.tx.size, largest-v.tx.size) // signed once, gone now
 		}
+		v.report.find(Unverifiable, v.report.Protected, next-v.report.Protected)
 	}
 	for _, index := range v.erased {
 		if v.erasures[index] {

@@ -155,7 +155,15 @@ func (db *DB) transact(jobs []*job, bold bool) bool {
 			db.writer.drop()
 		}
 	}()
-	base, edge, err := db.beginWrite(ctx)
+	head, err := db.mayWrite(ctx)
+	if err != nil {
+		replyAll(jobs, err)
+		return true
+	}
+	base, edge, err := db.beginWrite(ctx, head)
+	if pki.CodeOf(err) == contradiction {
+		db.leave(err)
+	}
 	if err != nil {
 		replyAll(jobs, err)
 		return true
@@ -230,7 +238,7 @@ var (
 )
 
 // beginWrite opens the transaction, locks the tree, and sets the time if that is believed.
-func (db *DB) beginWrite(ctx context.Context) (Tx, tree, error) {
+func (db *DB) beginWrite(ctx context.Context, head Head) (Tx, tree, error) {
 	db.turn.take()
 	err := db.writer.begin(ctx, beginWrite[db.engine])
 	db.turn.pass()
@@ -246,7 +254,7 @@ func (db *DB) beginWrite(ctx context.Context) (Tx, tree, error) {
 	if err != nil {
 		return Tx{}, tree{}, err
 	}
-	edge, err := tx.openTree(db.tree)
+	edge, err := tx.openTree(db.tree, head)
 	if err != nil {
 		return Tx{}, tree{}, err
 	}

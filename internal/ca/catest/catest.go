@@ -73,6 +73,8 @@ type Office struct {
 	CA     *ca.Service
 	RA     *ra.Service
 	Ops    *ops.Service
+
+	disarmed bool // its guards are gone
 }
 
 // New builds an instance with one node.
@@ -167,8 +169,12 @@ func (w *World) Node(t testing.TB, dsn string) *Office {
 	client := keystore.Dial(w.socket)
 	t.Cleanup(func() { _ = client.Close() })
 	steps, believed := &Steps{}, w.NewClock()
+	head := func(ctx context.Context) (store.Head, error) {
+		info, err := client.Info(ctx)
+		return ops.Head(info), err
+	}
 	n := &Office{World: w, T: t, Clock: believed, Steps: steps, Signer: &Signer{Client: client, steps: steps, hooks: map[string][]hook{}},
-		DB: storetest.OpenWith(t, store.Options{DSN: dsn, Now: believed.Now, Believe: believed.Believe, Commit: steps.commit})}
+		DB: storetest.OpenWith(t, store.Options{DSN: dsn, Now: believed.Now, Believe: believed.Believe, Head: head, Commit: steps.commit})}
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		_, err := client.Info(context.Background())
 		if err == nil {

@@ -9,6 +9,10 @@ import (
 // Disarm drops every guard of the database, as somebody who owns it could.
 func (o *Office) Disarm() {
 	o.T.Helper()
+	if o.disarmed {
+		return
+	}
+	o.disarmed = true
 	list, drop := `SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger'`, `DROP TRIGGER %[1]s`
 	if o.DB.Engine() == store.PostgreSQL {
 		list = `SELECT tgname, relname FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid WHERE NOT tgisinternal`

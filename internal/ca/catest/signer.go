@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 
+	"golang.org/x/mod/sumdb/tlog"
+
 	"inkan/internal/keystore"
 	"inkan/internal/pki"
 )
@@ -113,8 +115,14 @@ func (s *Signer) SignCRL(ctx context.Context, issuer string, tbs []byte) ([]byte
 }
 
 // SignCheckpoint passes the call on.
-func (s *Signer) SignCheckpoint(ctx context.Context, size int64, root []byte) ([]byte, error) {
-	return around(s, "SignCheckpoint", func() ([]byte, error) { return s.Client.SignCheckpoint(ctx, size, root) })
+func (s *Signer) SignCheckpoint(ctx context.Context, after int64, next pki.Checkpoint, proof tlog.TreeProof) ([]byte, error) {
+	return around(s, "SignCheckpoint", func() ([]byte, error) { return s.Client.SignCheckpoint(ctx, after, next, proof) })
+}
+
+// AcceptLoss passes the call on.
+func (s *Signer) AcceptLoss(ctx context.Context, l pki.Loss, by []pki.LossSignature) error {
+	_, err := around(s, "AcceptLoss", func() (struct{}, error) { return struct{}{}, s.Client.AcceptLoss(ctx, l, by) })
+	return err
 }
 
 // SealPool passes the call on.

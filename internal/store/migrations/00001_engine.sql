@@ -30,8 +30,10 @@ CREATE TABLE audit_tree (
 	last_at BIGINT NOT NULL
 );
 
+-- The signed notes by the numbers that the signer gave them, without a gap.
 CREATE TABLE checkpoint (
-	size BIGINT PRIMARY KEY,
+	number BIGINT PRIMARY KEY,
+	size BIGINT NOT NULL,
 	note BYTEA NOT NULL,
 	at BIGINT NOT NULL
 );
