@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Checkpoint (検査点) is what is signed about the audit tree: the text of a C2SP
+// Checkpoint (チェックポイント) is what is signed about the audit tree: the text of a C2SP
 // tlog-checkpoint with one extension line, inside a signed note
 // (golang.org/x/mod/sumdb/note).
 type Checkpoint struct {

@@ -24,7 +24,6 @@ type follower struct {
 	mu      sync.Mutex
 	head    Head
 	refusal error // the tree does not extend the head
-	left    error // the tree does not extend what this process wrote or read before
 	anew    bool  // a loss was accepted: what this process wrote before counts no more
 }
 
@@ -44,11 +43,9 @@ func (db *DB) Follow(ctx context.Context, head Head) error {
 	if contradicts {
 		return err
 	}
-	if len(head.Losses) > len(f.head.Losses) {
-		f.left, f.anew = nil, true
-	}
+	f.anew = f.anew || len(head.Losses) > len(f.head.Losses)
 	f.head = head
-	return f.left
+	return nil
 }
 
 // mayWrite gives the head that the tree must extend, or says why nothing is written. It
@@ -72,18 +69,32 @@ func (db *DB) mayWrite(ctx context.Context) (Head, error) {
 	if f.anew {
 		db.tree, f.anew = tree{}, false
 	}
-	if f.refusal != nil {
-		return f.head, f.refusal
-	}
-	return f.head, f.left
+	return f.head, f.refusal
 }
 
-// leave stops this process from writing: the tree is not what it wrote on before.
-func (db *DB) leave(err error) {
-	f := &db.follow
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.left = err
+// refuse stops all writing until a later head says something else.
+func (db *DB) refuse(err error) {
+	db.follow.mu.Lock()
+	defer db.follow.mu.Unlock()
+	db.follow.refusal = err
+}
+
+// KindTailLost is the kind of the record that says that the tree lacks records which this
+// node wrote and which no checkpoint covers: a standby that lacked them took over, or
+// somebody cut them off.
+const KindTailLost = "audit.tail_lost"
+
+// tailLost is a closure that records what a node knew of the tree, before all others.
+func (db *DB) tailLost(knew pki.Checkpoint) *job {
+	return &job{done: make(chan error, 1), ctx: context.Background(), fn: func(tx *Tx) error {
+		size, root, err := tx.AuditTree()
+		if err != nil {
+			return err
+		}
+		db.log.Error("alarm: audit records are gone that this node wrote", "knew", knew.Size, "size", size)
+		_, _, err = tx.Audit(pki.System("store"), KindTailLost, "audit", map[string]pki.Checkpoint{"knew": knew, "found": {Size: size, Root: root}})
+		return err
+	}}
 }
 
 const contradiction = "audit.contradicts"

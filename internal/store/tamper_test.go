@@ -216,13 +216,11 @@ func damagedEdge(t *testing.T, dsn string) {
 	disarm(t, db)
 	run(t, db.Raw(), `UPDATE audit SET leaf = digest WHERE idx = 4`, `UPDATE audit_tree SET root = (SELECT leaf FROM audit WHERE idx = 1)`)
 	nothing := func(*store.Tx) error { return nil }
-	err := db.Update(t.Context(), nothing)
-	if pki.CodeOf(err) != "audit.contradicts" {
-		t.Errorf("wrote on another tree than it knew: %v", err)
-	}
-	err = storetest.Open(t, dsn, nil).Update(t.Context(), nothing)
-	if pki.CodeOf(err) != "audit.damaged" {
-		t.Errorf("wrote on a damaged tree: %v", err)
+	for name, db := range map[string]*store.DB{"who knew it": db, "a new process": storetest.Open(t, dsn, nil)} {
+		err := db.Update(t.Context(), nothing)
+		if pki.CodeOf(err) != "audit.damaged" {
+			t.Errorf("%s wrote on a damaged tree: %v", name, err)
+		}
 	}
 }
 

@@ -18,8 +18,9 @@ import (
 type tree struct {
 	size    int64
 	peaks   []tlog.Hash
-	pending []node       // inner nodes made in this transaction, not yet in audit_hash
-	records []fullRecord // likewise, not yet in audit
+	pending []node         // inner nodes made in this transaction, not yet in audit_hash
+	records []fullRecord   // likewise, not yet in audit
+	lost    pki.Checkpoint // what this process knew and the tree does not extend; Size 0: nothing
 }
 
 type node struct {
@@ -57,28 +58,43 @@ func (t *tree) root() tlog.Hash {
 // clone gives a tree that can be appended to while t stays as it is.
 func (t *tree) clone() tree {
 	return tree{
-		t.size, append([]tlog.Hash(nil), t.peaks...),
-		t.pending[:len(t.pending):len(t.pending)], t.records[:len(t.records):len(t.records)],
+		size: t.size, peaks: append([]tlog.Hash(nil), t.peaks...),
+		pending: t.pending[:len(t.pending):len(t.pending)], records: t.records[:len(t.records):len(t.records)],
 	}
 }
 
 // openTree gives the tree that the locked row of audit_tree describes: the cached
-// edge if it is still the last, otherwise read anew because another process wrote. What
-// it wrote must extend the cached edge, and the head that is known from outside
-// (audit.contradicts). An edge that does not give the stored root is an error: nothing
-// must be built on a damaged tree.
+// edge if it is still the last, otherwise read anew because another process wrote. The
+// tree must extend the head that is known from outside (audit.contradicts); where it does
+// not extend the cached edge, that is told by lost. An edge that does not give the stored
+// root is an error: nothing must be built on a damaged tree.
 func (tx *Tx) openTree(cached tree, head Head) (tree, error) {
 	root := cached.root()
 	if cached.size == tx.size && bytes.Equal(root[:], tx.root) {
 		return cached.clone(), nil
 	}
-	if cached.size > head.Size {
-		head.Checkpoint = pki.Checkpoint{Size: cached.size, Root: root}
+	knew := pki.Checkpoint{Size: cached.size, Root: root}
+	err := tx.extends(Head{Checkpoint: knew})
+	if err == nil && knew.Size >= head.Size {
+		return tx.readTree() // what was cached extends the head
 	}
-	err := tx.extends(head)
+	if err != nil && pki.CodeOf(err) != contradiction {
+		return tree{}, err
+	}
+	gone := err != nil
+	err = tx.extends(head)
 	if err != nil {
 		return tree{}, err
 	}
+	t, err := tx.readTree()
+	if gone {
+		t.lost = knew
+	}
+	return t, err
+}
+
+// readTree reads the edge of the tree.
+func (tx *Tx) readTree() (tree, error) {
 	t := tree{size: tx.size}
 	var indexes []int64
 	var before int64
@@ -88,11 +104,12 @@ func (tx *Tx) openTree(cached tree, head Head) (tree, error) {
 			before += 1 << level
 		}
 	}
+	var err error
 	t.peaks, err = tx.storedHashes(indexes)
 	if err != nil {
 		return tree{}, fmt.Errorf("read edge of the audit tree: %w", err)
 	}
-	root = t.root()
+	root := t.root()
 	if !bytes.Equal(root[:], tx.root) {
 		return tree{}, errTreeDamaged.Because(fmt.Errorf("the edge of the tree of %d records does not give its root", tx.size))
 	}

@@ -162,11 +162,15 @@ func (db *DB) transact(jobs []*job, bold bool) bool {
 	}
 	base, edge, err := db.beginWrite(ctx, head)
 	if pki.CodeOf(err) == contradiction {
-		db.leave(err)
+		db.refuse(err)
 	}
 	if err != nil {
 		replyAll(jobs, err)
 		return true
+	}
+	if edge.lost.Size > 0 {
+		jobs = append([]*job{db.tailLost(edge.lost)}, jobs...)
+		edge.lost = pki.Checkpoint{}
 	}
 	shared := len(jobs) > 1
 	db.writer.pipe = pipe{open: bold && db.engine == PostgreSQL}

@@ -174,7 +174,7 @@ func (w *World) Node(t testing.TB, dsn string) *Office {
 		return ops.Head(info), err
 	}
 	n := &Office{World: w, T: t, Clock: believed, Steps: steps, Signer: &Signer{Client: client, steps: steps, hooks: map[string][]hook{}},
-		DB: storetest.OpenWith(t, store.Options{DSN: dsn, Now: believed.Now, Believe: believed.Believe, Head: head, Commit: steps.commit})}
+		DB: storetest.OpenWith(t, store.Options{DSN: dsn, Now: believed.Now, Believe: believed.Believe, Head: head, Commit: steps.commit, Log: w.Log.Logger()})}
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		_, err := client.Info(context.Background())
 		if err == nil {
