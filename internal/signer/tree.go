@@ -130,8 +130,7 @@ func (s *Server) lossSigners(l pki.Loss, by []pki.LossSignature) ([]string, erro
 	case len(by) != 2:
 		return nil, refused.Because(fmt.Errorf("%d signatures", len(by)))
 	}
-	var serials []string
-	var keys []string
+	var serials, keys []string
 	for _, signature := range by {
 		cert, err := s.operatorCertificate(signature.Certificate, now)
 		if err == nil {
@@ -141,9 +140,9 @@ func (s *Server) lossSigners(l pki.Loss, by []pki.LossSignature) ([]string, erro
 			return nil, refused.Because(err)
 		}
 		serials = append(serials, pki.SerialHex(cert.SerialNumber))
-		keys = append(keys, cert.Subject.CommonName, string(cert.RawSubjectPublicKeyInfo))
+		keys = append(keys, string(cert.RawSubjectPublicKeyInfo))
 	}
-	if serials[0] == serials[1] || keys[0] == keys[2] || keys[1] == keys[3] {
+	if serials[0] == serials[1] || keys[0] == keys[1] {
 		return nil, refused.Because(errors.New("both signatures are one operator's"))
 	}
 	return serials, nil
@@ -161,13 +160,15 @@ func (s *Server) operatorCertificate(der []byte, now time.Time) (*x509.Certifica
 		return nil, errors.New("there is no CA for operators")
 	}
 	err = cert.CheckSignatureFrom(issuer.Certificate())
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case !slices.Equal(cert.Subject.OrganizationalUnit, []string{profile.OU}):
-		return nil, errors.New("the certificate is not an operator's")
-	case now.Before(cert.NotBefore) || now.After(cert.NotAfter):
+	}
+	if now.Before(cert.NotBefore) || now.After(cert.NotAfter) {
 		return nil, errors.New("the certificate is not in its time")
+	}
+	_, err = issuer.Relint(profile, cert.RawTBSCertificate, cert.NotBefore) // as it was made, of this profile
+	if err != nil {
+		return nil, fmt.Errorf("the certificate is not an operator's: %w", err)
 	}
 	return cert, nil
 }
