@@ -84,7 +84,7 @@ func (db *DB) refuse(err error) {
 // somebody cut them off.
 const KindTailLost = "audit.tail_lost"
 
-// tailLost is a closure that records what a node knew of the tree, before all others.
+// tailLost is the job that records what this node knew of the tree.
 func (db *DB) tailLost(knew pki.Checkpoint) *job {
 	return &job{done: make(chan error, 1), ctx: context.Background(), fn: func(tx *Tx) error {
 		size, root, err := tx.AuditTree()

@@ -169,8 +169,14 @@ func (db *DB) transact(jobs []*job, bold bool) bool {
 		return true
 	}
 	if edge.lost.Size > 0 {
-		jobs = append([]*job{db.tailLost(edge.lost)}, jobs...)
-		edge.lost = pki.Checkpoint{}
+		_, err = db.writer.exec(ctx, "ROLLBACK")
+		if err != nil {
+			db.writer.drop()
+		}
+		clean = true
+		db.tree = tree{}
+		db.transact([]*job{db.tailLost(edge.lost)}, false) // by itself, before all others
+		return db.transact(jobs, bold)
 	}
 	shared := len(jobs) > 1
 	db.writer.pipe = pipe{open: bold && db.engine == PostgreSQL}
