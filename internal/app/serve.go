@@ -60,6 +60,7 @@ type server struct {
 	health         health
 	metrics        *metrics
 	signerRefusals atomic.Int64 // as the signer last said
+	signerSilent   atomic.Bool  // it is there and does not answer
 }
 
 func newServer(i *instance) (*server, error) {

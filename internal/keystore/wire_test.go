@@ -292,7 +292,9 @@ func (m mute) Info(context.Context) (Info, error) {
 	return Info{Mode: ModeLive}, nil
 }
 
-func (mute) NewVerifier(context.Context, string, pki.Secret) (Verifier, error) { return Verifier{}, nil }
+func (mute) NewVerifier(context.Context, string, pki.Secret) (Verifier, error) {
+	return Verifier{}, nil
+}
 
 // A signer that answers nobody is called silent soon, by whoever looks at it and long
 // before a call is given up. One that still answers others is busy, and has time.
