@@ -211,6 +211,10 @@ func (s *server) startSigner(ctx context.Context, running *sync.WaitGroup) error
 	if !s.config.Signer.Child {
 		return s.askSigner(ctx)
 	}
+	err := s.askSigner(ctx)
+	if silent(err) { // beside one that hangs no other can start
+		return err
+	}
 	c, err := s.startChild()
 	if err != nil {
 		return err

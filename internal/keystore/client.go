@@ -203,11 +203,11 @@ var (
 // ended says why a context ended before the signer answered: the time was over, or the
 // caller left.
 func ended(what string, ctx context.Context) error {
-	err := fmt.Errorf("%s: %w", what, context.Cause(ctx))
-	if errors.Is(err, context.DeadlineExceeded) {
-		return errSilent.Because(err)
+	why := context.Cause(ctx)
+	if errors.Is(why, context.DeadlineExceeded) {
+		return errSilent.Because(errors.New("no answer in time"))
 	}
-	return err
+	return fmt.Errorf("%s: %w", what, why)
 }
 
 func (c *Client) dial(ctx context.Context) (net.Conn, error) {

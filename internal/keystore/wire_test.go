@@ -267,7 +267,7 @@ func TestCancelledCall(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 	defer cancel()
 	_, err := c.SealReference(ctx, "r", "x")
-	if !errors.Is(err, context.DeadlineExceeded) || pki.CodeOf(err) != "signer.silent" {
+	if pki.CodeOf(err) != "signer.silent" || strings.Contains(err.Error(), "context") {
 		t.Errorf("got %v", err)
 	}
 	if <-ended == nil {
