@@ -30,7 +30,8 @@ const (
 // Client speaks to a signer. It connects when it must, keeps a few connections, and
 // connects anew after the signer was restarted. It is safe for concurrent use. Its
 // errors are the signer's own (*pki.Error), or of class Busy: signer.away where nobody
-// listens, signer.silent where somebody does and does not answer.
+// listens, signer.silent where somebody does and does not answer, signer.busy where others
+// are answered and the line is too long.
 type Client struct {
 	socket string
 	slots  chan struct{}
@@ -164,6 +165,7 @@ func (c *Client) acquire(ctx context.Context, v verb) (func(), error) {
 	}
 	late := time.NewTimer(c.turnTime)
 	defer late.Stop()
+	heard := c.heard.Load()
 	for _, slots := range needed {
 		select {
 		case slots <- struct{}{}:
@@ -173,6 +175,9 @@ func (c *Client) acquire(ctx context.Context, v verb) (func(), error) {
 			return nil, ended("wait for signer", ctx)
 		case <-late.C:
 			release()
+			if c.heard.Load() != heard {
+				return nil, errBusy
+			}
 			return nil, errSilent.Because(errors.New("no turn"))
 		}
 	}
@@ -197,6 +202,7 @@ func (c *Client) connect(ctx context.Context) (net.Conn, bool, error) {
 var (
 	errAway   = pki.E(pki.Busy, "signer.away")
 	errSilent = pki.E(pki.Busy, "signer.silent")
+	errBusy   = pki.E(pki.Busy, "signer.busy")
 	errGone   = errors.New("connection to the signer ended")
 )
 

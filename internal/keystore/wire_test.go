@@ -237,9 +237,25 @@ func TestTurns(t *testing.T) {
 	if pki.CodeOf(err) != "signer.silent" {
 		t.Errorf("a line that stands: %v", err)
 	}
-	_, err = c.Info(t.Context()) // stands in no line
-	if err != nil {
-		t.Errorf("about itself, beside a line that stands: %v", err)
+	c.turnTime = time.Second
+	busy := make(chan error)
+	go func() {
+		_, err := c.NewVerifier(t.Context(), "r", "x")
+		busy <- err
+	}()
+	for told := false; !told; { // others are answered meanwhile
+		_, err = c.Info(t.Context()) // stands in no line
+		if err != nil {
+			t.Fatalf("about itself, beside a line that stands: %v", err)
+		}
+		select {
+		case err = <-busy:
+			told = true
+		default:
+		}
+	}
+	if pki.CodeOf(err) != "signer.busy" {
+		t.Errorf("a long line: %v", err)
 	}
 }
 
