@@ -326,7 +326,7 @@ type rxProgress struct {
 
 // listLate is how long after a revocation the page says that its CRL is late. It promises
 // no time: nobody knows when a signer that is away comes back.
-const listLate = 30 * time.Second
+const listLate = 10 * time.Second
 
 type rxStep struct {
 	Name string // received, reviewing, approved, revoked, published
