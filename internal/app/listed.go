@@ -25,10 +25,10 @@ type listedJSON struct {
 
 func (l listed) json() listedJSON {
 	switch {
-	case l.number > 0:
-		return listedJSON{CRL: &l.number}
 	case l.why != nil:
 		return listedJSON{Pending: waitCode(l.why)}
+	case l.number > 0:
+		return listedJSON{CRL: &l.number}
 	}
 	return listedJSON{} // no list is to hold it
 }
@@ -41,20 +41,26 @@ const (
 // lists waits until a CRL has regard to what changed at a time. Where a serve works,
 // that publishes it; else this command does, with a signer of its own if none answers.
 func (c *cli) lists(ctx context.Context, i *instance, issuer string, at time.Time) listed {
-	if serveRuns(i.servePath()) {
-		number, err := i.awaitCRL(ctx, issuer, at)
-		return listed{number, err, true}
+	l := listed{serves: serveRuns(i.servePath())}
+	if l.serves {
+		l.number, l.why = i.awaitCRL(ctx, issuer, at)
+	} else {
+		l.number, l.why = i.makeCRL(ctx, issuer, at)
 	}
+	if l.why != nil && ctx.Err() != nil { // somebody has seen enough
+		l.why = pki.E(pki.Busy, "crl.waits")
+	}
+	return l
+}
+
+func (i *instance) makeCRL(ctx context.Context, issuer string, at time.Time) (int64, error) {
 	stop, err := i.ensureSigner(ctx)
 	if err != nil {
-		return listed{why: err}
+		return 0, err
 	}
 	defer stop()
 	crl, err := i.ca.RenewCRL(ctx, issuer, at)
-	if err != nil {
-		return listed{why: err}
-	}
-	return listed{number: crl.Number}
+	return crl.Number, err
 }
 
 // awaitCRL waits for a CRL of serve's, and no longer than it may come: not where the
@@ -70,8 +76,8 @@ func (i *instance) awaitCRL(ctx context.Context, issuer string, at time.Time) (i
 			return 0, away
 		}
 		select {
-		case <-ctx.Done(): // somebody has seen enough
-			return 0, pki.E(pki.Busy, "crl.waits")
+		case <-ctx.Done():
+			return 0, ctx.Err()
 		case <-late:
 			if away == nil {
 				away = pki.E(pki.Busy, "crl.waits")
@@ -84,19 +90,21 @@ func (i *instance) awaitCRL(ctx context.Context, issuer string, at time.Time) (i
 
 // tell says to a person in which CRL it is, or why in none yet and what happens next.
 func (c *cli) tell(l listed) {
-	if l.number > 0 {
-		c.say("  in CRL number %d", l.number)
-		return
-	}
 	if l.why == nil {
+		if l.number > 0 {
+			c.say("  in CRL number %d", l.number)
+		}
 		return
 	}
 	lang := i18n.Match(c.lang, "")
-	why, _ := c.words(l.why)
+	why, hint := c.words(l.why)
 	next := "crl.next.alone"
 	if l.serves {
 		next = "crl.next.serve"
 	}
 	c.say("  %s", oneLine(i18n.Text(lang, "crl.pending", map[string]any{"Why": strings.TrimSpace(why)})))
 	c.say("  %s", i18n.Text(lang, next, nil))
+	if hint != "" {
+		c.say("  %s", oneLine(hint))
+	}
 }
