@@ -39,7 +39,7 @@ func TestFaults(t *testing.T) {
 		{"database locked by another program", "store.busy", "", f.lockDatabase},
 		{"clock behind the last record", "clock.behind", "clock", f.lateRecord},
 		{"signer killed", "signer.away", "", f.killSigner},
-		{"signer stopped", "signer.away", "", f.stopSigner},
+		{"signer stopped", "signer.silent", "signer", f.stopSigner},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			end := row.begin(t)

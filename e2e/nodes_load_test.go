@@ -210,8 +210,8 @@ func (c *caller) status(issuer *x509.Certificate, question []byte) (*ocsp.Respon
 }
 
 // revocation: what was revoked at one node is revoked at all, in OCSP and CRL, and its
-// mail leaves once. No node says good of a time after the revocation. The command
-// revoke publishes a CRL itself; after cancel the nodes have to.
+// mail leaves once. No node says good of a time after the revocation. The CRL
+// is published by a node; revoke waits until it sees that, cancel does not.
 func (c *cluster) revocation(t *testing.T) {
 	issuer := c.issuerCert(t)
 	for i, command := range []string{"revoke", "revoke", "revoke", "cancel"} {

@@ -2,12 +2,15 @@ package e2e
 
 import (
 	"database/sql"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -64,6 +67,7 @@ func walk(t *testing.T, w *world, lang, screens string) []string {
 			"revoked": w.Sample(t, "revoked"), "suspended": Sample{P12: file, Password: w.pin}, "foreign": Sample{P12: decoy(t, "0000"), Password: "0000"}, "none": Sample{},
 		},
 		"idle":    idle(t, w),
+		"signer":  jam(t, w),
 		"origins": []string{w.Portal, w.PortalAuth, w.Status, w.Mail},
 		"starts":  map[string]string{"start": w.Portal + "/", "mail": w.Mail + "/", "status": w.Status + "/p/cert/about", "with-certificate": w.PortalAuth + "/"},
 	}, &result)
@@ -102,6 +106,38 @@ func idle(t *testing.T, w *world) string {
 	t.Cleanup(func() {
 		s.Close()
 		_ = db.Close()
+	})
+	return s.URL
+}
+
+// jam gives an address that stops the signer of the demo (/stop) and lets it go on.
+func jam(t *testing.T, w *world) string {
+	t.Helper()
+	out, err := exec.Command("pgrep", "-f", "signer --dir "+w.Dir+" ").Output()
+	if err != nil {
+		t.Fatalf("no signer: %v", err)
+	}
+	var pid int
+	_, err = fmt.Sscan(string(out), &pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func(number syscall.Signal) {
+		err := syscall.Kill(pid, number)
+		if err != nil {
+			t.Errorf("signal the signer: %v", err)
+		}
+	}
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/stop" {
+			send(syscall.SIGSTOP)
+			return
+		}
+		send(syscall.SIGCONT)
+	}))
+	t.Cleanup(func() {
+		s.Close()
+		send(syscall.SIGCONT)
 	})
 	return s.URL
 }

@@ -210,6 +210,11 @@ func TestPointsAndRows(t *testing.T) {
 			t.Errorf("the point %q has no row: nobody knows what is true after a death there", point)
 		}
 	}
+	for _, row := range signerless {
+		if row.point != beforehand {
+			inMatrix[row.point] = true
+		}
+	}
 	for point := range inMatrix {
 		if !inCode[point] {
 			t.Errorf("the row %q has no point in the code", point)
@@ -233,7 +238,8 @@ func second(turn int) []row {
 
 // The crash matrix: on each engine, one instance is killed at every point and started
 // again. In the first round one process dies. In the second edge and signer die
-// together, so that neither remembers for the other.
+// together, so that neither remembers for the other. Then officers decide while the signer
+// alone is away.
 func TestCrashMatrix(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts the whole program")
@@ -253,6 +259,7 @@ func TestCrashMatrix(t *testing.T) {
 				}
 				t.Logf("killed %d times in %v", len(round), time.Since(began).Round(time.Second))
 			}
+			p.withoutSigner(t, turn)
 			must(t, p.checkPromises())
 			must(t, p.checkMails())
 			p.stop()

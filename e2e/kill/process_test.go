@@ -56,7 +56,7 @@ func (p *plant) start(group int, args ...string) (*process, error) {
 // join lets a command run in the group of the signer, so that a point can kill all.
 func (p *plant) join(cmd *exec.Cmd) {
 	cmd.Env = append(os.Environ(), "INKAN_CRASH="+p.armed)
-	if p.signer != nil {
+	if !p.signer.gone() {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pgid: p.signer.group}
 	}
 }
@@ -88,10 +88,18 @@ func (p *plant) stop() {
 
 // arm makes a point deadly; all: for the whole group.
 func (p *plant) arm(point string, all bool) error {
-	p.note("armed: %s, all %v", point, all)
-	p.struck = false
 	if all {
-		point += "\nall"
+		return p.armFor(point, "all")
+	}
+	return p.armFor(point, "")
+}
+
+// armFor says whom a point strikes, see internal/crash.
+func (p *plant) armFor(point, whom string) error {
+	p.note("armed: %s, %s", point, whom)
+	p.struck = false
+	if whom != "" {
+		point += "\n" + whom
 	}
 	err := os.WriteFile(p.armed+".new", []byte(point), 0o600)
 	if err != nil {

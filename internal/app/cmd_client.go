@@ -131,7 +131,7 @@ func (c *cli) grantCommand() *cobra.Command {
 
 func (c *cli) onGrant(name, short string, do func(ctx context.Context, i *instance, by pki.Actor, id string) error) *cobra.Command {
 	done := strings.TrimSuffix(name, "e") + "ed"
-	return c.onRequest(name, short, func(ctx context.Context, i *instance, by pki.Actor, id string) (string, error) {
+	return c.onRequest(name, short, false, func(ctx context.Context, i *instance, by pki.Actor, id string) (string, error) {
 		return done, do(ctx, i, by, id)
 	})
 }

@@ -44,6 +44,7 @@ type requestJSON struct {
 	Fetched      string `json:"fetchedAt,omitempty"`
 	Failure      string `json:"failure,omitempty"`
 	ReferenceID  string `json:"referenceId,omitempty"`
+	Pending      string `json:"referencePending,omitempty"` // code of why it cannot be read now
 }
 
 func stamp(t time.Time) string {
@@ -232,17 +233,22 @@ func (c *cli) listRequestsCommand() *cobra.Command {
 
 func (c *cli) showRequestCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "show ID", Short: "show a request", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
-		return c.with(cmd, true, func(ctx context.Context, i *instance) error {
+		return c.with(cmd, false, func(ctx context.Context, i *instance) error {
 			by, err := c.reader(ctx, i, cmd)
 			if err != nil {
 				return err
 			}
-			d, err := i.ra.Show(ctx, by, args[0])
+			d, err := i.ra.Look(ctx, by, args[0])
 			if err != nil {
 				return err
 			}
 			out := toJSON(d.Request)
-			out.ReferenceID = d.ReferenceID.Reveal()
+			if d.Letter {
+				out.ReferenceID, out.Pending, err = c.reference(ctx, i, by, args[0])
+			}
+			if err != nil {
+				return err
+			}
 			if d.Certificate != nil {
 				out.add(*d.Certificate)
 			}
@@ -251,6 +257,25 @@ func (c *cli) showRequestCommand() *cobra.Command {
 	}}
 	c.readerFlags(cmd)
 	return cmd
+}
+
+// reference reads the reference ID of a letter. Where the signer, which opens it, does
+// not answer, it says so and gives the code: the rest is shown all the same.
+func (c *cli) reference(ctx context.Context, i *instance, by pki.Actor, id string) (string, string, error) {
+	stop, err := i.ensureSigner(ctx)
+	if err == nil {
+		defer stop()
+		var d ra.Detail
+		d, err = i.ra.Show(ctx, by, id)
+		if err == nil {
+			return d.ReferenceID.Reveal(), "", nil
+		}
+	}
+	if !waits(err) {
+		return "", "", err
+	}
+	c.fail(err)
+	return "", waitCode(err), nil
 }
 
 // contentHash is the content of a request as it is now: what an approval without
@@ -332,13 +357,13 @@ func (c *cli) reader(ctx context.Context, i *instance, cmd *cobra.Command) (pki.
 
 func (c *cli) letterCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "letter", Short: "letters with the IDs (発行通知書)"}
-	dispatch := c.onRequest("dispatch", "record that the letter left (差出): its IDs work from now on",
+	dispatch := c.onRequest("dispatch", "record that the letter left (差出): its IDs work from now on", false,
 		func(ctx context.Context, i *instance, by pki.Actor, id string) (string, error) {
 			r, err := i.ra.Dispatch(ctx, by, id)
 			return "dispatched " + stamp(r.Dispatched), err
 		})
 	var until string
-	extend := c.onRequest("extend", "move the download deadline (ダウンロード期限の延長)",
+	extend := c.onRequest("extend", "move the download deadline (ダウンロード期限の延長)", true,
 		func(ctx context.Context, i *instance, by pki.Actor, id string) (string, error) {
 			day, err := parseDay(until)
 			if err != nil {
@@ -354,9 +379,9 @@ func (c *cli) letterCommand() *cobra.Command {
 }
 
 // onRequest is an act on one request that prints one line.
-func (c *cli) onRequest(name, short string, do func(ctx context.Context, i *instance, by pki.Actor, id string) (string, error)) *cobra.Command {
+func (c *cli) onRequest(name, short string, needSigner bool, do func(ctx context.Context, i *instance, by pki.Actor, id string) (string, error)) *cobra.Command {
 	cmd := &cobra.Command{Use: name + " ID", Short: short, Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
-		return c.with(cmd, true, func(ctx context.Context, i *instance) error {
+		return c.with(cmd, needSigner, func(ctx context.Context, i *instance) error {
 			by, err := c.actor(ctx, i, cmd, args[0])
 			if err != nil {
 				return err

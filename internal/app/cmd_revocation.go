@@ -39,6 +39,12 @@ type revocationJSON struct {
 	PublishedAt string `json:"publishedAt,omitempty"`
 }
 
+// decidedJSON is a case after a decision, and what is seen of the CRL.
+type decidedJSON struct {
+	revocationJSON
+	listedJSON
+}
+
 func revocationToJSON(d ra.RevocationDetail) revocationJSON {
 	v, c := d.Revocation, d.Certificate
 	return revocationJSON{Number: v.ID, State: string(v.State), Held: v.Held(), Proof: string(v.Proof), AskedBy: v.AskedBy, Reason: v.Reason.String(),
@@ -109,12 +115,13 @@ func (c *cli) showRevocationCommand() *cobra.Command {
 	return cmd
 }
 
-// decideRevocationCommand is one officer's decision about a case. What changes the status
-// of the certificate is in the CRL when the command ends.
+// decideRevocationCommand is one officer's decision about a case. It needs no signer: it
+// records, and then says what is seen of the CRL where the decision changed the status
+// of the certificate.
 func (c *cli) decideRevocationCommand(name, short string, do func(s *ra.Service, ctx context.Context, by pki.Actor, id, why string) (ra.RevocationDetail, error)) *cobra.Command {
 	var why string
 	cmd := &cobra.Command{Use: name + " NUMBER", Short: short, Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
-		return c.with(cmd, true, func(ctx context.Context, i *instance) error {
+		return c.with(cmd, false, func(ctx context.Context, i *instance) error {
 			by, err := c.actor(ctx, i, cmd, args[0]+" "+why)
 			if err != nil {
 				return err
@@ -124,20 +131,21 @@ func (c *cli) decideRevocationCommand(name, short string, do func(s *ra.Service,
 				return err
 			}
 			v := d.Revocation
+			switch {
+			case c.json:
+			case v.State == pki.RevocationReceived:
+				c.say("%s  proposed; a second officer decides it with: %s", v.ID, c.commandLine("revocation "+name+" --as OPERATOR "+v.ID))
+			default:
+				c.say("%s  %s  %s", v.ID, v.State, v.Serial)
+			}
+			l := listed{}
 			if v.State == pki.RevocationDone || v.State == pki.RevocationLifted {
-				_, err = i.ca.RenewCRL(ctx, d.Certificate.Issuer, v.DecidedAt)
-				if err != nil { // serve publishes it
-					i.log.Error("CRL not published", "err", err)
-				}
+				l = c.lists(ctx, i, d.Certificate.Issuer, v.DecidedAt)
 			}
 			if c.json {
-				return c.print(revocationToJSON(d))
+				return c.print(decidedJSON{revocationToJSON(d), l.json()})
 			}
-			if v.State == pki.RevocationReceived {
-				c.say("%s  proposed; a second officer decides it with: %s", v.ID, c.commandLine("revocation "+name+" --as OPERATOR "+v.ID))
-				return nil
-			}
-			c.say("%s  %s  %s", v.ID, v.State, v.Serial)
+			c.tell(l)
 			return nil
 		})
 	}}

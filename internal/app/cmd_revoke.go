@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
@@ -11,6 +10,13 @@ import (
 	"inkan/internal/pki"
 )
 
+// revokedJSON is a certificate that was revoked, on the command line's JSON output.
+type revokedJSON struct {
+	certJSON
+	listedJSON
+}
+
+// revokeCommand needs no signer: it records, and then says what is seen of the CRL.
 func (c *cli) revokeCommand() *cobra.Command {
 	var reasonName, why, effective, since string
 	cmd := &cobra.Command{Use: "revoke SERIAL", Short: "revoke a certificate (失効)", Args: cobra.ExactArgs(1)}
@@ -23,7 +29,7 @@ func (c *cli) revokeCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return c.with(cmd, true, func(ctx context.Context, i *instance) error {
+		return c.with(cmd, false, func(ctx context.Context, i *instance) error {
 			by, err := c.actor(ctx, i, cmd, strings.TrimSpace(strings.Join([]string{args[0], reasonName, effective, since}, " ")))
 			if err != nil {
 				return err
@@ -35,11 +41,14 @@ func (c *cli) revokeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			where := c.inCRL(ctx, i, cert)
-			if c.json {
-				return c.print(certToJSON(cert, now()))
+			if !c.json {
+				c.say("%s  revoked %s", cert.Serial, stamp(cert.RevokedAt))
 			}
-			c.say("%s  revoked %s, %s", cert.Serial, stamp(cert.RevokedAt), where)
+			l := c.lists(ctx, i, cert.Issuer, cert.RevokedAt)
+			if c.json {
+				return c.print(revokedJSON{certToJSON(cert, now()), l.json()})
+			}
+			c.tell(l)
 			return nil
 		})
 	}
@@ -60,12 +69,11 @@ func (c *cli) revokeDated(ctx context.Context, i *instance, by pki.Actor, serial
 		return err
 	}
 	v, cert := d.Revocation, d.Certificate
-	where := ""
-	if v.Held() {
-		where = ", " + c.inCRL(ctx, i, cert)
-	}
 	if c.json {
-		out := certToJSON(cert, now())
+		out := revokedJSON{certJSON: certToJSON(cert, now())}
+		if v.Held() {
+			out.listedJSON = c.lists(ctx, i, cert.Issuer, cert.RevokedAt).json()
+		}
 		out.Case, out.CaseThere = v.ID, d.There
 		return c.print(out)
 	}
@@ -77,19 +85,12 @@ func (c *cli) revokeDated(ctx context.Context, i *instance, by pki.Actor, serial
 			c.commandLine("revocation lift --as OPERATOR "+v.ID))
 		return nil
 	}
-	c.say("%s  on hold since %s%s\n  another officer makes it final, invalid since %s, with: %s", cert.Serial, stamp(cert.RevokedAt), where,
+	c.say("%s  on hold since %s\n  another officer makes it final, invalid since %s, with: %s", cert.Serial, stamp(cert.RevokedAt),
 		stamp(v.Dates.InvalidSince), c.commandLine("revocation approve --as OPERATOR "+v.ID))
-	return nil
-}
-
-// inCRL publishes a CRL with a revocation and says in which it is.
-func (c *cli) inCRL(ctx context.Context, i *instance, cert pki.Certificate) string {
-	crl, err := i.ca.RenewCRL(ctx, cert.Issuer, cert.RevokedAt)
-	if err != nil {
-		i.log.Error("CRL not published", "err", err)
-		return "not in the CRL yet: serve publishes it, or inkan crl"
+	if v.Held() {
+		c.tell(c.lists(ctx, i, cert.Issuer, cert.RevokedAt))
 	}
-	return fmt.Sprintf("in CRL number %d", crl.Number)
+	return nil
 }
 
 func parseDates(effective, since string) (pki.RevocationDates, error) {

@@ -29,13 +29,17 @@ const (
 	partRelay    = "relay"
 	partEvidence = "evidence" // the audit tree contradicts what the signer remembers
 
+	partSigner       = "signer"
+	partSignerSilent = "signer_silent" // words of partSigner where it is there and hangs
+
+	partUnlisted  = "unlisted"  // revocations wait for a CRL
 	partUndecided = "undecided" // a revocation waits for an officer
 	partUnheld    = "unheld"    // what was reported compromised still works
 )
 
 // stopping are the parts without which this node should get no requests. Of the others
 // people are told; the node serves on.
-var stopping = []string{partDraining, partStatus, "signer"}
+var stopping = []string{partDraining, partStatus, partSigner}
 
 // set notes that a part fails or works, and says whether that is new.
 func (h *health) set(part string, fails bool) bool {
@@ -62,18 +66,26 @@ type wrong struct {
 }
 
 func newWrong(part string, since time.Time, args map[string]any) wrong {
+	return saying(part, part, since, args)
+}
+
+// saying is newWrong with other words than those of the part's name.
+func saying(part, words string, since time.Time, args map[string]any) wrong {
 	w := wrong{Part: part, Stops: slices.Contains(stopping, part), Since: since.UTC().Truncate(time.Second),
 		What: map[string]string{}, Means: map[string]string{}, Do: map[string]string{}}
 	for _, lang := range i18n.Languages {
-		w.What[lang] = i18n.Text(lang, "health."+part+".what", args)
-		w.Means[lang] = i18n.Text(lang, "health."+part+".means", args)
-		w.Do[lang] = i18n.Text(lang, "health."+part+".do", args)
+		w.What[lang] = i18n.Text(lang, "health."+words+".what", args)
+		w.Means[lang] = i18n.Text(lang, "health."+words+".means", args)
+		w.Do[lang] = i18n.Text(lang, "health."+words+".do", args)
 	}
 	return w
 }
 
 // horizonHealth is the age of the view's horizon beyond which a node is not ready.
 const horizonHealth = 10 * time.Second
+
+// unlistedHealth is how long a revocation may wait for its CRL before people are told.
+const unlistedHealth = 5 * time.Second
 
 // rootCRLWarn is how long before its end the root's CRL is told to need a ceremony.
 const rootCRLWarn = 60 * 24 * time.Hour
@@ -84,9 +96,19 @@ func (s *server) problems() []wrong {
 	s.health.set(partClock, s.clock.Doubt() != nil)
 	s.health.mu.Lock()
 	for part, since := range s.health.since {
-		out = append(out, newWrong(part, since, nil))
+		words := part
+		if part == partSigner && s.signerSilent.Load() {
+			words = partSignerSilent
+		}
+		out = append(out, saying(part, words, since, nil))
 	}
 	s.health.mu.Unlock()
+	for _, issuer := range online {
+		since := s.view.Unlisted(issuer)
+		if !since.IsZero() && s.clock.Now().Sub(since) > unlistedHealth {
+			out = append(out, newWrong(partUnlisted, since, map[string]any{"Issuer": issuer}))
+		}
+	}
 	horizon := s.view.Horizon()
 	if s.clock.Now().Sub(horizon) > horizonHealth {
 		out = append(out, newWrong(partStatus, horizon, nil))

@@ -18,7 +18,7 @@ func TestEveryPartHasWords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parts := []string{partDraining, partStatus, partRoot, partClock, partRelay, partUndecided, partUnheld}
+	parts := []string{partDraining, partStatus, partRoot, partClock, partRelay, partUndecided, partUnheld, partUnlisted, partSignerSilent}
 	for _, m := range regexp.MustCompile(`s\.every\(ctx, running, "(\w+)"`).FindAllStringSubmatch(string(raw), -1) {
 		parts = append(parts, m[1])
 	}
@@ -31,7 +31,7 @@ func TestEveryPartHasWords(t *testing.T) {
 		}
 	}
 	for _, part := range parts {
-		w := newWrong(part, time.Now(), map[string]any{"Until": time.Now()})
+		w := newWrong(part, time.Now(), map[string]any{"Until": time.Now(), "Issuer": "g1"})
 		for _, words := range []map[string]string{w.What, w.Means, w.Do} {
 			for _, lang := range i18n.Languages {
 				if words[lang] == "" || strings.HasPrefix(words[lang], "health.") || strings.Contains(words[lang], "{") {

@@ -21,7 +21,7 @@ const (
 	sweepEvery      = 10 * time.Minute
 	ownEvery        = time.Hour
 	mailEvery       = 2 * time.Second
-	signerEvery     = 2 * time.Second
+	signerEvery     = 500 * time.Millisecond // with the look itself, people are told within two seconds
 	downloadsEvery  = 5 * time.Second
 	revocationEvery = 10 * time.Second
 )
@@ -125,9 +125,11 @@ func (s *server) signTree(ctx context.Context) error {
 	return err
 }
 
-// lookAtSigner makes sure that the signer answers, and remembers what it refused.
+// lookAtSigner makes sure that the signer answers, and remembers what it refused and
+// whether it hangs.
 func (s *server) lookAtSigner(ctx context.Context) error {
 	info, err := s.signer.Info(ctx)
+	s.signerSilent.Store(silent(err))
 	if err != nil {
 		return err
 	}

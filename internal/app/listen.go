@@ -106,7 +106,7 @@ func (s *server) portal() (*portal.Portal, error) {
 			{Name: s.config.Names.Root, URL: s.config.Status.URL + "/ca/root.cer"},
 			{Name: s.config.Names.Issuer, URL: s.config.Status.URL + "/ca/g1.cer"},
 		},
-		Issuer: s.config.Names.Issuer, SiteRoot: s.cas[issuance.TLS], StatusURL: s.config.Status.URL, Releases: s.shelf.Offer,
+		Issuer: s.config.Names.Issuer, SiteRoot: s.cas[issuance.TLS], StatusURL: s.config.Status.URL, Releases: s.shelf.Offer, Status: s.view,
 		SharedSources: s.config.perSource().Shared,
 		Demo:          s.config.Mode == "demo", Count: s.metrics.recorder(), Now: s.clock.Now, Log: s.log,
 	}, s.ra)

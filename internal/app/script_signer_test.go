@@ -2,18 +2,25 @@ package app_test
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
+	"slices"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"inkan/internal/keystore"
+	"inkan/internal/pki"
 )
 
 // passing DIR: the signer of a command that is about to end listens in the directory of an
-// instance. It tells of itself once and is gone.
+// instance. It tells of itself when serve begins, once more when serve waits for its own
+// signer, and is gone.
 func passing(ts *testscript.TestScript, _ bool, args []string) {
 	socket := ts.MkAbs(args[0] + "/signer.sock")
 	address, done, err := keystore.SocketAddress(socket)
@@ -24,12 +31,16 @@ func passing(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.Chmod(socket, 0o600))
 	listener.(*net.UnixListener).SetUnlinkOnClose(false) // a signer that was killed leaves it, too
 	go func() {
-		conn, err := listener.Accept()
-		if err != nil {
-			return
+		for _, last := range []bool{false, true} {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			if last {
+				_ = listener.Close()
+			}
+			_ = keystore.ServeConn(context.Background(), lastWords{conn}, passer{}, nil, slog.New(slog.DiscardHandler))
 		}
-		_ = listener.Close()
-		_ = keystore.ServeConn(context.Background(), lastWords{conn}, passer{}, nil, slog.New(slog.DiscardHandler))
 	}()
 }
 
@@ -46,4 +57,36 @@ type lastWords struct{ net.Conn }
 func (c lastWords) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	return n, errors.Join(err, c.Close())
+}
+
+// listed SERIAL: the CRL that is served holds it, now or soon; with !, it does not.
+func listed(ts *testscript.TestScript, neg bool, args []string) {
+	holds := func() bool {
+		resp, err := http.Get("http://" + ts.Getenv("STATUS") + "/crl/g1.crl")
+		ts.Check(err)
+		defer resp.Body.Close()
+		raw, err := io.ReadAll(resp.Body)
+		ts.Check(err)
+		list, err := x509.ParseRevocationList(raw)
+		ts.Check(err)
+		return slices.ContainsFunc(list.RevokedCertificateEntries, func(e x509.RevocationListEntry) bool { return pki.SerialHex(e.SerialNumber) == args[0] })
+	}
+	if !neg {
+		until(ts, args[0]+" in the CRL", holds)
+	} else if holds() {
+		ts.Fatalf("%s is in the CRL", args[0])
+	}
+}
+
+// soonIn is far more than the two seconds within which a silent signer is told, and less
+// than a call has that is not told.
+const soonIn = 8 * time.Second
+
+// soon COMMAND ARGS…: a command of these scripts ends soon.
+func soon(ts *testscript.TestScript, neg bool, args []string) {
+	began := time.Now()
+	map[string]func(*testscript.TestScript, bool, []string){"as": as, "retry-get": retryGet}[args[0]](ts, neg, args[1:])
+	if took := time.Since(began); took > soonIn {
+		ts.Fatalf("took %s", took)
+	}
 }

@@ -76,6 +76,8 @@ func TestScripts(t *testing.T) {
 			"finish":    finish,
 			"gone":      gone,
 			"unseen":    unseen,
+			"listed":    listed,
+			"soon":      soon,
 		},
 	})
 }
@@ -283,10 +285,17 @@ func retry(ts *testscript.TestScript, _ bool, args []string) {
 
 // signal NAME WHO: to the background command "inkan WHO …", or to the child of $I's serve.
 func sendSignal(ts *testscript.TestScript, _ bool, args []string) {
-	number := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL, "INT": syscall.SIGINT}[args[0]]
+	number := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL, "INT": syscall.SIGINT,
+		"STOP": syscall.SIGSTOP, "CONT": syscall.SIGCONT}[args[0]]
+	send := func(pid int) {
+		ts.Check(syscall.Kill(pid, number))
+		if number == syscall.SIGSTOP { // or the script never ends
+			ts.Defer(func() { _ = syscall.Kill(pid, syscall.SIGCONT) })
+		}
+	}
 	for _, c := range ts.BackgroundCmds() {
-		if c.Args[1] == args[1] {
-			ts.Check(c.Process.Signal(number))
+		if c.Args[1] == args[1] && c.ProcessState == nil {
+			send(c.Process.Pid)
 			return
 		}
 	}
@@ -301,7 +310,7 @@ func sendSignal(ts *testscript.TestScript, _ bool, args []string) {
 		_, err = fmt.Sscanf(file, "/proc/%d/", &pid)
 		ts.Check(err)
 		if args[1] == "child" {
-			ts.Check(syscall.Kill(pid, number))
+			send(pid)
 			return
 		}
 	}

@@ -60,6 +60,7 @@ type server struct {
 	health         health
 	metrics        *metrics
 	signerRefusals atomic.Int64 // as the signer last said
+	signerSilent   atomic.Bool  // it is there and does not answer
 }
 
 func newServer(i *instance) (*server, error) {
@@ -209,6 +210,10 @@ func shut(ctx context.Context, h *http.Server) error {
 func (s *server) startSigner(ctx context.Context, running *sync.WaitGroup) error {
 	if !s.config.Signer.Child {
 		return s.askSigner(ctx)
+	}
+	err := s.askSigner(ctx)
+	if silent(err) { // beside one that hangs no other can start
+		return err
 	}
 	c, err := s.startChild()
 	if err != nil {

@@ -173,8 +173,8 @@ func (i *instance) ensureSigner(ctx context.Context) (func(), error) {
 	if err == nil {
 		return func() {}, nil
 	}
-	if !i.config.Signer.Child || pki.ClassOf(err) != pki.Busy {
-		return nil, err
+	if !i.config.Signer.Child || pki.ClassOf(err) != pki.Busy || silent(err) {
+		return nil, err // beside one that hangs no other can start
 	}
 	c, err := i.launch(io.Discard) // a command says one line: that of its own refusal
 	if err != nil {
@@ -186,6 +186,26 @@ func (i *instance) ensureSigner(ctx context.Context) (func(), error) {
 		return nil, err
 	}
 	return c.stop, nil
+}
+
+// silent says whether a signer is there that does not answer: it hangs, or its machine
+// does.
+func silent(err error) bool { return pki.CodeOf(err) == "signer.silent" }
+
+// waits says whether an error is that the signer is away, hangs or does not start: what
+// was asked of it can wait.
+func waits(err error) bool {
+	_, ended := errors.AsType[*childError](err)
+	return ended || pki.ClassOf(err) == pki.Busy
+}
+
+// waitCode is the code of such an error.
+func waitCode(err error) string {
+	_, ended := errors.AsType[*childError](err)
+	if ended {
+		return "signer.ended"
+	}
+	return pki.CodeOf(err)
 }
 
 // askSigner says whether a signer answers and is of this instance's mode, which the
@@ -206,7 +226,7 @@ func (i *instance) awaitSigner(ctx context.Context, c *child) error {
 	ended := false
 	for {
 		err := i.askSigner(ctx)
-		if pki.ClassOf(err) != pki.Busy {
+		if pki.ClassOf(err) != pki.Busy || silent(err) {
 			return err
 		}
 		if ended {

@@ -95,6 +95,23 @@ func (s *Service) lastCRL(ctx context.Context, issuerID string) (store.CRL, erro
 	return crl, err
 }
 
+// InCRL gives the number of the newest CRL of an issuer if that list has regard to all
+// that was revoked or lifted up to a time; 0 where it does not.
+func (s *Service) InCRL(ctx context.Context, issuerID string, at time.Time) (int64, error) {
+	var number int64
+	err := s.DB.View(ctx, func(tx *store.Tx) error {
+		last, this, err := tx.LastCRLNumber(issuerID)
+		if err == nil && !at.After(this) {
+			number = last
+		}
+		return err
+	})
+	if errors.Is(err, pki.ErrNotFound) {
+		return 0, nil
+	}
+	return number, err
+}
+
 // succeedCRL makes and publishes the successor of a CRL, once.
 func (s *Service) succeedCRL(ctx context.Context, issuer *issuance.Issuer, last store.CRL, read reader) (store.CRL, error) {
 	r, err := s.revoked(ctx, issuer, last, read)

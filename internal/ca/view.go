@@ -435,3 +435,23 @@ func (v *View) CRL(issuer string) (store.CRL, time.Time) {
 	}
 	return v.crls[issuer], newest
 }
+
+// Unlisted says since when the oldest revocation, or lift of a hold, of an issuer has been
+// waiting for a CRL; zero where none does. This node answers OCSP by all of them.
+func (v *View) Unlisted(issuer string) time.Time {
+	crl, newest := v.CRL(issuer)
+	if !newest.After(crl.ThisUpdate) {
+		return time.Time{}
+	}
+	oldest, now := newest, v.now()
+	place := slices.Index(v.issuers, issuer)
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	for _, r := range v.known.revoked {
+		at := time.UnixMicro(max(r.revoked, r.effective)).UTC()
+		if int(r.place) == place && at.After(crl.ThisUpdate) && at.Before(oldest) && !now.Before(at) {
+			oldest = at
+		}
+	}
+	return oldest
+}

@@ -139,10 +139,10 @@ func (c *Client) DestroyEpochs(ctx context.Context, before string) ([]string, er
 	return a.texts, err
 }
 
-// Info tells about the signer.
+// Info tells about the signer, or that it does not answer: within two seconds.
 func (c *Client) Info(ctx context.Context) (Info, error) {
 	var a Info
-	err := c.call(ctx, verbInfo, &emptyMessage{}, &a)
+	err := c.look(ctx, &a)
 	return a, err
 }
 

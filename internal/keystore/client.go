@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"inkan/internal/pki"
@@ -19,18 +20,27 @@ const (
 	maxCalls    = 64               // at once; the signer accepts some more connections
 	maxSlow     = 32               // of these, calls that may wait for Argon2id
 	maxIdle     = 8
+
+	// lookTimeout is how long a signer may say nothing at all before it is called silent.
+	// With the pause between two looks (serve) or the start of a command it stays below
+	// the two seconds within which people are told.
+	lookTimeout = 1200 * time.Millisecond
 )
 
 // Client speaks to a signer. It connects when it must, keeps a few connections, and
 // connects anew after the signer was restarted. It is safe for concurrent use. Its
-// errors are the signer's own (*pki.Error), or signer.away (class Busy).
+// errors are the signer's own (*pki.Error), or of class Busy: signer.away where nobody
+// listens, signer.silent where somebody does and does not answer, signer.busy where others
+// are answered and the line is too long.
 type Client struct {
 	socket string
 	slots  chan struct{}
 	slow   chan struct{}
 	group  group
 
-	callTime, turnTime time.Duration
+	callTime, turnTime, lookTime time.Duration
+
+	heard atomic.Int64 // answers that came, to any call
 
 	mu     sync.Mutex
 	idle   []net.Conn
@@ -41,7 +51,7 @@ var _ Service = (*Client)(nil)
 
 // Dial gives a client of the signer at a unix socket. It does not connect yet.
 func Dial(socket string) *Client {
-	c := &Client{socket: socket, slots: make(chan struct{}, maxCalls), slow: make(chan struct{}, maxSlow), callTime: callTimeout, turnTime: turnTimeout}
+	c := &Client{socket: socket, slots: make(chan struct{}, maxCalls), slow: make(chan struct{}, maxSlow), callTime: callTimeout, turnTime: turnTimeout, lookTime: lookTimeout}
 	c.group.call = func(requests []SignRequest) ([]SignResult, error) {
 		return c.signIntents(context.Background(), requests) // nobody's own deadline: callTimeout
 	}
@@ -86,11 +96,37 @@ func (c *Client) call(ctx context.Context, v verb, q, a message) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.callTime)
 	defer cancel()
-	err = c.try(ctx, v, body, tail, a)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return errAway.Because(err) // it hangs, or its machine does
+	return c.try(ctx, v, body, tail, a)
+}
+
+// look asks the signer about itself. It waits for no turn, so a long line keeps nobody
+// from it.
+func (c *Client) look(ctx context.Context, a *Info) error {
+	ctx, cancel := context.WithTimeout(ctx, c.callTime)
+	defer cancel()
+	ctx, give := context.WithCancelCause(ctx)
+	defer give(nil)
+	go c.listen(ctx, give)
+	return c.try(ctx, verbInfo, nil, nil, a)
+}
+
+// listen ends a context when the signer has answered nobody for lookTime. A signer that
+// answers somebody is only busy.
+func (c *Client) listen(ctx context.Context, give context.CancelCauseFunc) {
+	heard := c.heard.Load()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(c.lookTime):
+		}
+		last := heard
+		heard = c.heard.Load()
+		if heard == last {
+			give(context.DeadlineExceeded)
+			return
+		}
 	}
-	return err
 }
 
 // try makes a call until the context ends.
@@ -129,16 +165,20 @@ func (c *Client) acquire(ctx context.Context, v verb) (func(), error) {
 	}
 	late := time.NewTimer(c.turnTime)
 	defer late.Stop()
+	heard := c.heard.Load()
 	for _, slots := range needed {
 		select {
 		case slots <- struct{}{}:
 			taken = append(taken, slots)
 		case <-ctx.Done():
 			release()
-			return nil, fmt.Errorf("wait for signer: %w", ctx.Err())
+			return nil, ended("wait for signer", ctx)
 		case <-late.C:
 			release()
-			return nil, errAway.Because(errors.New("no turn"))
+			if c.heard.Load() != heard {
+				return nil, errBusy
+			}
+			return nil, errSilent.Because(errors.New("no turn"))
 		}
 	}
 	return release, nil
@@ -160,9 +200,21 @@ func (c *Client) connect(ctx context.Context) (net.Conn, bool, error) {
 }
 
 var (
-	errAway = pki.E(pki.Busy, "signer.away")
-	errGone = errors.New("connection to the signer ended")
+	errAway   = pki.E(pki.Busy, "signer.away")
+	errSilent = pki.E(pki.Busy, "signer.silent")
+	errBusy   = pki.E(pki.Busy, "signer.busy")
+	errGone   = errors.New("connection to the signer ended")
 )
+
+// ended says why a context ended before the signer answered: the time was over, or the
+// caller left.
+func ended(what string, ctx context.Context) error {
+	why := context.Cause(ctx)
+	if errors.Is(why, context.DeadlineExceeded) {
+		return errSilent.Because(errors.New("no answer in time"))
+	}
+	return fmt.Errorf("%s: %w", what, why)
+}
 
 func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 	address, done, err := SocketAddress(c.socket)
@@ -172,7 +224,7 @@ func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 	defer done()
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", address)
 	if ctx.Err() != nil && err != nil {
-		return nil, fmt.Errorf("call signer: %w", ctx.Err())
+		return nil, ended("call signer", ctx)
 	}
 	if err != nil {
 		return nil, errAway.Because(err)
@@ -188,10 +240,11 @@ func (c *Client) exchange(ctx context.Context, conn net.Conn, v verb, body, tail
 	if !stop() || err != nil {
 		_ = conn.Close()
 		if ctx.Err() != nil {
-			return fmt.Errorf("call signer: %w", ctx.Err())
+			return ended("call signer", ctx)
 		}
 		return errAway.Because(errors.Join(errGone, err))
 	}
+	c.heard.Add(1)
 	switch status {
 	case statusOK:
 		err = decode(answer, a)

@@ -216,6 +216,8 @@ func (unhurried) NewVerifier(context.Context, string, pki.Secret) (Verifier, err
 	return Verifier{}, nil
 }
 
+func (unhurried) Info(context.Context) (Info, error) { return Info{Mode: ModeLive}, nil }
+
 // Whoever stands in line behind a signer that works is served, however long the line;
 // and is told so where the line does not move.
 func TestTurns(t *testing.T) {
@@ -235,8 +237,28 @@ func TestTurns(t *testing.T) {
 	c.slow <- struct{}{}
 	c.turnTime = time.Millisecond
 	_, err := c.NewVerifier(t.Context(), "r", "x")
-	if pki.CodeOf(err) != "signer.away" {
+	if pki.CodeOf(err) != "signer.silent" {
 		t.Errorf("a line that stands: %v", err)
+	}
+	c.turnTime = time.Second
+	busy := make(chan error)
+	go func() {
+		_, err := c.NewVerifier(t.Context(), "r", "x")
+		busy <- err
+	}()
+	for told := false; !told; { // others are answered meanwhile
+		_, err = c.Info(t.Context()) // stands in no line
+		if err != nil {
+			t.Fatalf("about itself, beside a line that stands: %v", err)
+		}
+		select {
+		case err = <-busy:
+			told = true
+		default:
+		}
+	}
+	if pki.CodeOf(err) != "signer.busy" {
+		t.Errorf("a long line: %v", err)
 	}
 }
 
@@ -263,11 +285,71 @@ func TestCancelledCall(t *testing.T) {
 	c := Dial(l.Addr().String())
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 	defer cancel()
-	_, err := c.Info(ctx)
-	if !errors.Is(err, context.DeadlineExceeded) {
+	_, err := c.SealReference(ctx, "r", "x")
+	if pki.CodeOf(err) != "signer.silent" || strings.Contains(err.Error(), "context") {
 		t.Errorf("got %v", err)
 	}
 	if <-ended == nil {
 		t.Error("the connection was used again")
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	_, err = c.Info(ctx)
+	if !errors.Is(err, context.Canceled) || pki.ClassOf(err) == pki.Busy {
+		t.Errorf("a caller who left is told of the signer: %v", err)
+	}
+}
+
+// mute is a signer that answers nothing about itself until it may, and verifiers at once.
+type mute struct {
+	Service
+	may chan struct{}
+}
+
+func (m mute) Info(context.Context) (Info, error) {
+	<-m.may
+	return Info{Mode: ModeLive}, nil
+}
+
+func (mute) NewVerifier(context.Context, string, pki.Secret) (Verifier, error) {
+	return Verifier{}, nil
+}
+
+// A signer that answers nobody is called silent soon, by whoever looks at it and long
+// before a call is given up. One that still answers others is busy, and has time.
+func TestSilent(t *testing.T) {
+	for name, row := range map[string]struct {
+		answers bool // others
+		want    string
+	}{"hanging": {false, "signer.silent"}, "busy": {true, ""}} {
+		t.Run(name, func(t *testing.T) {
+			may := make(chan struct{})
+			path, _ := served(t, mute{may: may}, io.Discard)
+			c := Dial(path)
+			c.lookTime, c.callTime = time.Second, time.Hour
+			looked := make(chan error)
+			go func() {
+				_, err := c.Info(t.Context())
+				looked <- err
+			}()
+			var err error
+			if row.answers {
+				for range 250 { // longer than silence may last, twice
+					_, err = c.NewVerifier(t.Context(), "r", "x")
+					if err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(10 * time.Millisecond)
+				}
+				close(may)
+				err = <-looked
+			} else {
+				err = <-looked
+				close(may)
+			}
+			if row.want == "" && err != nil || row.want != "" && pki.CodeOf(err) != row.want {
+				t.Errorf("got %v, want %q", err, row.want)
+			}
+		})
 	}
 }

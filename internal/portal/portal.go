@@ -82,8 +82,11 @@ type Config struct {
 	SiteRoot    *x509.Certificate            // root of this site's own TLS certificate
 	StatusURL   string                       // plain http, where the root is served, too
 	Releases    func() (release.Offer, bool) // the program for terminals
-	Demo        bool                         // red banner on every page (threat PL1)
-	HSTS        bool
+	// Status says what relying systems are told of the status of a certificate. Nil:
+	// nothing is known here, and the pages say nothing of it.
+	Status Status
+	Demo   bool // red banner on every page (threat PL1)
+	HSTS   bool
 
 	// Floor is the least time an answer to typed IDs takes, so that its time says
 	// nothing (threat DL4). Zero means 150 ms, negative means none.

@@ -2,6 +2,7 @@ package portal
 
 import (
 	"context"
+	"math/big"
 	"net/http"
 	"strings"
 	"time"
@@ -19,6 +20,12 @@ type Revocations interface {
 	RevocationSubject(ctx context.Context, w ra.RevocationWay) (ra.RevocationSubject, error)
 	AskRevocation(ctx context.Context, in ra.RevocationInput) (pki.Revocation, error)
 	RevocationOfFlow(ctx context.Context, flow string) (pki.Revocation, pki.Certificate, error)
+}
+
+// Status is what this node answers relying systems, as a holder who waits is told.
+type Status interface {
+	Status(issuer string, number *big.Int) (store.StatusRow, bool) // the responder's
+	CRL(issuer string) (store.CRL, time.Time)
 }
 
 // revoking is the revocation site in one zone: /p/rx is in both. Without a certificate
@@ -222,7 +229,7 @@ func (s revoking) showStep(w http.ResponseWriter, r *http.Request, flow store.Fl
 	v, c, err := s.office.RevocationOfFlow(r.Context(), flow.ID)
 	switch {
 	case err == nil: // also when the program died between the wish and the step
-		return s.show(w, r, "rx-done", "rx.done.title", "RX-4", progressOf(v, c, r.URL.Path))
+		return s.show(w, r, "rx-done", "rx.done.title", "RX-4", s.progressOf(v, c, r.URL.Path))
 	case pki.ClassOf(err) != pki.NotFound:
 		return err
 	}
@@ -311,8 +318,15 @@ type rxProgress struct {
 	At          time.Time
 	Steps       []rxStep
 	Waiting     bool
+	OCSP        bool   // this node's responder says what the case decided
+	List        string // what was seen of the CRL: listed, waits, late; "" where nothing has to be seen
+	Listed      time.Time
 	Here        string
 }
+
+// listLate is how long after a revocation the page says that its CRL is late. It promises
+// no time: nobody knows when a signer that is away comes back.
+const listLate = 10 * time.Second
 
 type rxStep struct {
 	Name string // received, reviewing, approved, revoked, published
@@ -320,7 +334,7 @@ type rxStep struct {
 	Now  bool
 }
 
-func progressOf(v pki.Revocation, c pki.Certificate, here string) rxProgress {
+func (s revoking) progressOf(v pki.Revocation, c pki.Certificate, here string) rxProgress {
 	p := rxProgress{Revocation: v, Certificate: c, Is: string(v.State), At: v.DecidedAt, Here: here}
 	undecided, done := v.State == pki.RevocationReceived, v.State == pki.RevocationDone
 	p.Waiting = undecided || done && v.PublishedAt.IsZero()
@@ -337,5 +351,32 @@ func progressOf(v pki.Revocation, c pki.Certificate, here string) rxProgress {
 		p.Steps = append(p.Steps, rxStep{Name: "reviewing", At: v.DecidedAt, Now: undecided}, rxStep{Name: "approved", At: v.DecidedAt})
 	}
 	p.Steps = append(p.Steps, rxStep{Name: "revoked", At: v.DecidedAt}, rxStep{Name: "published", At: v.PublishedAt, Now: done && v.PublishedAt.IsZero()})
+	if done || v.Held() {
+		p.tell(s.Status, c, s.Now())
+	}
 	return p
+}
+
+// tell notes what this node tells relying systems of a certificate that was stopped, by
+// OCSP and by CRL.
+func (p *rxProgress) tell(of Status, c pki.Certificate, now time.Time) {
+	number, err := pki.ParseSerial(c.Serial)
+	if of == nil || err != nil {
+		return
+	}
+	row, known := of.Status(c.Issuer, number)
+	p.OCSP = known && !row.Revoked.IsZero()
+	crl, _ := of.CRL(c.Issuer)
+	p.Listed = p.Revocation.PublishedAt
+	if p.Listed.IsZero() {
+		p.Listed = crl.ThisUpdate
+	}
+	switch {
+	case !p.At.After(p.Listed):
+		p.List = "listed"
+	case now.Sub(p.At) > listLate:
+		p.List = "late"
+	default:
+		p.List = "waits"
+	}
 }

@@ -4,15 +4,18 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"inkan/internal/ca"
 	"inkan/internal/ca/catest"
 	"inkan/internal/issuance"
 	"inkan/internal/pki"
@@ -204,6 +207,49 @@ func TestRevocationAfterACrash(t *testing.T) {
 		if got := s.Count("revocation WHERE serial = $1", r.Serial); got != 1 {
 			t.Errorf("%d cases", got)
 		}
+	}
+}
+
+// TestRevocationProgress: the page says what was seen of the answers by OCSP and of the
+// list, and promises no time where the list is late.
+func TestRevocationProgress(t *testing.T) {
+	s := openRevocation(t)
+	view := ca.NewView(s.DB, []string{issuance.G1}, s.Now, s.Log.Logger())
+	p, err := portal.New(portal.Config{Hosts: []string{"portal.test"}, AuthHosts: []string{"auth.test"}, SiteRoot: s.CAs[issuance.TLS], Floor: -1, Status: view,
+		Flows: webkit.Flows{DB: s.DB, Idle: 30 * time.Minute}, Now: s.Now, Log: s.Log.Logger()}, s.RA)
+	catest.Must(t, err)
+	s.plain, s.auth = p.Handler(), p.AuthHandler()
+	_, err = s.CA.PublishCRL(t.Context(), issuance.G1)
+	catest.Must(t, err)
+	s.Advance(time.Second)
+	r := s.Issued(catest.Application(1))
+	b := s.as(leafOf(t, s, r))
+	flow, page := b.next("/p/rx", b.get("/p/rx"), url.Values{})
+	_, page = b.next(flow, page, contact(pki.KeyCompromise))
+	catest.Must(t, view.Load(t.Context()))
+	b.next(flow, page, apply())
+	const answered, waits, late, listed = "すでに「失効」と答えています", "失効リストには、まだ載っていません", "公開が遅れています", "の失効リストに載っています"
+	for _, row := range []struct {
+		name string
+		then func() error
+		says []string
+	}{
+		{"recorded", func() error { return nil }, []string{waits}},
+		{"this node knows it", func() error { return view.Load(t.Context()) }, []string{answered, waits}},
+		{"nobody signs a list", func() error { s.Advance(time.Minute); return nil }, []string{answered, late}},
+		{"a list is signed", func() error {
+			_, err := s.CA.PublishCRL(t.Context(), issuance.G1)
+			return errors.Join(err, view.Load(t.Context()))
+		}, []string{answered, listed, "公開済み"}},
+	} {
+		catest.Must(t, row.then())
+		page := b.get(flow)
+		for _, words := range []string{answered, waits, late, listed} {
+			if strings.Contains(page, words) != slices.Contains(row.says, words) {
+				t.Errorf("%s: %q is on the page: %v", row.name, words, strings.Contains(page, words))
+			}
+		}
+		has(t, page, row.says...)
 	}
 }
 

@@ -90,19 +90,30 @@ func (s *Service) List(ctx context.Context, by pki.Actor, f store.RequestFilter)
 type Detail struct {
 	Request     pki.Request
 	Certificate *pki.Certificate
-	// ReferenceID is there only for the role letters, and only until dispatch.
+	// Letter: who asked may read the reference ID, and Show gives it. So it is for the
+	// role letters until the letter was dispatched.
+	Letter      bool
 	ReferenceID pki.Secret
 }
 
-// Show reads one request. Who holds the role letters also gets the reference ID
-// until the letter was dispatched; that it was read is audited (threat LE4).
+// Show reads one request and, where there is a letter, its reference ID, for which it
+// needs the signer. That it was read is audited (threat LE4).
 func (s *Service) Show(ctx context.Context, by pki.Actor, id string) (Detail, error) {
+	d, err := s.Look(ctx, by, id)
+	if err != nil || !d.Letter {
+		return d, err
+	}
+	d.ReferenceID, err = s.readReference(ctx, by, id)
+	return d, err
+}
+
+// Look reads one request without its reference ID, and needs no signer.
+func (s *Service) Look(ctx context.Context, by pki.Actor, id string) (Detail, error) {
 	err := by.Need(pki.MayReadRequests)
 	if err != nil {
 		return Detail{}, err
 	}
-	var sealed []byte
-	d, err := read(ctx, s, func(tx *store.Tx) (Detail, error) {
+	return read(ctx, s, func(tx *store.Tx) (Detail, error) {
 		var d Detail
 		var err error
 		d.Request, err = tx.Request(id)
@@ -121,15 +132,17 @@ func (s *Service) Show(ctx context.Context, by pki.Actor, id string) (Detail, er
 			if pki.ClassOf(err) == pki.NotFound {
 				return d, nil // an API client's request has no letter
 			}
-			sealed = ref.Sealed
+			d.Letter = len(ref.Sealed) > 0
 			return d, err
 		}
 		return d, nil
 	})
-	if err != nil || len(sealed) == 0 {
-		return d, err
-	}
-	err = s.DB.Update(ctx, func(tx *store.Tx) error {
+}
+
+// readReference opens the reference ID of a letter, and records who read it.
+func (s *Service) readReference(ctx context.Context, by pki.Actor, id string) (pki.Secret, error) {
+	var sealed []byte
+	err := s.DB.Update(ctx, func(tx *store.Tx) error {
 		ref, err := tx.Reference(id) // once more: a dispatch may have come between
 		if err != nil {
 			return err
@@ -142,10 +155,9 @@ func (s *Service) Show(ctx context.Context, by pki.Actor, id string) (Detail, er
 		return err
 	})
 	if err != nil || len(sealed) == 0 {
-		return d, err
+		return "", err
 	}
-	d.ReferenceID, err = s.Custody.OpenReference(ctx, id, sealed)
-	return d, err
+	return s.Custody.OpenReference(ctx, id, sealed)
 }
 
 func unknownRequest(err error, id string) error {

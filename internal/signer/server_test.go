@@ -194,7 +194,7 @@ func concurrentCalls(t *testing.T, h home) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*time.Millisecond)
 			defer cancel()
 			_, err := c.NewVerifier(ctx, "202611230000001", "Abcdefghj2")
-			if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			if err != nil && pki.CodeOf(err) != "signer.silent" {
 				t.Errorf("verifier %d: %v", i, err)
 			}
 		})
@@ -207,6 +207,57 @@ func concurrentCalls(t *testing.T, h home) {
 			t.Error(got.Code)
 		}
 	}
+}
+
+// A signer at the limit of what it can, with two hundred in line for Argon2id and as many
+// for signatures, is not called silent by anybody who looks at it: neither by the process
+// that makes that load, nor by a command, which hears of no other answer.
+func TestBusyIsNotSilent(t *testing.T) {
+	o := newOffice(t, keystore.ModeDemo)
+	c, _ := o.serve()
+	command := keystore.Dial(filepath.Join(o.dir, "sock"))
+	defer func() { _ = command.Close() }()
+	requests := make([]keystore.SignRequest, 200)
+	for i := range requests {
+		requests[i] = o.request(int64(i))
+	}
+	var load sync.WaitGroup
+	for _, r := range requests {
+		load.Go(func() {
+			_, err := c.NewVerifier(t.Context(), "202611230000001", "Abcdefghj2")
+			if err != nil && pki.CodeOf(err) != "signer.busy" { // the machine may do something else
+				t.Errorf("in line: %v", err)
+			}
+		})
+		load.Go(func() {
+			_, err := c.SignIntents(t.Context(), []keystore.SignRequest{r})
+			if err != nil {
+				t.Errorf("in line: %v", err)
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() {
+		load.Wait()
+		close(done)
+	}()
+	looks, longest := 0, time.Duration(0)
+	for working := true; working; looks++ {
+		for name, client := range map[string]*keystore.Client{"the edge": c, "a command": command} {
+			began := time.Now()
+			_, err := client.Info(t.Context())
+			if err != nil {
+				t.Errorf("look %d of %s: %v", looks, name, err)
+			}
+			longest = max(longest, time.Since(began))
+		}
+		select {
+		case <-done:
+			working = false
+		default:
+		}
+	}
+	t.Logf("%d looks, the longest took %v", looks, longest)
 }
 
 // A shutdown lets calls under way finish.

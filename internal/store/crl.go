@@ -102,6 +102,14 @@ func (tx *Tx) LastCRL(issuer string, have CRL) (CRL, error) {
 	return c, nil
 }
 
+// LastCRLNumber gives number and thisUpdate of the newest CRL of an issuer, and reads
+// nothing of the list; pki.ErrNotFound before the first.
+func (tx *Tx) LastCRLNumber(issuer string) (int64, time.Time, error) {
+	var number, this int64
+	err := tx.queryRow(`SELECT number, this_update FROM crl WHERE issuer = $1 ORDER BY number DESC LIMIT 1`, issuer).Scan(&number, &this)
+	return number, fromMicros(this), dbError("read number of CRL", err)
+}
+
 func (c *CRL) hashes() []byte {
 	out := make([]byte, 0, len(c.pieces)*sha256.Size)
 	for _, p := range c.pieces {
