@@ -147,14 +147,30 @@ func (s *Service) Operators(ctx context.Context) ([]pki.Operator, error) {
 	return all, err
 }
 
-// DisableOperator ends an operator's powers at once.
+// InForce counts the operators who have a role and can act.
+func (s *Service) InForce(ctx context.Context, role pki.Role) (int, error) {
+	var ids []string
+	err := s.DB.View(ctx, func(tx *store.Tx) error {
+		var err error
+		ids, err = tx.OperatorsInForce(role)
+		return err
+	})
+	return len(ids), err
+}
+
+// DisableOperator ends an operator's powers at once. The last administrator who can act
+// stays: nobody else could make one.
 func (s *Service) DisableOperator(ctx context.Context, by pki.Actor, id string) error {
 	err := by.Need(pki.MayManage)
 	if err != nil {
 		return err
 	}
 	err = s.DB.Update(ctx, func(tx *store.Tx) error {
-		_, _, err := tx.Audit(by, "operator.disabled", id, nil)
+		err := mayDisable(tx, id)
+		if err != nil {
+			return err
+		}
+		_, _, err = tx.Audit(by, "operator.disabled", id, nil)
 		if err != nil {
 			return err
 		}
@@ -164,6 +180,17 @@ func (s *Service) DisableOperator(ctx context.Context, by pki.Actor, id string) 
 		return pki.E(pki.NotFound, "operator.unknown").With("Operator", id)
 	}
 	return err
+}
+
+func mayDisable(tx *store.Tx, id string) error {
+	admins, err := tx.OperatorsInForce(pki.RoleAdmin)
+	if err != nil {
+		return err
+	}
+	if len(admins) == 1 && admins[0] == id {
+		return pki.E(pki.Conflict, "operator.last_admin").With("Operator", id)
+	}
+	return nil
 }
 
 // AddAPIClient registers a program that acts for a vendor or a relying system. by is

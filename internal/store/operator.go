@@ -91,6 +91,22 @@ func (tx *Tx) DisableOperator(id string) error {
 	return tx.one("disable operator", `UPDATE operator SET disabled_at = $1 WHERE id = $2 AND disabled_at = 0`, micros(tx.Now), id)
 }
 
+// OperatorsInForce lists the IDs of the operators who have a role and can act: they are
+// not disabled, and their certificates are in force.
+func (tx *Tx) OperatorsInForce(role pki.Role) ([]string, error) {
+	rows, err := tx.query(`SELECT o.id FROM operator o JOIN operator_role r ON r.operator = o.id JOIN certificate k ON k.sha256 = o.cert_sha256 AND k.request = ''
+		WHERE r.role = $1 AND o.disabled_at = 0 AND (k.revoked_at = 0 OR k.effective_at > $2) AND k.not_after >= $3 ORDER BY o.id`,
+		string(role), micros(tx.Now), micros(tx.Now))
+	if err != nil {
+		return nil, dbError("list operators in force", err)
+	}
+	return collect(rows, func(row interface{ Scan(...any) error }) (string, error) {
+		var id string
+		err := row.Scan(&id)
+		return id, err
+	})
+}
+
 // UseStatement records a signed statement of an operator; pki.ErrConflict when it
 // was used before (threat CO1: no replay).
 func (tx *Tx) UseStatement(nonce, operator string) error {
