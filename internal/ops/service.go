@@ -8,6 +8,7 @@ package ops
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"log/slog"
@@ -32,6 +33,9 @@ type CheckpointSigner interface {
 type Config struct {
 	DB     *store.DB
 	Signer CheckpointSigner
+	// Root is the certificate of the root CA, whose key makes an administrator where none
+	// can act.
+	Root *x509.Certificate
 	// Asserted accepts a bare name as an actor. Only a demo's wiring sets it
 	// (threat CO1).
 	Asserted bool
@@ -48,11 +52,12 @@ type Config struct {
 // Service is the office.
 type Service struct {
 	Config
-	clients sync.Map // store.APIClient by the SHA-256 of its certificate
+	clients sync.Map        // store.APIClient by the SHA-256 of its certificate
+	told    map[string]bool // operators whom TellRecoveries has looked at
 }
 
 // New makes the office.
-func New(c Config) *Service { return &Service{Config: c} }
+func New(c Config) *Service { return &Service{Config: c, told: map[string]bool{}} }
 
 // AddOperator makes an operator with a certificate of the Operations CA. by is the
 // administrator who adds, or the system at init.
@@ -67,26 +72,33 @@ func (s *Service) AddOperator(ctx context.Context, by pki.Actor, o pki.Operator)
 	if err != nil {
 		return err
 	}
-	err = s.DB.Update(ctx, func(tx *store.Tx) error {
-		all, err := tx.Operators()
-		if err != nil {
-			return err
-		}
-		err = s.CheckAccount(o.Account, all)
-		if err != nil {
-			return err
-		}
-		_, _, err = tx.Audit(by, "operator.added", o.ID, map[string]any{"name": o.Name, "roles": o.Roles, "certificate": o.CertSHA256,
-			"osUser": o.Account.Name, "osUID": o.Account.UID})
-		if err != nil {
-			return err
-		}
-		return tx.AddOperator(o)
-	})
+	err = s.DB.Update(ctx, func(tx *store.Tx) error { return s.addIn(tx, by, o) })
+	return exists(err, o.ID)
+}
+
+// exists gives a conflict of IDs its words.
+func exists(err error, operator string) error {
 	if errors.Is(err, pki.ErrConflict) {
-		return pki.E(pki.Conflict, "operator.exists").With("Operator", o.ID)
+		return pki.E(pki.Conflict, "operator.exists").With("Operator", operator)
 	}
 	return err
+}
+
+func (s *Service) addIn(tx *store.Tx, by pki.Actor, o pki.Operator) error {
+	all, err := tx.Operators()
+	if err != nil {
+		return err
+	}
+	err = s.CheckAccount(o.Account, all)
+	if err != nil {
+		return err
+	}
+	_, _, err = tx.Audit(by, "operator.added", o.ID, map[string]any{"name": o.Name, "roles": o.Roles, "certificate": o.CertSHA256,
+		"osUser": o.Account.Name, "osUID": o.Account.UID})
+	if err != nil {
+		return err
+	}
+	return tx.AddOperator(o)
 }
 
 // CheckOperator checks the form of an ID and that the roles exist and do not
