@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
+	"math/big"
 	"slices"
 	"strings"
 	"sync"
@@ -29,6 +30,19 @@ type CheckpointSigner interface {
 	SignCheckpoint(ctx context.Context, size int64, root []byte) ([]byte, error)
 }
 
+// Authority is the certification authority as this office needs it.
+type Authority interface {
+	// RevokeIn revokes within the caller's transaction.
+	RevokeIn(tx *store.Tx, by pki.Actor, c pki.Certificate, reason pki.Reason, why string) error
+}
+
+// Status is the view of certificates that a process keeps in memory.
+type Status interface {
+	Status(issuer string, number *big.Int) (store.StatusRow, bool)
+	// Horizon is the time up to which everything is known.
+	Horizon() time.Time
+}
+
 // Config is what the office is made of.
 type Config struct {
 	DB     *store.DB
@@ -36,6 +50,11 @@ type Config struct {
 	// Root is the certificate of the root CA, whose key makes an administrator where none
 	// can act.
 	Root *x509.Certificate
+	// Authority revokes the certificates of API clients.
+	Authority Authority
+	// Status is what this process knows of certificates in memory; nil where it keeps
+	// nothing, and the database is asked.
+	Status Status
 	// Asserted accepts a bare name as an actor. Only a demo's wiring sets it
 	// (threat CO1).
 	Asserted bool
@@ -52,7 +71,7 @@ type Config struct {
 // Service is the office.
 type Service struct {
 	Config
-	clients sync.Map        // store.APIClient by the SHA-256 of its certificate
+	clients sync.Map        // store.APIClient by the SHA-256 of its certificate, never forgotten
 	told    map[string]bool // operators whom TellRecoveries has looked at
 }
 
@@ -203,57 +222,6 @@ func mayDisable(tx *store.Tx, id string) error {
 		return pki.E(pki.Conflict, "operator.last_admin").With("Operator", id)
 	}
 	return nil
-}
-
-// AddAPIClient registers a program that acts for a vendor or a relying system. by is
-// the administrator who adds, or the system at init.
-func (s *Service) AddAPIClient(ctx context.Context, by pki.Actor, c store.APIClient) error {
-	if by.Auth != pki.AuthSystem {
-		err := by.Need(pki.MayManage)
-		if err != nil {
-			return err
-		}
-	}
-	return s.DB.Update(ctx, func(tx *store.Tx) error {
-		_, _, err := tx.Audit(by, "client.added", c.ID, map[string]any{"name": c.Name, "role": c.Role, "certificate": c.CertSHA256})
-		if err != nil {
-			return err
-		}
-		return tx.AddAPIClient(c)
-	})
-}
-
-// Client identifies an API client by the certificate of its TLS connection: by the
-// certificate's hash, never by its name (threats RS8, CO2). Neither row changes, so
-// what was found is remembered; whether client and certificate are still in force is
-// asked anew in each transaction that acts (threats RS1, RS14; see GrantsOf).
-func (s *Service) Client(ctx context.Context, certDER []byte) (store.APIClient, error) {
-	hash := sha256.Sum256(certDER)
-	found, ok := s.clients.Load(hash)
-	if ok {
-		return found.(store.APIClient), nil
-	}
-	unknown := pki.E(pki.Forbidden, "client.unknown")
-	var c store.APIClient
-	err := s.DB.View(ctx, func(tx *store.Tx) error {
-		var err error
-		c, err = tx.APIClientByHash(hex.EncodeToString(hash[:]))
-		if err != nil {
-			return err
-		}
-		inForce, err := tx.ClientInForce(c.ID)
-		if err == nil && !inForce {
-			err = unknown
-		}
-		return err
-	})
-	if errors.Is(err, pki.ErrNotFound) {
-		return c, unknown
-	}
-	if err == nil {
-		s.clients.Store(hash, c) // as many as there are clients
-	}
-	return c, err
 }
 
 // Checkpoint signs the present audit tree when it has grown since the last one.
