@@ -100,10 +100,11 @@ func parseKey(name string, raw []byte, password pki.Secret) (crypto.Signer, *x50
 }
 
 // checkSecretFile refuses a key or password that other accounts of the machine can
-// read (threat PL2). What cannot be looked at at all is told by who opens it.
+// read, or that is another's (threat PL2). What cannot be looked at at all is told by who
+// opens it.
 func checkSecretFile(path string) error {
 	err := checkFileMode(path)
-	if pki.CodeOf(err) == "file.mode" {
+	if othersFile(err) {
 		return err
 	}
 	return nil

@@ -136,6 +136,10 @@ func makeEmpty(dir string) error {
 	if err != nil {
 		return pki.E(pki.Invalid, "file.unreadable").With("File", dir).Because(err)
 	}
+	err = checkFileOwner(dir)
+	if err != nil {
+		return err
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return pki.E(pki.Invalid, "file.unreadable").With("File", dir).Because(err)
