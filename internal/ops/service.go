@@ -1,5 +1,6 @@
 // Package ops is the operations' office (運用): operators, their roles and the proof
-// of who acts, API clients, and the audit tree's checkpoints.
+// of who acts, the recovery of an administrator, API clients, and the audit tree's
+// checkpoints.
 //
 // It owns who an actor is. It does not own what an actor may do to a request (ra) or
 // how the tree is kept (store).
