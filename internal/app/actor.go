@@ -100,32 +100,36 @@ func parseKey(name string, raw []byte, password pki.Secret) (crypto.Signer, *x50
 }
 
 // checkSecretFile refuses a key or password that other accounts of the machine can
-// read (threat PL2). What cannot be looked at at all is told by who opens it.
+// read, or that is another's (threat PL2). What cannot be looked at at all is told by who
+// opens it.
 func checkSecretFile(path string) error {
 	err := checkFileMode(path)
-	if pki.CodeOf(err) == "file.mode" {
+	if othersFile(err) {
 		return err
 	}
 	return nil
 }
 
-// password reads the password of --key: from its file, from the terminal without
+// password reads the password of --key.
+func (c *cli) password() (pki.Secret, error) { return c.secret("password of "+c.key, c.keyPIN) }
+
+// secret reads a secret: from a file where one is named, from the terminal without
 // echo, or as one line of standard input.
-func (c *cli) password() (pki.Secret, error) {
-	if c.keyPIN != "" {
-		err := checkSecretFile(c.keyPIN)
+func (c *cli) secret(what, file string) (pki.Secret, error) {
+	if file != "" {
+		err := checkSecretFile(file)
 		if err != nil {
 			return "", err
 		}
-		raw, err := os.ReadFile(c.keyPIN)
+		raw, err := os.ReadFile(file)
 		if err != nil {
-			return "", pki.E(pki.Invalid, "file.unreadable").With("File", c.keyPIN).Because(err)
+			return "", pki.E(pki.Invalid, "file.unreadable").With("File", file).Because(err)
 		}
 		return pki.Secret(strings.TrimRight(string(raw), "\r\n")), nil
 	}
 	terminal, ok := c.stdin.(*os.File)
 	if ok && term.IsTerminal(int(terminal.Fd())) {
-		_, _ = fmt.Fprintf(c.stderr, "password of %s: ", c.key)
+		_, _ = fmt.Fprintf(c.stderr, "%s: ", what)
 		raw, err := term.ReadPassword(int(terminal.Fd()))
 		_, _ = fmt.Fprintln(c.stderr)
 		return pki.Secret(raw), err

@@ -143,6 +143,6 @@ func (c *cli) operatorCommand() *cobra.Command {
 		})
 	}}
 	c.actorFlags(disable)
-	cmd.AddCommand(add, list, disable)
+	cmd.AddCommand(add, list, disable, c.recoverOperatorCommand())
 	return cmd
 }

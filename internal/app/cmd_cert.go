@@ -49,6 +49,8 @@ type certJSON struct {
 	Reason     string `json:"reason,omitempty"`
 	Case       string `json:"case,omitempty"`      // that a revocation with a date has
 	CaseThere  bool   `json:"caseThere,omitempty"` // it was there before
+	ToLift     int    `json:"officersToLift,omitempty"`
+	InForce    int    `json:"officersInForce,omitempty"`
 }
 
 func certToJSON(c pki.Certificate, at time.Time) certJSON {

@@ -50,6 +50,10 @@ func (c *cli) checkConfig(ctx context.Context) error {
 		_, err = loadConfig(dir)
 		return err
 	}
+	err = checkFileOwner(dir)
+	if err != nil {
+		return err // another account's instance is that account's to check
+	}
 	var found []error
 	for _, f := range faults {
 		found = append(found, refuse(configFile, f))
@@ -98,7 +102,8 @@ func (i *instance) checkPassphrase() error {
 		return nil
 	}
 	_, err := keystore.ReadPassphrase(inside(i.dir, i.config.Signer.PassphraseFile))
-	if pki.CodeOf(err) == "vault.mode" {
+	code := pki.CodeOf(err)
+	if code == "vault.mode" || code == "vault.owner" {
 		return nil // told with the modes of all files
 	}
 	return err

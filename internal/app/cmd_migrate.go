@@ -19,6 +19,10 @@ func (c *cli) migrateCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		err = checkModes(dir, config)
+		if err != nil {
+			return err
+		}
 		i := newInstance(dir, config, c.logger(false))
 		err = i.connect(cmd.Context())
 		if err != nil {

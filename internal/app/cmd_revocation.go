@@ -19,7 +19,7 @@ type revocationJSON struct {
 	State       string `json:"state"`
 	Held        bool   `json:"held"`
 	Proof       string `json:"proof"`
-	AskedBy     string `json:"askedBy"` // he does not undo it
+	AskedBy     string `json:"askedBy"`
 	Reason      string `json:"reason"`
 	Serial      string `json:"serial"`
 	Certificate string `json:"certificateState"`

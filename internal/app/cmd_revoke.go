@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"inkan/internal/pki"
+	"inkan/internal/store"
 )
 
 // revokedJSON is a certificate that was revoked, on the command line's JSON output.
@@ -41,6 +42,9 @@ func (c *cli) revokeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if reason == pki.CertificateHold {
+				return c.tellHold(ctx, i, by, cert)
+			}
 			if !c.json {
 				c.say("%s  revoked %s", cert.Serial, stamp(cert.RevokedAt))
 			}
@@ -69,28 +73,69 @@ func (c *cli) revokeDated(ctx context.Context, i *instance, by pki.Actor, serial
 		return err
 	}
 	v, cert := d.Revocation, d.Certificate
+	officers, err := i.ops.InForce(ctx, pki.RoleOfficer)
+	if err != nil {
+		return err
+	}
 	if c.json {
 		out := revokedJSON{certJSON: certToJSON(cert, now())}
 		if v.Held() {
 			out.listedJSON = c.lists(ctx, i, cert.Issuer, cert.RevokedAt).json()
 		}
-		out.Case, out.CaseThere = v.ID, d.There
+		out.Case, out.CaseThere, out.ToLift, out.InForce = v.ID, d.There, pki.OfficersToUndo, officers
 		return c.print(out)
 	}
 	if d.There {
 		c.say("%s  the same was said at %s: nothing is added to case %s", cert.Serial, stamp(v.ReceivedAt), v.ID)
 	}
 	if v.Dated() {
-		c.say("%s  revoked from %s, good until then\n  two others take it back before with: %s", cert.Serial, stamp(v.Dates.Effective),
-			c.commandLine("revocation lift --as OPERATOR "+v.ID))
+		c.say("%s  revoked from %s, good until then", cert.Serial, stamp(v.Dates.Effective))
+		c.sayLift(v, "take it back before", officers)
 		return nil
 	}
 	c.say("%s  on hold since %s\n  another officer makes it final, invalid since %s, with: %s", cert.Serial, stamp(cert.RevokedAt),
 		stamp(v.Dates.InvalidSince), c.commandLine("revocation approve --as OPERATOR "+v.ID))
+	c.sayLift(v, "lift the hold", officers)
 	if v.Held() {
 		c.tell(c.lists(ctx, i, cert.Issuer, cert.RevokedAt))
 	}
 	return nil
+}
+
+// tellHold tells of a hold that an officer has just placed, and who can lift it.
+func (c *cli) tellHold(ctx context.Context, i *instance, by pki.Actor, cert pki.Certificate) error {
+	open, err := i.ra.Revocations(ctx, by, store.RevocationFilter{State: pki.RevocationReceived, Serials: []string{cert.Serial}})
+	if err != nil {
+		return err
+	}
+	officers, err := i.ops.InForce(ctx, pki.RoleOfficer)
+	if err != nil {
+		return err
+	}
+	var v pki.Revocation
+	for _, d := range open {
+		if d.Revocation.Held() && d.Revocation.Proof == pki.ByOfficer {
+			v = d.Revocation
+		}
+	}
+	if c.json {
+		out := revokedJSON{certToJSON(cert, now()), c.lists(ctx, i, cert.Issuer, cert.RevokedAt).json()}
+		out.Case, out.ToLift, out.InForce = v.ID, pki.OfficersToUndo, officers
+		return c.print(out)
+	}
+	c.say("%s  on hold since %s", cert.Serial, stamp(cert.RevokedAt))
+	c.sayLift(v, "lift the hold", officers)
+	c.tell(c.lists(ctx, i, cert.Issuer, cert.RevokedAt))
+	return nil
+}
+
+// sayLift says how many officers undo a case, and whether there are so many.
+func (c *cli) sayLift(v pki.Revocation, undo string, officers int) {
+	c.say("  %d different officers %s, one after the other, with: %s", pki.OfficersToUndo, undo, c.commandLine("revocation lift --as OPERATOR "+v.ID))
+	if officers < pki.OfficersToUndo {
+		c.say("  officers in force: %d, so nobody could do that now; an administrator adds another with: %s", officers,
+			c.commandLine("operator add --as OPERATOR --role officer ID"))
+	}
 }
 
 func parseDates(effective, since string) (pki.RevocationDates, error) {

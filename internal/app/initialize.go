@@ -136,6 +136,10 @@ func makeEmpty(dir string) error {
 	if err != nil {
 		return pki.E(pki.Invalid, "file.unreadable").With("File", dir).Because(err)
 	}
+	err = checkFileOwner(dir)
+	if err != nil {
+		return err
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return pki.E(pki.Invalid, "file.unreadable").With("File", dir).Because(err)
@@ -364,8 +368,19 @@ func (c *ceremony) makeOperators(ctx context.Context) error {
 // can be refused is refused before anything is made: another operator's file must
 // never be written over.
 func (i *instance) addOperator(ctx context.Context, by pki.Actor, o newOperator) error {
+	if by.Auth != pki.AuthSystem {
+		err := by.Need(pki.MayManage)
+		if err != nil {
+			return err
+		}
+	}
+	return i.makeOperator(ctx, o, func(operator pki.Operator) error { return i.ops.AddOperator(ctx, by, operator) })
+}
+
+// makeOperator makes key, certificate and PKCS#12 of an operator, and has it registered.
+func (i *instance) makeOperator(ctx context.Context, o newOperator, register func(pki.Operator) error) error {
 	operator := pki.Operator{ID: o.ID, Name: o.Name, Roles: o.Roles, Account: o.Account}
-	err := i.mayAddOperator(ctx, by, operator)
+	err := i.mayAddOperator(ctx, operator)
 	if err != nil {
 		return err
 	}
@@ -386,7 +401,7 @@ func (i *instance) addOperator(ctx context.Context, by pki.Actor, o newOperator)
 	_, err = f.Write(p12)
 	err = errors.Join(err, f.Close())
 	if err == nil {
-		err = i.ops.AddOperator(ctx, by, operator)
+		err = register(operator)
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(path))
@@ -394,13 +409,7 @@ func (i *instance) addOperator(ctx context.Context, by pki.Actor, o newOperator)
 	return nil
 }
 
-func (i *instance) mayAddOperator(ctx context.Context, by pki.Actor, o pki.Operator) error {
-	if by.Auth != pki.AuthSystem {
-		err := by.Need(pki.MayManage)
-		if err != nil {
-			return err
-		}
-	}
+func (i *instance) mayAddOperator(ctx context.Context, o pki.Operator) error {
 	err := ops.CheckOperator(o)
 	if err != nil {
 		return err

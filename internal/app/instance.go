@@ -168,7 +168,7 @@ func (i *instance) wire(shared []uint32) {
 	i.ra = ra.New(ra.Config{DB: i.db, Issuer: i.ca, Custody: i.signer, ActivateOnIssue: c.Policy.LettersActivate == "issue",
 		KeyType: pki.KeyType(c.Policy.HolderKey), Chain: [][]byte{i.cas[issuance.G1].Raw, i.cas[issuance.Root].Raw},
 		IssuerName: c.Names.Issuer, Now: now, Log: i.log})
-	i.ops = ops.New(ops.Config{DB: i.db, Signer: i.signer, Saw: i.saw, Asserted: c.Mode == "demo", Login: login, Shared: shared, Now: now, Log: i.log})
+	i.ops = ops.New(ops.Config{DB: i.db, Signer: i.signer, Saw: i.saw, Authority: i.ca, Root: i.cas[issuance.Root], Asserted: c.Mode == "demo", Login: login, Shared: shared, Now: now, Log: i.log})
 }
 
 func readCert(path string) (*x509.Certificate, error) {
@@ -195,12 +195,17 @@ func writeCert(path string, certs ...*x509.Certificate) error {
 	return os.WriteFile(path, out, 0o600)
 }
 
-// checkModes refuses an instance that other accounts of the machine can read
-// (threat PL2), and names every file. What lies among the downloads is for everybody.
+// checkModes refuses an instance that other accounts of the machine can read, or that is
+// not of the account that runs this program (threat PL2), and names every file. What lies
+// among the downloads is for everybody.
 func checkModes(dir string, c Config) error {
+	err := checkFileOwner(dir)
+	if err != nil {
+		return err // everything in it would be told, too
+	}
 	var found []error
 	public := inside(dir, c.Downloads.Dir)
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if path == public && path != dir {
 			return fs.SkipDir
 		}
@@ -210,7 +215,7 @@ func checkModes(dir string, c Config) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // a file of the database's that has just gone
 		}
-		if pki.CodeOf(err) == "file.mode" {
+		if othersFile(err) {
 			found = append(found, err)
 			return nil
 		}
@@ -222,14 +227,41 @@ func checkModes(dir string, c Config) error {
 	return errors.Join(append(found, err)...)
 }
 
-// checkFileMode refuses a file that other accounts can read.
+// othersFile says whether an error is that of checkFileMode on a file of others.
+func othersFile(err error) bool {
+	code := pki.CodeOf(err)
+	return code == "file.mode" || code == "file.owner"
+}
+
+// checkFileMode refuses a file that other accounts can read, or that is another account's.
 func checkFileMode(path string) error {
 	info, err := os.Lstat(path)
 	if err != nil {
 		return pki.E(pki.Invalid, "file.unreadable").With("File", path).Because(err)
 	}
-	if info.Mode().Perm()&0o077 != 0 && info.Mode()&fs.ModeSymlink == 0 {
+	if info.Mode()&fs.ModeSymlink != 0 {
+		return nil
+	}
+	if info.Mode().Perm()&0o077 != 0 {
 		return pki.E(pki.Forbidden, "file.mode").With("File", path).With("Mode", fmt.Sprintf("%04o", info.Mode().Perm()))
+	}
+	return foreignFile(path, info)
+}
+
+// checkFileOwner refuses a file or directory that is another account's, root or not: what
+// root writes into the directory of a service, the service cannot open.
+func checkFileOwner(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return pki.E(pki.Invalid, "file.unreadable").With("File", path).Because(err)
+	}
+	return foreignFile(path, info)
+}
+
+func foreignFile(path string, info fs.FileInfo) error {
+	owner, runs, foreign := keystore.ForeignOwner(info)
+	if foreign {
+		return pki.E(pki.Forbidden, "file.owner").With("File", path).With("Owner", owner).With("User", runs)
 	}
 	return nil
 }

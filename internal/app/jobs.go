@@ -141,7 +141,8 @@ func (s *server) lookAtSigner(ctx context.Context) error {
 // are told: long before it is decided by silence (threat RV3).
 const revocationWaits = 2 * time.Hour
 
-// lookAtRevocations ends the cases that nobody decided and tells of those that wait.
+// lookAtRevocations ends the cases that nobody decided and tells of those that wait, and
+// of administrators who were made with the root key.
 func (s *server) lookAtRevocations(ctx context.Context) error {
 	queue, err := s.ra.FinishRevocations(ctx)
 	for part, fails := range map[string]bool{
@@ -152,5 +153,5 @@ func (s *server) lookAtRevocations(ctx context.Context) error {
 			s.log.Error("alarm: revocations wait for an officer", "part", part, "open", queue.Open, "oldest", queue.Oldest)
 		}
 	}
-	return err
+	return errors.Join(err, s.ops.TellRecoveries(ctx))
 }

@@ -158,7 +158,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 // status is read, and the site's pages are parsed.
 func (s *server) begin(ctx context.Context) <-chan error {
 	s.view = ca.NewView(s.db, caIDs, s.clock.Now, s.log)
-	s.ca.View = s.view
+	s.ca.View, s.ops.Status = s.view, s.view
 	done := make(chan error, 1)
 	go func() {
 		var reading sync.WaitGroup

@@ -223,10 +223,7 @@ func (s *Service) Prepare(r pki.Request, public crypto.PublicKey) (*issuance.Lin
 // record. A key that was another's is csr.key_reused.
 func (s *Service) IntendIn(tx *store.Tx, r pki.Request, l *issuance.Linted) (store.Intent, error) {
 	if !r.NeedsKey() {
-		err := tx.ClaimPublicKey(hashHex(l.SPKI()), "request/"+r.ID)
-		if errors.Is(err, pki.ErrConflict) {
-			return store.Intent{}, pki.E(pki.Invalid, "csr.key_reused")
-		}
+		err := claim(tx, l, "request/"+r.ID)
 		if err != nil {
 			return store.Intent{}, err
 		}
@@ -267,9 +264,41 @@ func (s *Service) prepare(p issuance.Params) (*issuance.Linted, error) {
 	if issuer == nil {
 		return nil, pki.E(pki.Invalid, "profile.unknown").With("Profile", p.Profile.ID)
 	}
+	if s.ownKey(p.PublicKey) {
+		return nil, keyReused
+	}
 	p.Serial = issuance.NewSerial()
 	p.NotBefore = p.NotBefore.UTC().Truncate(time.Second)
 	return issuer.Prepare(p)
+}
+
+// keyReused says that a public key is another's: one that was certified for somebody else,
+// or that of a CA.
+var keyReused = pki.E(pki.Invalid, "csr.key_reused")
+
+// ownKey says whether a public key is that of one of our CAs. The register has no row of
+// theirs: their certificates are files that every process reads at its start.
+func (s *Service) ownKey(public crypto.PublicKey) bool {
+	key, ok := public.(interface{ Equal(crypto.PublicKey) bool })
+	if !ok {
+		return false
+	}
+	for _, issuer := range s.Issuers {
+		if key.Equal(issuer.Certificate().PublicKey) {
+			return true
+		}
+	}
+	return false
+}
+
+// claim enters the public key of a certificate into the register of all keys, which spans
+// all our CAs (threats AP11, CK8): it is certified for this owner and never for another.
+func claim(tx *store.Tx, l *issuance.Linted, owner string) error {
+	err := tx.ClaimPublicKey(hashHex(l.SPKI()), owner)
+	if errors.Is(err, pki.ErrConflict) {
+		return keyReused
+	}
+	return err
 }
 
 // addIntent is line 4: what we will sign, and its audit record, in one transaction.
@@ -448,7 +477,8 @@ func (s *Service) failIn(tx *store.Tx, id string, cause error) error {
 }
 
 // IssueOwn issues one of our own certificates (OCSP responder, site TLS, operator,
-// API client): the same lines without a request.
+// API client): the same lines without a request. Each has a key of its own: one that was
+// certified before is csr.key_reused.
 func (s *Service) IssueOwn(ctx context.Context, profile, commonName string, public crypto.PublicKey, dnsNames []string, ips []net.IP) (*x509.Certificate, error) {
 	p, ok := s.Profiles[profile]
 	if !ok || p.ID == "holder" {
@@ -460,7 +490,10 @@ func (s *Service) IssueOwn(ctx context.Context, profile, commonName string, publ
 	}
 	var intent store.Intent
 	err = s.DB.Update(ctx, func(tx *store.Tx) error {
-		var err error
+		err := claim(tx, linted, "certificate/"+pki.SerialHex(linted.Serial()))
+		if err != nil {
+			return err
+		}
 		intent, err = s.addIntent(tx, linted, p, "")
 		crash.At("own.4 before commit")
 		return err

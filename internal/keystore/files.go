@@ -23,8 +23,8 @@ const (
 	maxSecretFile = 64 << 10
 )
 
-// CheckMode refuses a file or directory that group or others may touch
-// (vault.mode, threat PL2).
+// CheckMode refuses a file or directory that group or others may touch (vault.mode), or
+// that belongs to another account than this program's (vault.owner; threat PL2).
 func CheckMode(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -35,6 +35,10 @@ func CheckMode(path string) error {
 	}
 	if !info.Mode().IsRegular() && !info.IsDir() || info.Mode().Perm()&0o077 != 0 {
 		return pki.E(pki.Forbidden, "vault.mode").With("File", filepath.Base(path)).With("Mode", info.Mode().String())
+	}
+	owner, runs, foreign := ForeignOwner(info)
+	if foreign {
+		return pki.E(pki.Forbidden, "vault.owner").With("File", path).With("Owner", owner).With("User", runs)
 	}
 	return nil
 }

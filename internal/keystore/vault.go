@@ -134,7 +134,8 @@ func writeContent(dir string, c content, passphrase pki.Secret, fresh bool) erro
 }
 
 // OpenVault opens the vault of dir. Refusals: vault.missing, vault.mode (somebody
-// else may read or write it), vault.passphrase, vault.broken.
+// else may read or write it), vault.owner (it is another account's), vault.passphrase,
+// vault.broken.
 func OpenVault(dir string, passphrase pki.Secret) (*Vault, error) {
 	for _, d := range []string{dir, filepath.Join(dir, keysDir), filepath.Join(dir, epochsDir)} {
 		err := CheckMode(d)

@@ -96,9 +96,11 @@ func TestThreatCO2(t *testing.T) {
 	key := o.Keyed(pki.P256)
 	cert, err := o.CA.IssueOwn(t.Context(), issuance.ProfileAPIClient, "vendor 1", key.Public(), nil, nil)
 	catest.Must(t, err)
-	_, err = o.Ops.Client(t.Context(), cert.Raw)
+	_, err = o.Ops.Client(t.Context(), cert)
 	catest.WantCode(t, err, "client.unknown")
 	holder := o.Issued(catest.Application(1))
-	_, err = o.Ops.Client(t.Context(), o.Certificate(holder.Serial).DER)
+	leaf, err := x509.ParseCertificate(o.Certificate(holder.Serial).DER)
+	catest.Must(t, err)
+	_, err = o.Ops.Client(t.Context(), leaf)
 	catest.WantCode(t, err, "client.unknown")
 }

@@ -234,6 +234,11 @@ func (c *comparison) person(table, id string, row columns, added func(event) col
 			}
 			told.at("created_at", e.At)
 			told.at("disabled_at", time.Time{})
+		case told != nil && e.Kind == kind+"renewed":
+			told["cert_sha256"] = e.facts.Certificate
+			if e.Erased {
+				delete(told, "cert_sha256")
+			}
 		case told != nil && e.Kind == kind+"disabled":
 			told.at("disabled_at", e.At)
 		}

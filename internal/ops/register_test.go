@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"inkan/internal/ca/catest"
+	"inkan/internal/issuance"
 	"inkan/internal/ops"
 	"inkan/internal/pki"
 	"inkan/internal/ra"
@@ -53,6 +54,9 @@ func history(t *testing.T, engine string) *catest.Office {
 	o.Grant(pki.Grant{ClientID: client.ID, Kinds: []pki.HolderKind{pki.Medical, pki.Dental}, Prefectures: []string{catest.Holder(1).Prefecture()}})
 	_, err = o.RA.IssueByGrant(ctx, client, o.Call("one", catest.Holder(7)))
 	catest.Must(t, err)
+	catest.Must(t, o.Ops.RenewAPIClient(ctx, catest.Admin, client, renewedCertificate(o, "vendor")))
+	o.Client("left")
+	catest.Must(t, o.Ops.DisableAPIClient(ctx, catest.Admin, "left"))
 	ended := o.Grant(pki.Grant{ClientID: client.ID, EndsAt: o.Now().AddDate(0, 0, 1)})
 	catest.Must(t, o.RA.RevokeGrant(ctx, catest.Admin, ended.ID))
 	for n, id := range []string{"someone", "gone"} {
@@ -62,6 +66,14 @@ func history(t *testing.T, engine string) *catest.Office {
 	catest.Must(t, o.Ops.DisableOperator(ctx, catest.Admin, "gone"))
 	dates(t, o)
 	return o
+}
+
+// renewedCertificate is the hash of another certificate for a client.
+func renewedCertificate(o *catest.Office, id string) string {
+	o.T.Helper()
+	cert, err := o.CA.IssueOwn(o.T.Context(), issuance.ProfileAPIClient, "API client "+id, o.Keyed(pki.P256).Public(), nil, nil)
+	catest.Must(o.T, err)
+	return o.Certificate(pki.SerialHex(cert.SerialNumber)).SHA256
 }
 
 // revocations lets a letter's hold be lifted by two, and another wish of its holder be

@@ -1,5 +1,6 @@
 // Package ops is the operations' office (運用): operators, their roles and the proof
-// of who acts, API clients, and the audit tree's checkpoints.
+// of who acts, the recovery of an administrator, API clients, and the audit tree's
+// checkpoints.
 //
 // It owns who an actor is. It does not own what an actor may do to a request (ra) or
 // how the tree is kept (store).
@@ -8,9 +9,11 @@ package ops
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"log/slog"
+	"math/big"
 	"slices"
 	"strings"
 	"sync"
@@ -20,12 +23,33 @@ import (
 	"inkan/internal/store"
 )
 
+// Authority is the certification authority as this office needs it.
+type Authority interface {
+	// RevokeIn revokes within the caller's transaction.
+	RevokeIn(tx *store.Tx, by pki.Actor, c pki.Certificate, reason pki.Reason, why string) error
+}
+
+// Status is the view of certificates that a process keeps in memory.
+type Status interface {
+	Status(issuer string, number *big.Int) (store.StatusRow, bool)
+	// Horizon is the time up to which everything is known.
+	Horizon() time.Time
+}
+
 // Config is what the office is made of.
 type Config struct {
 	DB     *store.DB
 	Signer TreeSigner
 	// Saw is told of each checkpoint with which the tree was compared; nil: nobody is.
 	Saw func(head store.Head, note []byte)
+	// Root is the certificate of the root CA, whose key makes an administrator where none
+	// can act.
+	Root *x509.Certificate
+	// Authority revokes the certificates of API clients.
+	Authority Authority
+	// Status is what this process knows of certificates in memory; nil where it keeps
+	// nothing, and the database is asked.
+	Status Status
 	// Asserted accepts a bare name as an actor. Only a demo's wiring sets it
 	// (threat CO1).
 	Asserted bool
@@ -42,11 +66,12 @@ type Config struct {
 // Service is the office.
 type Service struct {
 	Config
-	clients sync.Map // store.APIClient by the SHA-256 of its certificate
+	clients sync.Map        // store.APIClient by the SHA-256 of its certificate, never forgotten
+	told    map[string]bool // operators whom TellRecoveries has looked at
 }
 
 // New makes the office.
-func New(c Config) *Service { return &Service{Config: c} }
+func New(c Config) *Service { return &Service{Config: c, told: map[string]bool{}} }
 
 // AddOperator makes an operator with a certificate of the Operations CA. by is the
 // administrator who adds, or the system at init.
@@ -61,26 +86,33 @@ func (s *Service) AddOperator(ctx context.Context, by pki.Actor, o pki.Operator)
 	if err != nil {
 		return err
 	}
-	err = s.DB.Update(ctx, func(tx *store.Tx) error {
-		all, err := tx.Operators()
-		if err != nil {
-			return err
-		}
-		err = s.CheckAccount(o.Account, all)
-		if err != nil {
-			return err
-		}
-		_, _, err = tx.Audit(by, "operator.added", o.ID, map[string]any{"name": o.Name, "roles": o.Roles, "certificate": o.CertSHA256,
-			"osUser": o.Account.Name, "osUID": o.Account.UID})
-		if err != nil {
-			return err
-		}
-		return tx.AddOperator(o)
-	})
+	err = s.DB.Update(ctx, func(tx *store.Tx) error { return s.addIn(tx, by, o) })
+	return exists(err, o.ID)
+}
+
+// exists gives a conflict of IDs its words.
+func exists(err error, operator string) error {
 	if errors.Is(err, pki.ErrConflict) {
-		return pki.E(pki.Conflict, "operator.exists").With("Operator", o.ID)
+		return pki.E(pki.Conflict, "operator.exists").With("Operator", operator)
 	}
 	return err
+}
+
+func (s *Service) addIn(tx *store.Tx, by pki.Actor, o pki.Operator) error {
+	all, err := tx.Operators()
+	if err != nil {
+		return err
+	}
+	err = s.CheckAccount(o.Account, all)
+	if err != nil {
+		return err
+	}
+	_, _, err = tx.Audit(by, "operator.added", o.ID, map[string]any{"name": o.Name, "roles": o.Roles, "certificate": o.CertSHA256,
+		"osUser": o.Account.Name, "osUID": o.Account.UID})
+	if err != nil {
+		return err
+	}
+	return tx.AddOperator(o)
 }
 
 // CheckOperator checks the form of an ID and that the roles exist and do not
@@ -141,14 +173,30 @@ func (s *Service) Operators(ctx context.Context) ([]pki.Operator, error) {
 	return all, err
 }
 
-// DisableOperator ends an operator's powers at once.
+// InForce counts the operators who have a role and can act.
+func (s *Service) InForce(ctx context.Context, role pki.Role) (int, error) {
+	var ids []string
+	err := s.DB.View(ctx, func(tx *store.Tx) error {
+		var err error
+		ids, err = tx.OperatorsInForce(role)
+		return err
+	})
+	return len(ids), err
+}
+
+// DisableOperator ends an operator's powers at once. The last administrator who can act
+// stays: nobody else could make one.
 func (s *Service) DisableOperator(ctx context.Context, by pki.Actor, id string) error {
 	err := by.Need(pki.MayManage)
 	if err != nil {
 		return err
 	}
 	err = s.DB.Update(ctx, func(tx *store.Tx) error {
-		_, _, err := tx.Audit(by, "operator.disabled", id, nil)
+		err := mayDisable(tx, id)
+		if err != nil {
+			return err
+		}
+		_, _, err = tx.Audit(by, "operator.disabled", id, nil)
 		if err != nil {
 			return err
 		}
@@ -160,55 +208,15 @@ func (s *Service) DisableOperator(ctx context.Context, by pki.Actor, id string) 
 	return err
 }
 
-// AddAPIClient registers a program that acts for a vendor or a relying system. by is
-// the administrator who adds, or the system at init.
-func (s *Service) AddAPIClient(ctx context.Context, by pki.Actor, c store.APIClient) error {
-	if by.Auth != pki.AuthSystem {
-		err := by.Need(pki.MayManage)
-		if err != nil {
-			return err
-		}
-	}
-	return s.DB.Update(ctx, func(tx *store.Tx) error {
-		_, _, err := tx.Audit(by, "client.added", c.ID, map[string]any{"name": c.Name, "role": c.Role, "certificate": c.CertSHA256})
-		if err != nil {
-			return err
-		}
-		return tx.AddAPIClient(c)
-	})
-}
-
-// Client identifies an API client by the certificate of its TLS connection: by the
-// certificate's hash, never by its name (threats RS8, CO2). Neither row changes, so
-// what was found is remembered; whether client and certificate are still in force is
-// asked anew in each transaction that acts (threats RS1, RS14; see GrantsOf).
-func (s *Service) Client(ctx context.Context, certDER []byte) (store.APIClient, error) {
-	hash := sha256.Sum256(certDER)
-	found, ok := s.clients.Load(hash)
-	if ok {
-		return found.(store.APIClient), nil
-	}
-	unknown := pki.E(pki.Forbidden, "client.unknown")
-	var c store.APIClient
-	err := s.DB.View(ctx, func(tx *store.Tx) error {
-		var err error
-		c, err = tx.APIClientByHash(hex.EncodeToString(hash[:]))
-		if err != nil {
-			return err
-		}
-		inForce, err := tx.ClientInForce(c.ID)
-		if err == nil && !inForce {
-			err = unknown
-		}
+func mayDisable(tx *store.Tx, id string) error {
+	admins, err := tx.OperatorsInForce(pki.RoleAdmin)
+	if err != nil {
 		return err
-	})
-	if errors.Is(err, pki.ErrNotFound) {
-		return c, unknown
 	}
-	if err == nil {
-		s.clients.Store(hash, c) // as many as there are clients
+	if len(admins) == 1 && admins[0] == id {
+		return pki.E(pki.Conflict, "operator.last_admin").With("Operator", id)
 	}
-	return c, err
+	return nil
 }
 
 func hashHex(b []byte) string {

@@ -88,6 +88,7 @@ const (
 	AuthKey      Auth = "key"      // signed with the operator's key (--key)
 	AuthAccount  Auth = "account"  // logged in to the operating system under the operator's account
 	AuthTLS      Auth = "tls"      // client certificate of a TLS connection
+	AuthOffline  Auth = "offline"  // signed with the root key, which is off line
 	AuthAsserted Auth = "asserted" // a bare name; a demo only
 	AuthSystem   Auth = "system"   // our own jobs
 	AuthHolder   Auth = "holder"   // the letter's IDs or the holder's certificate

@@ -123,11 +123,16 @@ func (r Revocation) Next(event RevocationEvent) (RevocationState, error) {
 	return r.State, E(Conflict, "revocation.not_held").With("Number", r.ID)
 }
 
+// OfficersToUndo is how many different officers end a case without a revocation.
+const OfficersToUndo = 2
+
 // Second says what a word against a revocation means that comes from this person: it
-// is the first of two, or the second, or refused: nobody undoes alone what somebody
-// asked for, nor his own (invariant 8, threats RV3, RV5).
+// is the first of two, or the second, or refused. Nobody undoes a case alone. Who placed
+// an officer's hold may be one of the two; who asked for his own certificate's end is
+// none of them (invariant 8, threats RV3, RV5, ADR 170).
 func (r Revocation) Second(by Actor) (bool, error) {
-	if by.ID == r.AskedBy || by.ID == r.ProposedBy {
+	wish := r.Proof == ByLetter || r.Proof == ByCertificate
+	if by.ID == r.ProposedBy || wish && by.ID == r.AskedBy {
 		return false, E(Forbidden, "revocation.same_person").With("Number", r.ID)
 	}
 	return r.ProposedBy != "", nil

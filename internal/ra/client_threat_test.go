@@ -48,7 +48,7 @@ func TestThreatAP11Register(t *testing.T) {
 			own := o.Call("own", catest.Holder(2))
 			own.Application.CSR = csr
 			_, err = o.RA.IssueByGrant(t.Context(), first, own)
-			catest.WantCode(t, err, "profile.key")
+			catest.WantCode(t, err, "csr.key_reused")
 			if n := o.Count("certificate WHERE revoked_at = 0 AND request <> ''"); n != 1 {
 				t.Errorf("%d certificates in force, want that of the pool alone", n)
 			}

@@ -47,7 +47,7 @@ func (s *Service) IssueByGrant(ctx context.Context, client store.APIClient, in A
 	}
 	var entered entry
 	for {
-		entered, err = change(ctx, s, func(tx *store.Tx) (entry, error) { return s.enterByGrant(tx, by, r, linted) })
+		entered, err = change(ctx, s, func(tx *store.Tx) (entry, error) { return s.enterByGrant(tx, by, client, r, linted) })
 		if !errors.Is(err, pki.ErrConflict) {
 			break
 		}
@@ -72,9 +72,15 @@ type entry struct {
 	intent  store.Intent // zero: the request is an earlier one
 }
 
-func (s *Service) enterByGrant(tx *store.Tx, by pki.Actor, r pki.Request, linted *issuance.Linted) (entry, error) {
+// enterByGrant asks in its transaction whether the client may act, of every order: a new
+// one needs a grant, of which a client that is not in force has none.
+func (s *Service) enterByGrant(tx *store.Tx, by pki.Actor, client store.APIClient, r pki.Request, linted *issuance.Linted) (entry, error) {
 	earlier, err := tx.RequestByIdempotency(r.ClientID, r.Idempotency)
 	if err == nil {
+		err = clientInForce(tx, client)
+		if err != nil {
+			return entry{}, err
+		}
 		if earlier.BodyHash != r.BodyHash {
 			return entry{}, pki.E(pki.Conflict, "idempotency.body")
 		}
@@ -83,18 +89,15 @@ func (s *Service) enterByGrant(tx *store.Tx, by pki.Actor, r pki.Request, linted
 	if !errors.Is(err, pki.ErrNotFound) {
 		return entry{}, err
 	}
-	grants, err := tx.GrantsOf(r.ClientID)
+	grants, err := tx.GrantsOf(client)
 	if err != nil {
 		return entry{}, err
 	}
 	refusal := error(pki.E(pki.Forbidden, "grant.none"))
 	if len(grants) == 0 {
-		inForce, err := tx.ClientInForce(r.ClientID)
+		err = clientInForce(tx, client)
 		if err != nil {
 			return entry{}, err
-		}
-		if !inForce {
-			refusal = pki.E(pki.Forbidden, "client.unknown")
 		}
 	}
 	for _, g := range grants {
@@ -116,6 +119,14 @@ func (s *Service) enterByGrant(tx *store.Tx, by pki.Actor, r pki.Request, linted
 		return entry{r, intent}, err
 	}
 	return entry{}, refusal
+}
+
+func clientInForce(tx *store.Tx, client store.APIClient) error {
+	is, err := tx.ClientInForce(client)
+	if err == nil && !is {
+		err = pki.E(pki.Forbidden, "client.unknown")
+	}
+	return err
 }
 
 // MakeGrant drafts a standing approval; it allows nothing until ApproveGrant by

@@ -10,7 +10,7 @@ import (
 
 // RevokeDated is an officer's decision that says something of the time, always as a case.
 // Effective: the certificate is revoked from that day on and good until then; before it,
-// two others take it back (threat RV6). InvalidSince: the certificate is on hold at once,
+// two officers take it back (threat RV6). InvalidSince: the certificate is on hold at once,
 // and another officer makes that final together with the date, or two lift it (threat
 // RV7). One of the two is said; Revoke is for neither. What is said again, for the same
 // reason and date, is the case that is there: a command that died does not know of it.

@@ -104,8 +104,8 @@ func (s *Service) finish(tx *store.Tx, by pki.Actor, d RevocationDetail, why str
 }
 
 // RejectRevocation is a word against a case without a hold (失効の却下), LiftRevocation
-// against one with a hold (停止の解除) or with a day that has not come. Each takes two people, one after the other, and
-// neither is who asked for the revocation or placed the hold (invariant 8).
+// against one with a hold (停止の解除) or with a day that has not come. Each takes two
+// officers, one after the other, and neither is a holder who asked (pki.Revocation.Second).
 func (s *Service) RejectRevocation(ctx context.Context, by pki.Actor, id, why string) (RevocationDetail, error) {
 	return s.undo(ctx, by, id, pki.EventDismiss, why)
 }

@@ -303,9 +303,8 @@ func TestThreatRV4(t *testing.T) {
 	}
 }
 
-// TestThreatRV5: who placed a hold lifts it neither first nor second, nor does one person
-// both; the database refuses it, too. When two lifted it, OCSP and CRL say so, and the
-// holder is told.
+// TestThreatRV5: nobody lifts a hold alone, not even who placed it; the database refuses
+// it, too. When two officers lifted it, OCSP and CRL say so, and the holder is told.
 func TestThreatRV5(t *testing.T) {
 	onEngines(t, func(t *testing.T, o *catest.Office) {
 		ctx := t.Context()
@@ -317,23 +316,19 @@ func TestThreatRV5(t *testing.T) {
 		id := all[0].Revocation.ID
 		o.Refused(`UPDATE certificate SET revoked_at = 0, reason = 0, effective_at = 0, crl_entry = NULL WHERE serial = $1`, r.Serial)
 		o.Refused(`UPDATE revocation SET state = 'lifted', proposed_by = 'a', decided_by = 'b', decided_at = 9 WHERE id = $1`, id)
-		o.Refused(`UPDATE revocation SET proposed_by = 'officer' WHERE id = $1`, id)
+		_, err = o.RA.LiftRevocation(ctx, catest.Officer, id, "call back")
+		catest.Must(t, err)
+		o.Refused(`UPDATE revocation SET state = 'lifted', decided_by = 'officer', decided_at = 9 WHERE id = $1`, id)
+		o.Refused(`UPDATE revocation SET proposed_by = 'officer-2' WHERE id = $1`, id)
 		_, err = o.RA.LiftRevocation(ctx, catest.Officer, id, "")
 		catest.WantCode(t, err, "revocation.same_person")
-		_, err = o.RA.LiftRevocation(ctx, otherOfficer, id, "call back")
-		catest.Must(t, err)
-		o.Refused(`UPDATE revocation SET state = 'lifted', decided_by = 'officer-2', decided_at = 9 WHERE id = $1`, id)
-		for _, by := range []pki.Actor{otherOfficer, catest.Officer} {
-			_, err = o.RA.LiftRevocation(ctx, by, id, "")
-			catest.WantCode(t, err, "revocation.same_person")
-		}
 		wantState(t, o, r.Serial, pki.Suspended)
 		crl, err := o.CA.PublishCRL(ctx, issuance.G1)
 		catest.Must(t, err)
 		if n := entries(t, crl.DER); n != 1 {
 			t.Fatalf("%d entries while on hold", n)
 		}
-		_, err = o.RA.LiftRevocation(ctx, catest.Actor("officer-3", pki.RoleOfficer), id, "seen")
+		_, err = o.RA.LiftRevocation(ctx, otherOfficer, id, "seen")
 		catest.Must(t, err)
 		wantState(t, o, r.Serial, pki.Valid)
 		o.WantKinds(r.Serial, "certificate.revoked", "certificate.lifted")
@@ -347,6 +342,40 @@ func TestThreatRV5(t *testing.T) {
 		}
 		o.Refused(`UPDATE revocation SET state = 'received', decided_by = '' WHERE id = $1`, id)
 		o.Refused(`DELETE FROM revocation WHERE id = $1`, id)
+	})
+}
+
+// TestThreatRV5Two: two different officers undo what an officer's word did: his hold, what
+// was renewed from a certificate that he revoked, and a hold that the second one lifts
+// first. What a holder asked for is undone by two others, and never by the holder; the
+// database says the same.
+func TestThreatRV5Two(t *testing.T) {
+	onEngines(t, func(t *testing.T, o *catest.Office) {
+		ctx := t.Context()
+		held, old, wish := o.Issued(catest.Application(1)), o.Issued(catest.Application(2)), o.Issued(catest.Application(3))
+		_, err := o.RA.Revoke(ctx, catest.Officer, held.Serial, pki.CertificateHold, "asked by telephone")
+		catest.Must(t, err)
+		asks := asked(t, o, ask("1", pki.CessationOfOperation, byLetter(wish)))
+		o.Set(pki.RenewalOpens(o.Certificate(old.Serial).NotAfter).Add(time.Hour))
+		chained := renewed(t, o, old.Serial)
+		_, err = o.RA.Revoke(ctx, catest.Officer, old.Serial, pki.KeyCompromise, "stolen")
+		catest.Must(t, err)
+		for serial, by := range map[string][2]pki.Actor{held.Serial: {otherOfficer, catest.Officer}, chained.Serial: {catest.Officer, otherOfficer}} {
+			open, err := o.RA.Revocations(ctx, catest.Officer, store.RevocationFilter{State: pki.RevocationReceived, Serials: []string{serial}})
+			catest.Must(t, err)
+			for n := range by {
+				d, err := o.RA.LiftRevocation(ctx, by[n], open[0].Revocation.ID, "seen")
+				if want := []pki.RevocationState{pki.RevocationReceived, pki.RevocationLifted}[n]; err != nil || d.Revocation.State != want {
+					t.Fatalf("word %d on a case by %s: %s, %v", n+1, open[0].Revocation.Proof, d.Revocation.State, err)
+				}
+			}
+			wantState(t, o, serial, pki.Valid)
+		}
+		o.Refused(`UPDATE revocation SET proposed_by = asked_by WHERE id = $1`, asks.ID)
+		o.Refused(`UPDATE revocation SET proposed_by = 'officer', state = 'rejected', decided_by = asked_by, decided_at = 9 WHERE id = $1`, asks.ID)
+		holder := catest.Actor(asks.AskedBy, pki.RoleOfficer)
+		_, err = o.RA.RejectRevocation(ctx, holder, asks.ID, "")
+		catest.WantCode(t, err, "revocation.same_person")
 	})
 }
 

@@ -8,6 +8,7 @@ package relay
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/pem"
 	"net/http"
 	"time"
@@ -25,7 +26,7 @@ type Office interface {
 
 // Clients says which client a certificate belongs to.
 type Clients interface {
-	Client(ctx context.Context, certDER []byte) (store.APIClient, error)
+	Client(ctx context.Context, cert *x509.Certificate) (store.APIClient, error)
 }
 
 // Config is what the audience is served with.
@@ -54,16 +55,28 @@ func New(c Config) *Server {
 
 // Mount adds the routes to the mux of the api zone.
 func (s *Server) Mount(mux *http.ServeMux) {
-	mux.Handle("POST /api/v1/certificates", s.Report.Handle(s.certificates))
-	mux.Handle("/api/v1/certificates", s.Report.Handle(postOnly))
-	mux.Handle("/api/v1/", s.Report.Handle(webkit.NotFound))
+	mux.Handle("POST /api/v1/certificates", s.ofClients(s.certificates))
+	mux.Handle("/api/v1/certificates", s.ofClients(postOnly))
+	mux.Handle("/api/v1/", s.ofClients(func(w http.ResponseWriter, r *http.Request, _ store.APIClient) error { return webkit.NotFound(w, r) }))
+}
+
+// ofClients is the door of every route: whether the client and its certificate are in
+// force is asked before anything is read or answered (threat RS1).
+func (s *Server) ofClients(do func(w http.ResponseWriter, r *http.Request, client store.APIClient) error) http.Handler {
+	return s.Report.Handle(func(w http.ResponseWriter, r *http.Request) error {
+		client, err := s.client(r)
+		if err != nil {
+			return err
+		}
+		return do(w, r, client)
+	})
 }
 
 var errMethod = pki.E(pki.Invalid, "http.method").With("Allowed", http.MethodPost)
 
 // postOnly refuses every other method in the form of the api zone; the mux itself would
 // answer in plain text.
-func postOnly(w http.ResponseWriter, _ *http.Request) error {
+func postOnly(w http.ResponseWriter, _ *http.Request, _ store.APIClient) error {
 	w.Header().Set("Allow", http.MethodPost)
 	return errMethod
 }
@@ -79,7 +92,7 @@ func (s *Server) client(r *http.Request) (store.APIClient, error) {
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
 		return store.APIClient{}, errNoCertificate
 	}
-	return s.Clients.Client(r.Context(), r.TLS.PeerCertificates[0].Raw)
+	return s.Clients.Client(r.Context(), r.TLS.PeerCertificates[0])
 }
 
 // issued is the answer to POST /api/v1/certificates.
@@ -93,11 +106,7 @@ type issued struct {
 
 // certificates issues for a CSR under a grant. Repeated with the same key and body it
 // gives the same answer, 201 too: a client that lost the first cannot tell them apart.
-func (s *Server) certificates(w http.ResponseWriter, r *http.Request) error {
-	client, err := s.client(r)
-	if err != nil {
-		return err
-	}
+func (s *Server) certificates(w http.ResponseWriter, r *http.Request, client store.APIClient) error {
 	in, err := readIssue(http.MaxBytesReader(w, r.Body, MaxBody), r.Header.Get("Content-Type"))
 	if err != nil {
 		return err

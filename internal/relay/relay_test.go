@@ -64,6 +64,8 @@ type zone struct {
 	t      *testing.T
 	db     *store.DB
 	office *ra.Service
+	ca     *ca.Service
+	people *ops.Service
 	signer *signerAt
 	root   *x509.Certificate
 	ops    *ecdsa.PrivateKey
@@ -94,10 +96,10 @@ func newZone(t *testing.T, db *store.DB) *zone {
 	authority := ca.New(ca.Config{DB: db, Signer: z.signer, Issuers: map[string]*issuance.Issuer{issuance.G1: issuer},
 		Profiles: issuance.Profiles(cfg), Now: time.Now, Log: quiet})
 	z.office = ra.New(ra.Config{DB: db, Issuer: authority, KeyType: pki.P256, Now: time.Now, Log: quiet})
-	people := ops.New(ops.Config{DB: db, Now: time.Now, Log: quiet})
+	z.ca, z.people = authority, ops.New(ops.Config{DB: db, Authority: authority, Now: time.Now, Log: quiet})
 	draw := relay.Problem{Now: time.Now}.Draw
 	mux := http.NewServeMux()
-	relay.New(relay.Config{Office: z.office, Clients: people, Chain: [][]byte{issuing.Raw, z.root.Raw},
+	relay.New(relay.Config{Office: z.office, Clients: z.people, Chain: [][]byte{issuing.Raw, z.root.Raw},
 		Report: webkit.NewReporter(quiet, draw)}).Mount(mux)
 
 	z.server = httptest.NewUnstartedServer(mux)
@@ -114,23 +116,32 @@ func newZone(t *testing.T, db *store.DB) *zone {
 // newClient gives a client with a certificate of the Operations CA.
 func (z *zone) newClient(id string, registered bool) *http.Client {
 	z.t.Helper()
+	pair, hash := z.certified(id, registered)
+	if registered {
+		must(z.t, z.db.Update(z.t.Context(), func(tx *store.Tx) error {
+			return tx.AddAPIClient(store.APIClient{ID: id, Name: id, CertSHA256: hash, Role: pki.RoleRA})
+		}))
+	}
+	return z.browser(&pair)
+}
+
+// certified gives a key with a certificate of the Operations CA, which may be stored.
+func (z *zone) certified(id string, stored bool) (tls.Certificate, string) {
+	z.t.Helper()
 	key := newKey(z.t)
 	serial := issuance.NewSerial()
 	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: serial, NotBefore: time.Now().Add(-time.Minute),
 		NotAfter: time.Now().Add(time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}, z.opsCA, key.Public(), z.ops)
 	must(z.t, err)
-	if registered {
-		sum := sha256.Sum256(der)
+	sum := sha256.Sum256(der)
+	hash := hex.EncodeToString(sum[:])
+	if stored {
 		must(z.t, z.db.Update(z.t.Context(), func(tx *store.Tx) error {
-			err := tx.AddCertificate(pki.Certificate{Serial: pki.SerialHex(serial), Issuer: issuance.Operations, Profile: issuance.ProfileAPIClient,
-				DER: der, SHA256: hex.EncodeToString(sum[:]), SPKISHA256: id, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour)})
-			if err != nil {
-				return err
-			}
-			return tx.AddAPIClient(store.APIClient{ID: id, Name: id, CertSHA256: hex.EncodeToString(sum[:]), Role: pki.RoleRA})
+			return tx.AddCertificate(pki.Certificate{Serial: pki.SerialHex(serial), Issuer: issuance.Operations, Profile: issuance.ProfileAPIClient,
+				DER: der, SHA256: hash, SPKISHA256: id, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour)})
 		}))
 	}
-	return z.browser(&tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key})
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, hash
 }
 
 func (z *zone) browser(cert *tls.Certificate) *http.Client {

@@ -90,7 +90,8 @@ func (db *DB) connectSQLite(ctx context.Context, dsn string) (int, error) {
 
 // privateFile makes the file with mode 0600 before SQLite would make it with the
 // umask's; WAL and shared memory files inherit the mode. An existing database that
-// others may read or write is refused (threat PL2).
+// others may read or write, or that is another account's, is refused (threat PL2): what
+// root makes beside it, its owner could not open.
 func privateFile(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -110,6 +111,10 @@ func privateFile(path string) error {
 		}
 		if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
 			return pki.E(pki.Forbidden, "store.file_mode").With("File", path+suffix)
+		}
+		owner := foreignOwner(info)
+		if owner != "" {
+			return pki.E(pki.Forbidden, "store.file_owner").With("File", path+suffix).With("Owner", owner)
 		}
 	}
 	return nil

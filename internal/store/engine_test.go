@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -251,6 +252,46 @@ func TestThreatPL2FilesAreOurs(t *testing.T) {
 	_, err = store.Open(t.Context(), store.Options{DSN: dsn, Now: time.Now})
 	if pki.CodeOf(err) != "store.file_mode" {
 		t.Errorf("readable by others: %v", err)
+	}
+}
+
+// TestThreatPL2Owner: a database file of another account is not opened, not by root either:
+// its log would be root's, and its owner could open it no more.
+func TestThreatPL2Owner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		return // only root can give a file away
+	}
+	path := filepath.Join(t.TempDir(), "inkan.db")
+	for _, name := range []string{"", "-wal", "-turn"} {
+		open := func() error {
+			db, err := store.Open(t.Context(), store.Options{DSN: "sqlite://" + path, Now: time.Now})
+			if err == nil {
+				db.Close()
+			}
+			return err
+		}
+		err := open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.OpenFile(path+name, os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = f.Close()
+		err = os.Chown(path+name, 4711, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = open()
+		e, ok := errors.AsType[*pki.Error](err)
+		if !ok || e.Code != "store.file_owner" || e.Args["File"] != path+name || e.Args["Owner"] != "4711" {
+			t.Errorf("%q of another account: %v", name, err)
+		}
+		err = os.Remove(path + name)
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

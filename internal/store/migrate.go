@@ -29,6 +29,7 @@ const (
 	revocationGuardsVersion = 11
 	datesGuardsVersion      = 14
 	piecesVersion           = 15
+	authorityVersion        = 19 // see authority.go
 )
 
 // Migrate brings the schema up to date. Several processes may do so at once.
@@ -104,6 +105,7 @@ func (db *DB) provider() (*goose.Provider, error) {
 		guard(revocationGuardsVersion, "guards_revocation", nil),
 		guard(datesGuardsVersion, "guards_dates", nil),
 		goose.NewGoMigration(piecesVersion, &goose.GoFunc{RunTx: toPieces}, nil),
+		guard(authorityVersion, "guards_authority", func(ctx context.Context, tx *sql.Tx) error { return toAuthority(ctx, tx, db.engine) }),
 	))
 	p, err := goose.NewProvider(dialect, db.write, files, options...)
 	if err != nil {

@@ -2,7 +2,6 @@ package store
 
 import (
 	"strings"
-	"time"
 
 	"inkan/internal/pki"
 )
@@ -91,35 +90,27 @@ func (tx *Tx) DisableOperator(id string) error {
 	return tx.one("disable operator", `UPDATE operator SET disabled_at = $1 WHERE id = $2 AND disabled_at = 0`, micros(tx.Now), id)
 }
 
+// OperatorsInForce lists the IDs of the operators who have a role and can act: they are
+// not disabled, and their certificates are in force.
+func (tx *Tx) OperatorsInForce(role pki.Role) ([]string, error) {
+	rows, err := tx.query(`SELECT o.id FROM operator o JOIN operator_role r ON r.operator = o.id JOIN certificate k ON k.sha256 = o.cert_sha256 AND k.request = ''
+		WHERE r.role = $1 AND o.disabled_at = 0 AND (k.revoked_at = 0 OR k.effective_at > $2) AND k.not_after >= $3 ORDER BY o.id`,
+		string(role), micros(tx.Now), micros(tx.Now))
+	if err != nil {
+		return nil, dbError("list operators in force", err)
+	}
+	return collect(rows, func(row interface{ Scan(...any) error }) (string, error) {
+		var id string
+		err := row.Scan(&id)
+		return id, err
+	})
+}
+
 // UseStatement records a signed statement of an operator; pki.ErrConflict when it
 // was used before (threat CO1: no replay).
 func (tx *Tx) UseStatement(nonce, operator string) error {
 	return tx.one("use statement", `INSERT INTO statement (nonce, operator, at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
 		nonce, operator, micros(tx.Now))
-}
-
-// APIClient is a program that acts for a vendor or a relying system.
-type APIClient struct {
-	ID         string
-	Name       string
-	CertSHA256 string
-	Role       pki.Role
-	Created    time.Time // filled by APIClients
-	Disabled   time.Time
-}
-
-// AddAPIClient stores an API client.
-func (tx *Tx) AddAPIClient(c APIClient) error {
-	_, err := tx.exec(`INSERT INTO api_client (id, name, cert_sha256, role, created_at) VALUES ($1, $2, $3, $4, $5)`,
-		c.ID, c.Name, c.CertSHA256, string(c.Role), micros(tx.Now))
-	return dbError("add API client", err)
-}
-
-// APIClientByHash finds an API client by the SHA-256 of its certificate.
-func (tx *Tx) APIClientByHash(sha256 string) (APIClient, error) {
-	c := APIClient{CertSHA256: sha256}
-	err := tx.queryRow(`SELECT id, name, role FROM api_client WHERE cert_sha256 = $1`, sha256).Scan(&c.ID, &c.Name, &c.Role)
-	return c, dbError("read API client", err)
 }
 
 // AddGrant stores a grant that one person made. It allows nothing until another
@@ -157,19 +148,12 @@ func (tx *Tx) Grant(id string) (pki.Grant, error) {
 	return all[0], nil
 }
 
-// GrantsOf lists the grants of a client, the one that ends last first. A client that
-// is disabled, or whose certificate is no longer valid, has none.
-func (tx *Tx) GrantsOf(client string) ([]pki.Grant, error) {
+// GrantsOf lists the grants of a client, the one that ends last first. A client that is
+// disabled, or whose certificate is another one now or no longer valid, has none.
+func (tx *Tx) GrantsOf(c APIClient) ([]pki.Grant, error) {
 	return tx.grants(`JOIN api_client c ON c.id = g.client JOIN certificate k ON k.sha256 = c.cert_sha256
-		WHERE g.client = $1 AND c.disabled_at = 0 AND k.request = '' AND (k.revoked_at = 0 OR k.effective_at > $2) AND k.not_after >= $3`, client, micros(tx.Now), micros(tx.Now))
-}
-
-// ClientInForce says whether a client may act at all.
-func (tx *Tx) ClientInForce(client string) (bool, error) {
-	var n int
-	err := tx.queryRow(`SELECT COUNT(*) FROM api_client c JOIN certificate k ON k.sha256 = c.cert_sha256
-		WHERE c.id = $1 AND c.disabled_at = 0 AND k.request = '' AND (k.revoked_at = 0 OR k.effective_at > $2) AND k.not_after >= $3`, client, micros(tx.Now), micros(tx.Now)).Scan(&n)
-	return n == 1, dbError("read API client", err)
+		WHERE g.client = $1 AND c.cert_sha256 = $2 AND c.disabled_at = 0 AND k.request = '' AND (k.revoked_at = 0 OR k.effective_at > $3) AND k.not_after >= $4`,
+		c.ID, c.CertSHA256, micros(tx.Now), micros(tx.Now))
 }
 
 func (tx *Tx) grants(where string, args ...any) ([]pki.Grant, error) {

@@ -66,18 +66,3 @@ func (tx *Tx) CRLEntry(serial string) ([]byte, error) {
 
 // Grants lists all grants.
 func (tx *Tx) Grants() ([]pki.Grant, error) { return tx.grants("") }
-
-// APIClients lists all API clients.
-func (tx *Tx) APIClients() ([]APIClient, error) {
-	rows, err := tx.query(`SELECT id, name, cert_sha256, role, created_at, disabled_at FROM api_client ORDER BY id`)
-	if err != nil {
-		return nil, dbError("list API clients", err)
-	}
-	return collect(rows, func(row interface{ Scan(...any) error }) (APIClient, error) {
-		var c APIClient
-		var created, disabled int64
-		err := row.Scan(&c.ID, &c.Name, &c.CertSHA256, &c.Role, &created, &disabled)
-		c.Created, c.Disabled = fromMicros(created), fromMicros(disabled)
-		return c, err
-	})
-}
