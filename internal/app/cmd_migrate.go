@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+
+	"inkan/internal/ops"
 )
 
 // migrateCommand brings the database of an instance to the schema of this program,
@@ -30,9 +32,17 @@ func (c *cli) migrateCommand() *cobra.Command {
 			return err
 		}
 		err = i.checkMode(cmd.Context())
-		if err == nil {
-			c.say("the database is up to date")
+		if err != nil {
+			return err
 		}
-		return err
+		guards, err := ops.New(ops.Config{DB: i.db, Log: i.log}).RestoreGuards(cmd.Context())
+		if err != nil {
+			return err
+		}
+		for _, name := range guards {
+			c.say("made anew: %s", name)
+		}
+		c.say("the database is up to date")
+		return nil
 	}}
 }

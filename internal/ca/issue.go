@@ -96,13 +96,21 @@ func (s *Service) begin(ctx context.Context, id string) (pki.Request, store.Seal
 				return nil
 			}
 			if r.State != pki.Generating {
-				err = s.move(tx, &r, pki.EventGenerate, store.RequestChange{}, nil)
+				_, err = r.State.Next(pki.EventGenerate)
 				if err != nil {
 					return err
 				}
 			}
+			var facts map[string]any
 			if r.NeedsKey() {
 				key, err = tx.TakeKey(r.KeyType, r.ID)
+				if err != nil {
+					return err
+				}
+				facts = map[string]any{"key": key.ID, "keyOrigin": key.Origin(), "epoch": key.Epoch, "blob": key.BlobHash()}
+			}
+			if r.State != pki.Generating {
+				err = s.move(tx, &r, pki.EventGenerate, store.RequestChange{}, facts)
 			}
 			crash.At("issue.1 before commit")
 			return err
@@ -178,7 +186,14 @@ func (s *Service) intend(ctx context.Context, r *pki.Request, key store.SealedKe
 		if now.State != pki.Generating || now.ContentHash != r.ContentHash {
 			return errTaken
 		}
-		err = s.move(tx, &now, pki.EventIntend, store.RequestChange{}, nil)
+		facts := map[string]any{}
+		if r.NeedsKey() {
+			facts["epoch"], facts["blob"] = held.Epoch, store.SealedKey{Blob: held.Blob}.BlobHash()
+		}
+		if reference != nil {
+			facts["reference"], facts["sealed"] = reference.Content(), reference.SealedHash()
+		}
+		err = s.move(tx, &now, pki.EventIntend, store.RequestChange{}, facts)
 		if err != nil {
 			return err
 		}
@@ -257,7 +272,10 @@ func (s *Service) bind(ctx context.Context, r pki.Request, key store.SealedKey) 
 	if !r.NeedsKey() {
 		return keystore.Held{}, reference, nil
 	}
-	held, err := s.Signer.Hold(ctx, keystore.HoldRequest{KeyID: key.ID, RequestID: r.ID, PoolBlob: key.Blob, Reference: ref, Verifier: verifier})
+	// The signer compares the key inside with the public key that is certified: a row of
+	// the pool is no proof of it (threat CO12).
+	held, err := s.Signer.Hold(ctx, keystore.HoldRequest{KeyID: key.ID, RequestID: r.ID, PoolBlob: key.Blob, SPKISHA256: hashHex(key.SPKI),
+		Reference: ref, Verifier: verifier})
 	return held, reference, err
 }
 
