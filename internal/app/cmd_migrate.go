@@ -1,12 +1,14 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"inkan/internal/ops"
+	"inkan/internal/store"
 )
 
 // migrateCommand brings the database of an instance to the schema of this program,
@@ -36,6 +38,10 @@ func (c *cli) migrateCommand() *cobra.Command {
 			return err
 		}
 		guards, err := ops.New(ops.Config{DB: i.db, Log: i.log}).RestoreGuards(cmd.Context())
+		if errors.Is(err, store.ErrNoScratch) { // the schema is up to date all the same
+			c.say("definitions %s", definitionWords[ops.Unchecked])
+			err = nil
+		}
 		if err != nil {
 			return err
 		}

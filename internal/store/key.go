@@ -126,7 +126,7 @@ func (tx *Tx) RewrapKey(id string, seen, blob []byte, epoch string) error {
 // drawn with the request, stand on its page, and stay through another attempt to issue.
 func (tx *Tx) DestroyKey(request string) (bool, error) {
 	_, err := tx.exec(`UPDATE reference SET sealed = NULL WHERE request = $1 AND sealed IS NOT NULL
-		AND NOT EXISTS (SELECT 1 FROM request r WHERE r.id = reference.request AND r.kind = 'renewal' AND r.state <> 'issued')`, request)
+		AND NOT EXISTS (SELECT 1 FROM request r WHERE r.id = reference.request AND r.kind = 'renewal' AND r.state NOT IN ('issued', 'cancelled'))`, request)
 	if err != nil {
 		return false, dbError("drop sealed reference", err)
 	}

@@ -74,7 +74,7 @@ const lostRows = `SELECT DISTINCT kind, subject FROM audit WHERE kind IN ('reque
 		WHEN 'operator.added' THEN EXISTS (SELECT 1 FROM operator WHERE id = audit.subject)
 		WHEN 'client.added' THEN EXISTS (SELECT 1 FROM api_client WHERE id = audit.subject)
 		WHEN 'crl.published' THEN EXISTS (SELECT 1 FROM crl WHERE issuer = audit.subject)
-		WHEN 'instance.made' THEN EXISTS (SELECT 1 FROM instance WHERE uuid = audit.subject)
+		WHEN 'instance.made' THEN EXISTS (SELECT 1 FROM instance WHERE uuid = audit.subject AND id = 1)
 		ELSE EXISTS (SELECT 1 FROM request WHERE id = audit.subject) END`
 
 // lostIntents are those that led to no certificate; those that did are looked for beside
@@ -128,10 +128,13 @@ const strays = `SELECT 'operator_role', operator FROM operator_role WHERE NOT EX
 	UNION SELECT 'intent', serial FROM intent WHERE request <> '' AND state = 'done'
 		AND NOT EXISTS (SELECT 1 FROM certificate c WHERE c.serial = intent.serial AND c.request = intent.request)
 	UNION SELECT 'public_key', spki_sha256 FROM public_key WHERE owner LIKE 'key/%'
-		AND NOT EXISTS (SELECT 1 FROM sealed_key k WHERE k.id = substr(public_key.owner, 5) AND k.spki_sha256 = public_key.spki_sha256)`
+		AND NOT EXISTS (SELECT 1 FROM sealed_key k WHERE k.id = substr(public_key.owner, 5) AND k.spki_sha256 = public_key.spki_sha256)
+	UNION SELECT 'sealed_key', substr(owner, 5) FROM public_key WHERE owner LIKE 'key/%'
+		AND NOT EXISTS (SELECT 1 FROM sealed_key k WHERE k.id = substr(public_key.owner, 5))`
 
 // StrayRows lists rows that belong to nothing: roles of no operator, what was signed
-// without a certificate, public keys of no key.
+// without a certificate, public keys of no key, and keys of which only the public one is
+// left.
 func (tx *Tx) StrayRows() ([]LostRow, error) {
 	found, err := pairs(tx, strays)
 	if err != nil {
