@@ -354,8 +354,7 @@ func (h *hostile) takeAway(o *catest.Office) {
 			query += ` WHERE request <> ''`
 		}
 		found := h.read(len(keys)+1, query+` ORDER BY `+about.key)
-		step := max(1, len(found)/perColumn)
-		for n := 0; n < len(found); n += step {
+		for n := range found {
 			where := ""
 			for k, key := range keys {
 				where += fmt.Sprintf(" AND %s = $%d", key, k+1)
