@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -35,6 +36,7 @@ type rowJSON struct {
 	Table string `json:"table"`
 	Key   string `json:"key"`
 	Field string `json:"field,omitempty"` // none: the whole row
+	What  string `json:"what,omitempty"`  // of a definition of the database
 }
 
 type findingJSON struct {
@@ -98,7 +100,30 @@ func findingLine(f store.Finding) string {
 	return fmt.Sprintf("checkpoint %d: %s", f.Checkpoint, findingWords[f.What])
 }
 
+// definitionWords say what was found of a definition of the database.
+var definitionWords = map[string]string{
+	store.DefinitionMissing:  "missing",
+	store.DefinitionChanged:  "not as this program makes it",
+	store.DefinitionDisabled: "disabled",
+	store.DefinitionUnknown:  "not of this program",
+	ops.Unchecked:            "could not be compared: the database role of this program may not create a schema (GRANT CREATE ON DATABASE)",
+}
+
+// madeAnew are the definitions that migrate puts right.
+var madeAnew = []string{"trigger", "function"}
+
 func deviationWords(d ops.Deviation) string {
+	if d.What != "" {
+		of, hint := "", ""
+		if d.Table != "" {
+			of = " of table " + d.Table
+		}
+		kind, _, _ := strings.Cut(d.Key, " ")
+		if d.What != store.DefinitionUnknown && slices.Contains(madeAnew, kind) {
+			hint = `; "inkan migrate" makes it anew`
+		}
+		return fmt.Sprintf("%s%s: %s%s", d.Key, of, definitionWords[d.What], hint)
+	}
 	if d.Field == "" {
 		return fmt.Sprintf("%s %s: the row and the records do not know each other", d.Table, d.Key)
 	}

@@ -1,10 +1,14 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+
+	"inkan/internal/ops"
+	"inkan/internal/store"
 )
 
 // migrateCommand brings the database of an instance to the schema of this program,
@@ -34,9 +38,21 @@ func (c *cli) migrateCommand() *cobra.Command {
 			return err
 		}
 		err = i.checkMode(cmd.Context())
-		if err == nil {
-			c.say("the database is up to date")
+		if err != nil {
+			return err
 		}
-		return err
+		guards, err := ops.New(ops.Config{DB: i.db, Log: i.log}).RestoreGuards(cmd.Context())
+		if errors.Is(err, store.ErrNoScratch) { // the schema is up to date all the same
+			c.say("definitions %s", definitionWords[ops.Unchecked])
+			err = nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, name := range guards {
+			c.say("made anew: %s", name)
+		}
+		c.say("the database is up to date")
+		return nil
 	}}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
@@ -332,7 +333,14 @@ func (c *ceremony) makeDatabase(ctx context.Context, instanceID string, rootCRL 
 		if err != nil {
 			return err
 		}
-		return tx.PublishCRL(store.CRL{Issuer: issuance.Root, Number: crl.Number.Int64(), ThisUpdate: crl.ThisUpdate, NextUpdate: crl.NextUpdate, DER: rootCRL}, 0)
+		first := store.CRL{Issuer: issuance.Root, Number: crl.Number.Int64(), ThisUpdate: crl.ThisUpdate, NextUpdate: crl.NextUpdate, DER: rootCRL}
+		sum := sha256.Sum256(rootCRL)
+		_, _, err = tx.Audit(pki.System("init"), "crl.published", first.Issuer, map[string]any{"number": first.Number, "entries": len(crl.RevokedCertificateEntries), "sha256": hex.EncodeToString(sum[:]),
+			"this": first.ThisUpdate, "next": first.NextUpdate, "compared": first.Compared})
+		if err != nil {
+			return err
+		}
+		return tx.PublishCRL(first, 0)
 	})
 }
 

@@ -318,19 +318,25 @@ func sendSignal(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // sql FILE STATEMENT: what somebody with the file can do behind our back, triggers or not.
+// Those that stood in the way stand there again afterwards.
 func runSQL(ts *testscript.TestScript, _ bool, args []string) {
 	db, err := sql.Open("sqlite", "file:"+ts.MkAbs(args[0])+"?_pragma=busy_timeout(10000)")
 	ts.Check(err)
 	defer db.Close()
-	rows, err := db.Query("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+	rows, err := db.Query("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
 	ts.Check(err)
-	var drop []string
+	var drop, guards []string
 	for rows.Next() {
-		var name string
-		ts.Check(rows.Scan(&name))
-		drop = append(drop, "DROP TRIGGER "+name)
+		var name, text string
+		ts.Check(rows.Scan(&name, &text))
+		drop, guards = append(drop, "DROP TRIGGER "+name), append(guards, text)
 	}
 	ts.Check(errors.Join(rows.Err(), rows.Close()))
+	if strings.HasPrefix(args[1], "DROP TRIGGER") {
+		_, err = db.Exec(args[1])
+		ts.Check(err)
+		return
+	}
 	for _, statement := range drop {
 		_, err = db.Exec(statement)
 		ts.Check(err)
@@ -341,6 +347,10 @@ func runSQL(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	if n == 0 {
 		ts.Fatalf("nothing changed")
+	}
+	for _, statement := range guards {
+		_, err = db.Exec(statement)
+		ts.Check(err)
 	}
 }
 

@@ -153,7 +153,8 @@ func (s *Service) succeedCRL(ctx context.Context, issuer *issuance.Issuer, last 
 		if err != nil {
 			return err
 		}
-		_, _, err = tx.Audit(actor, "crl.published", issuer.ID(), map[string]any{"number": next.Number, "entries": r.draft.Count(), "sha256": hash})
+		_, _, err = tx.Audit(actor, "crl.published", issuer.ID(), map[string]any{"number": next.Number, "entries": r.draft.Count(), "sha256": hash,
+			"this": next.ThisUpdate, "next": next.NextUpdate, "compared": next.Compared})
 		if err != nil {
 			return err
 		}

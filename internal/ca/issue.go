@@ -96,13 +96,21 @@ func (s *Service) begin(ctx context.Context, id string) (pki.Request, store.Seal
 				return nil
 			}
 			if r.State != pki.Generating {
-				err = s.move(tx, &r, pki.EventGenerate, store.RequestChange{}, nil)
+				_, err = r.State.Next(pki.EventGenerate)
 				if err != nil {
 					return err
 				}
 			}
+			var facts map[string]any
 			if r.NeedsKey() {
 				key, err = tx.TakeKey(r.KeyType, r.ID)
+				if err != nil {
+					return err
+				}
+				facts = map[string]any{"key": key.ID, "keyOrigin": key.Origin(), "epoch": key.Epoch, "blob": key.BlobHash()}
+			}
+			if r.State != pki.Generating {
+				err = s.move(tx, &r, pki.EventGenerate, store.RequestChange{}, facts)
 			}
 			crash.At("issue.1 before commit")
 			return err
@@ -178,7 +186,14 @@ func (s *Service) intend(ctx context.Context, r *pki.Request, key store.SealedKe
 		if now.State != pki.Generating || now.ContentHash != r.ContentHash {
 			return errTaken
 		}
-		err = s.move(tx, &now, pki.EventIntend, store.RequestChange{}, nil)
+		facts := map[string]any{}
+		if r.NeedsKey() {
+			facts["epoch"], facts["blob"] = held.Epoch, store.SealedKey{Blob: held.Blob}.BlobHash()
+		}
+		if reference != nil {
+			facts["reference"], facts["sealed"] = reference.Content(), reference.SealedHash()
+		}
+		err = s.move(tx, &now, pki.EventIntend, store.RequestChange{}, facts)
 		if err != nil {
 			return err
 		}
@@ -231,6 +246,9 @@ func (s *Service) IntendIn(tx *store.Tx, r pki.Request, l *issuance.Linted) (sto
 	return s.addIntent(tx, l, s.Profiles[r.Profile], r.ID)
 }
 
+// keyDiffers is the signer's code where the key inside is not of the public key.
+const keyDiffers = "seal.key_differs"
+
 // bind seals the pool's key anew for this request. A letter's reference ID is drawn
 // here; a renewal needs none, and an API client receives no letter.
 func (s *Service) bind(ctx context.Context, r pki.Request, key store.SealedKey) (keystore.Held, *store.Reference, error) {
@@ -254,7 +272,13 @@ func (s *Service) bind(ctx context.Context, r pki.Request, key store.SealedKey) 
 	if !r.NeedsKey() {
 		return keystore.Held{}, reference, nil
 	}
-	held, err := s.Signer.Hold(ctx, keystore.HoldRequest{KeyID: key.ID, RequestID: r.ID, PoolBlob: key.Blob, Reference: ref, Verifier: verifier})
+	// The signer compares the key inside with the public key that is certified: a row of
+	// the pool is no proof of it (threat CO12).
+	held, err := s.Signer.Hold(ctx, keystore.HoldRequest{KeyID: key.ID, RequestID: r.ID, PoolBlob: key.Blob, SPKISHA256: hashHex(key.SPKI),
+		Reference: ref, Verifier: verifier})
+	if pki.CodeOf(err) == keyDiffers {
+		err = pki.E(pki.Forbidden, keyDiffers).Because(err) // for good: another attempt takes another key
+	}
 	return held, reference, err
 }
 

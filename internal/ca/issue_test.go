@@ -2,6 +2,9 @@ package ca_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"sync"
@@ -210,7 +213,7 @@ func intentOf(o *catest.Office, id string) store.Intent {
 // now stays open.
 func TestRefusals(t *testing.T) {
 	o := catest.New(t, catest.Options{})
-	for _, guard := range []string{"request_approval_stays", "request_origin_stays"} {
+	for _, guard := range []string{"request_approval_stays", "request_origin_stays", "sealed_key_stays"} {
 		o.SQL(`DROP TRIGGER ` + guard) // as who owns the database can
 	}
 	for n, row := range []struct {
@@ -235,6 +238,14 @@ func TestRefusals(t *testing.T) {
 			o.SQL(`UPDATE sealed_key SET blob = (SELECT blob FROM sealed_key WHERE stage = 'pool' ORDER BY id DESC LIMIT 1)
 				WHERE id = (SELECT id FROM sealed_key WHERE stage = 'pool' ORDER BY id LIMIT 1)`)
 		}, "seal.open"},
+		{"the pool's public key is a thief's", func(t *testing.T, _ pki.Request) { // threat CO12: he would have a certificate for it
+			must(t, o.CA.FillPool(t.Context()))
+			spki, err := x509.MarshalPKIXPublicKey(o.Keyed(pki.P256).Public())
+			must(t, err)
+			sum := sha256.Sum256(spki)
+			o.SQL(`UPDATE sealed_key SET spki = $1, spki_sha256 = $2 WHERE id = (SELECT id FROM sealed_key WHERE stage = 'pool' ORDER BY id LIMIT 1)`,
+				spki, hex.EncodeToString(sum[:]))
+		}, "seal.key_differs"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			o.CA.PoolSize = 2

@@ -149,7 +149,7 @@ func (s *Service) Sweep(ctx context.Context) (int, error) {
 			return err
 		}
 		if other > 0 {
-			_, _, err = tx.Audit(actor, "pool.emptied", "", map[string]any{"keys": other, "kept": s.PoolKeyType})
+			_, _, err = tx.Audit(actor, "pool.emptied", "pool", map[string]any{"keys": other, "kept": s.PoolKeyType})
 			if err != nil {
 				return err
 			}

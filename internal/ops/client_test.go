@@ -101,7 +101,7 @@ func TestThreatCO2Renewed(t *testing.T) {
 			o.Refused(`UPDATE api_client SET cert_sha256 = $1 WHERE id = 'vendor'`, renewedCertificate(o, "vendor"))
 			o.Refused(`UPDATE api_client SET disabled_at = 0 WHERE id = 'vendor'`)
 			o.Refused(`DELETE FROM api_client WHERE id = 'vendor'`)
-			if report := register(t, o); !report.OK() {
+			if report := rows(t, o); !report.OK() {
 				t.Errorf("register: %+v", report.Deviations)
 			}
 
@@ -109,7 +109,7 @@ func TestThreatCO2Renewed(t *testing.T) {
 			o.Client("other")
 			o.Disarm()
 			o.SQL(`UPDATE api_client SET cert_sha256 = $1 WHERE id = 'other'`, renewedCertificate(o, "other"))
-			report := register(t, o)
+			report := rows(t, o)
 			if !slices.ContainsFunc(report.Deviations, func(d ops.Deviation) bool {
 				return d.Table == "api_client" && d.Key == "other" && d.Field == "cert_sha256"
 			}) {

@@ -228,7 +228,7 @@ func TestThreatCO10Recovery(t *testing.T) {
 				t.Fatalf("%+v, %v", by, err)
 			}
 			catest.Must(t, o.Ops.DisableOperator(ctx, by, "alpha"))
-			if report := register(t, o); !report.OK() {
+			if report := rows(t, o); !report.OK() {
 				t.Errorf("register: %+v", report.Deviations)
 			}
 		})

@@ -6,19 +6,23 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"inkan/internal/pki"
 	"inkan/internal/store"
 )
 
-// Deviation is a row that is not what the audit records say it became (threat CO12).
+// Deviation is a row that is not what the audit records say it became, or a definition
+// of the database that is not this program's (threat CO12).
 type Deviation struct {
 	Table string
-	Key   string
+	Key   string // of the row; of a definition its kind and name
 	Field string // a column; "" where the whole row is meant
+	What  string // "" for a row; for a definition a word of store.Difference, or Unchecked
 }
+
+// Unchecked is said of definitions that could not be compared.
+const Unchecked = "definitions_unchecked"
 
 // RegisterReport is the outcome of VerifyRegister.
 type RegisterReport struct {
@@ -32,15 +36,27 @@ func (r RegisterReport) OK() bool { return len(r.Deviations) == 0 }
 
 const maxDeviations = 100
 
-// VerifyRegister replays the audit records of every request, certificate, case of
-// revocation, grant, operator and API client and compares the outcome with the rows. Whether the records
-// themselves are those that were signed is store.VerifyAudit's to say: only both
-// together show that nobody wrote an approval into the database.
+// VerifyRegister compares the rows with the audit records, and the definitions of the
+// database with those that this program makes. Whether the records themselves are those
+// that were signed is store.VerifyAudit's to say: only both together show that nobody
+// wrote an approval into the database. What it does not compare is in Uncovered.
 func (s *Service) VerifyRegister(ctx context.Context) (RegisterReport, error) {
+	r, err := s.VerifyRows(ctx)
+	if err != nil {
+		return r, err
+	}
+	c := comparison{report: r}
+	err = s.definitions(ctx, &c)
+	return c.report, err
+}
+
+// VerifyRows replays the audit records and compares the outcome with the rows.
+func (s *Service) VerifyRows(ctx context.Context) (RegisterReport, error) {
 	var r RegisterReport
 	err := s.DB.View(ctx, func(tx *store.Tx) error {
-		c := comparison{ctx: ctx, tx: tx, used: map[string]int{}}
-		for _, step := range []func() error{c.requests, c.certificates, c.revocations, c.grants, c.operators, c.clients, c.lost} {
+		c := comparison{ctx: ctx, tx: tx, used: map[string]use{}}
+		for _, step := range []func() error{c.instance, c.conflicts, c.requests, c.certificates, c.otherIntents, c.keys, c.publicKeys, c.links, c.lists,
+			c.revocations, c.grants, c.operators, c.clients, c.lost, c.strays} {
 			err := step()
 			if err != nil {
 				return err
@@ -69,15 +85,25 @@ type comparison struct {
 	ctx    context.Context
 	tx     *store.Tx
 	report RegisterReport
-	used   map[string]int // requests by grant
+	used   map[string]use // of grants
+}
+
+// use is how much of a grant its requests took.
+type use struct {
+	all, onDay int
+	day        string // the last one
 }
 
 func (c *comparison) deviate(table, key, field string) {
+	c.list(Deviation{Table: table, Key: key, Field: field})
+}
+
+func (c *comparison) list(d Deviation) {
 	if len(c.report.Deviations) >= maxDeviations {
 		c.report.More++
 		return
 	}
-	c.report.Deviations = append(c.report.Deviations, Deviation{table, key, field})
+	c.report.Deviations = append(c.report.Deviations, d)
 }
 
 // compare names every column that is known to be something else. What no record tells,
@@ -95,18 +121,18 @@ func (c *comparison) compare(table, key string, row, told columns) {
 	}
 }
 
-// history reads the records about many subjects, by subject.
-func (c *comparison) history(subjects []string) (map[string][]event, error) {
+// history reads the records about many subjects, of some kinds or of all, by subject.
+func (c *comparison) history(subjects []string, kinds ...string) (map[string][]event, error) {
 	if c.ctx.Err() != nil {
 		return nil, c.ctx.Err()
 	}
-	records, err := c.tx.AuditOf(subjects)
+	records, err := c.tx.AuditOf(subjects, kinds...)
 	if err != nil {
 		return nil, err
 	}
 	out := map[string][]event{}
 	for _, r := range records {
-		e := event{AuditRecord: r}
+		e := event{Record: r}
 		if !r.Erased {
 			err = json.Unmarshal(r.Body, &e.facts)
 		}
@@ -121,7 +147,7 @@ func (c *comparison) history(subjects []string) (map[string][]event, error) {
 
 // event is an audit record with the facts of its body.
 type event struct {
-	store.AuditRecord
+	store.Record
 	facts facts
 }
 
@@ -159,149 +185,39 @@ type facts struct {
 	PerDay       int
 	Total        int
 	Ends         time.Time
+	Key          string
+	KeyOrigin    string
+	Epoch        string
+	Blob         string
+	Reference    string
+	Sealed       string
+	Link         string
+	Draft        string
+	Flow         string
+	TBSSHA256    string
+	Number       int64
+	This         time.Time
+	Next         time.Time
+	Compared     time.Time
+	Mode         string
 }
 
 const page = 500
 
-// eachWithHistory goes through the rows of a list, a page at a time, each with the
-// records about it.
-func eachWithHistory[T any](c *comparison, list func(after string) ([]T, error), key func(T) string, fn func(row T, history []event) error) error {
+// pages goes through the rows of a list, a page at a time.
+func pages[T any](c *comparison, list func(after string) ([]T, error), key func(T) string, fn func(rows []T) error) error {
 	after := ""
 	for {
 		rows, err := list(after)
 		if err != nil || len(rows) == 0 {
 			return err
 		}
-		keys := make([]string, len(rows))
-		for i, r := range rows {
-			keys[i] = key(r)
-		}
-		history, err := c.history(keys)
+		err = fn(rows)
 		if err != nil {
 			return err
 		}
-		for i, r := range rows {
-			err = fn(r, history[keys[i]])
-			if err != nil {
-				return err
-			}
-		}
-		after = keys[len(keys)-1]
+		after = key(rows[len(rows)-1])
 	}
-}
-
-// requests compares requests.
-func (c *comparison) requests() error {
-	list := func(after string) ([]pki.Request, error) {
-		return c.tx.Requests(store.RequestFilter{After: after, Limit: page})
-	}
-	key := func(r pki.Request) string { return r.ID }
-	return eachWithHistory(c, list, key, func(r pki.Request, history []event) error {
-		c.used[r.GrantID]++
-		told, editors := toldOfRequest(history)
-		c.compare("request", r.ID, requestColumns(r), told)
-		return c.editors(r.ID, editors)
-	})
-}
-
-// editors are the people whom an approval must not come from (threat AP6).
-func (c *comparison) editors(request string, told []string) error {
-	if len(told) == 0 {
-		return nil
-	}
-	rows, err := c.tx.Editors(request)
-	if err != nil {
-		return err
-	}
-	for _, editor := range told {
-		if !slices.Contains(rows, editor) {
-			c.deviate("request_editor", request, "operator")
-		}
-	}
-	return nil
-}
-
-func requestColumns(r pki.Request) columns {
-	row := columns{"state": string(r.State), "entered_by": r.EnteredBy, "checked_by": r.CheckedBy, "approved_by": r.ApprovedBy,
-		"grant_id": r.GrantID, "content_hash": r.ContentHash, "content": r.Application.Hash(), "origin": r.Origin(), "failure": r.Failure, "alike": r.Alike,
-		"serial": fmt.Sprint(r.Serial != "")}
-	row.at("received_at", r.ReceivedAt)
-	row.at("approved_at", r.ApprovedAt)
-	row.at("issued_at", r.IssuedAt)
-	row.at("dispatched_at", r.Dispatched)
-	row.at("downloads_until", r.Downloads)
-	row.at("fetched_at", r.FetchedAt)
-	row.at("installed_at", r.Installed)
-	row.at("closed_at", r.Closed)
-	return row
-}
-
-// toldOfRequest is what the records say that a request became, and who edited it; nil
-// where no record says that it came to be. "content" and "origin" stand for all columns
-// that a person typed and that tell where a request came from.
-func toldOfRequest(history []event) (columns, []string) {
-	var told columns
-	var editors []string
-	for _, e := range history {
-		state, isState := strings.CutPrefix(e.Kind, "request.")
-		switch {
-		case told == nil && isState:
-			told = columns{"state": state, "entered_by": "", "checked_by": "", "approved_by": "", "failure": "", "serial": "false",
-				"grant_id": e.facts.Grant, "content_hash": e.facts.Content, "content": e.facts.Content, "origin": e.facts.Origin, "alike": e.facts.Alike}
-			told.at("received_at", e.At)
-			for _, never := range []string{"approved_at", "issued_at", "dispatched_at", "downloads_until", "fetched_at", "installed_at", "closed_at"} {
-				told.at(never, time.Time{})
-			}
-			switch {
-			case e.Erased:
-				for _, unknown := range []string{"entered_by", "grant_id", "content_hash", "content", "origin", "alike"} {
-					delete(told, unknown)
-				}
-			case e.facts.Source == pki.FromOperator:
-				told["entered_by"] = e.Actor
-			case state == string(pki.Approved) || e.facts.Source == pki.FromAPI: // a renewal, or under a grant
-				told.at("approved_at", e.At)
-			}
-		case told == nil:
-		case e.Kind == "request.corrected":
-			editors = append(editors, e.Actor)
-			told["state"], told["checked_by"] = string(pki.Received), ""
-			told["content_hash"], told["content"] = e.facts.Content, e.facts.Content
-			if e.Erased {
-				delete(told, "content_hash")
-				delete(told, "content")
-			}
-		case isState:
-			told["state"] = state
-			switch pki.RequestState(state) {
-			case pki.Reviewing:
-				told["checked_by"] = e.Actor
-			case pki.Approved:
-				told["approved_by"] = e.Actor
-				told.at("approved_at", e.At)
-			case pki.Issued:
-				told["serial"] = "true"
-				told.at("issued_at", e.At)
-				told.at("downloads_until", pki.DownloadDeadline(e.At))
-				if !e.facts.Until.IsZero() { // a renewal's
-					told.at("downloads_until", e.facts.Until)
-				}
-			case pki.Failed:
-				told["failure"] = e.facts.Failure
-			}
-		case e.Kind == "letter.dispatched":
-			told.at("dispatched_at", e.At)
-		case e.Kind == "renewal.closed":
-			told.at("closed_at", e.At)
-		case e.Kind == "letter.extended":
-			told.at("downloads_until", e.facts.Until)
-		case e.Kind == "pickup.prepared" && told["fetched_at"] == micros(time.Time{}):
-			told.at("fetched_at", e.At)
-		case e.Kind == "certificate.seen":
-			told.at("installed_at", e.At)
-		}
-	}
-	return told, editors
 }
 
 // lost are rows that records tell of and that are gone.
@@ -311,4 +227,22 @@ func (c *comparison) lost() error {
 		c.deviate(r.Table, r.Key, "")
 	}
 	return err
+}
+
+// strays are rows that belong to nothing.
+func (c *comparison) strays() error {
+	rows, err := c.tx.StrayRows()
+	for _, r := range rows {
+		c.deviate(r.Table, r.Key, "")
+	}
+	return err
+}
+
+// byKey gives a map of rows by what names them.
+func byKey[T any](rows []T, key func(T) string) map[string]T {
+	out := make(map[string]T, len(rows))
+	for _, r := range rows {
+		out[key(r)] = r
+	}
+	return out
 }

@@ -14,8 +14,18 @@ func (c *comparison) revocations() error {
 		return c.tx.Revocations(store.RevocationFilter{After: after, Limit: page})
 	}
 	key := func(r pki.Revocation) string { return r.ID }
-	return eachWithHistory(c, list, key, func(r pki.Revocation, history []event) error {
-		c.compare("revocation", r.ID, revocationColumns(r), toldOfRevocation(history))
+	return pages(c, list, key, func(rows []pki.Revocation) error {
+		ids := make([]string, len(rows))
+		for n, r := range rows {
+			ids[n] = r.ID
+		}
+		history, err := c.history(ids)
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			c.compare("revocation", r.ID, revocationColumns(r), toldOfRevocation(history[r.ID]))
+		}
 		return nil
 	})
 }

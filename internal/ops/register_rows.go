@@ -3,7 +3,6 @@ package ops
 import (
 	"bytes"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,15 +13,45 @@ import (
 	"inkan/internal/store"
 )
 
-// certificates compares certificates.
+// certificates compares certificates, and with them what was signed.
 func (c *comparison) certificates() error {
-	list := func(after string) ([]pki.Certificate, error) {
-		return c.tx.Certificates(store.CertificateFilter{After: after, Limit: page})
-	}
-	return eachWithHistory(c, list, func(r pki.Certificate) string { return r.Serial }, c.certificate)
+	list := func(after string) ([]store.CertificateRow, error) { return c.tx.CertificateRows(after, page) }
+	return pages(c, list, func(r store.CertificateRow) string { return r.Serial }, func(rows []store.CertificateRow) error {
+		var serials, requests []string
+		for _, r := range rows {
+			serials = append(serials, r.Serial)
+			if r.RequestID != "" {
+				requests = append(requests, r.RequestID)
+			}
+		}
+		history, err := c.history(serials)
+		if err != nil {
+			return err
+		}
+		asked, err := c.tx.RequestsOf(requests)
+		if err != nil {
+			return err
+		}
+		signed, err := c.tx.IntentsOf(requests)
+		if err != nil {
+			return err
+		}
+		near := beside{byKey(asked, func(r pki.Request) string { return r.ID }), byKey(signed, func(i store.Intent) string { return i.Request })}
+		for _, r := range rows {
+			c.certificate(r, history[r.Serial], near)
+		}
+		return nil
+	})
 }
 
-func (c *comparison) certificate(r pki.Certificate, history []event) error {
+// beside is what belongs to a page of certificates: requests by their IDs, and what was
+// signed by its request.
+type beside struct {
+	requests map[string]pki.Request
+	intents  map[string]store.Intent
+}
+
+func (c *comparison) certificate(r store.CertificateRow, history []event, near beside) {
 	row := columns{"issuer": r.Issuer, "profile": r.Profile, "request": r.RequestID, "der": hashHex(r.DER), "sha256": r.SHA256,
 		"reason": r.Reason.String(), "spki_sha256": r.SPKISHA256, "holder_kind": string(r.Holder.Kind), "holder_code": r.Holder.Code,
 		"terminal": r.Terminal, "predecessor": r.Predecessor, "successor": r.Successor}
@@ -34,32 +63,34 @@ func (c *comparison) certificate(r pki.Certificate, history []event) error {
 	row.at("invalid_since", r.InvalidSince)
 	told := toldOfCertificate(history)
 	if told != nil {
-		err := c.derived(r, told)
-		if err != nil {
-			return err
-		}
-	}
-	entry, err := c.tx.CRLEntry(r.Serial)
-	if err != nil {
-		return err
+		c.derived(r.Certificate, told, near.requests)
 	}
 	serial, err := pki.ParseSerial(r.Serial)
-	if err != nil {
-		return err
+	if err != nil { // written by hand: no record has such a subject
+		c.deviate("certificate", r.Serial, "")
+		return
 	}
 	var want []byte
 	if told["revoked_at"] != micros(time.Time{}) {
 		want = issuance.EncodeEntry(serial, r.EffectiveAt, r.Reason, r.InvalidSince)
 	}
-	if told != nil && !bytes.Equal(entry, want) {
+	if told != nil && !bytes.Equal(r.Entry, want) {
 		c.deviate("certificate", r.Serial, "crl_entry")
 	}
 	c.compare("certificate", r.Serial, row, told)
-	return nil
+	if told == nil || r.RequestID == "" {
+		return
+	}
+	intent, ok := near.intents[r.RequestID]
+	if !ok || intent.Serial != r.Serial {
+		c.deviate("intent", r.Serial, "")
+		return
+	}
+	c.intent(intent, history)
 }
 
 // derived adds what follows from the certificate itself and from its request.
-func (c *comparison) derived(r pki.Certificate, told columns) error {
+func (c *comparison) derived(r pki.Certificate, told columns, requests map[string]pki.Request) {
 	cert, err := x509.ParseCertificate(r.DER)
 	if err == nil && pki.SerialHex(cert.SerialNumber) == r.Serial {
 		told["spki_sha256"] = hashHex(cert.RawSubjectPublicKeyInfo)
@@ -72,19 +103,15 @@ func (c *comparison) derived(r pki.Certificate, told columns) error {
 	for _, column := range []string{"holder_kind", "holder_code", "terminal", "predecessor"} {
 		told[column] = "" // of one of our own
 	}
-	request, err := c.tx.Request(told["request"])
-	if errors.Is(err, pki.ErrNotFound) {
-		return nil // one of our own, or told by lost
-	}
-	if err != nil {
-		return err
+	request, ok := requests[told["request"]]
+	if !ok {
+		return // one of our own, or told by lost
 	}
 	told["holder_kind"], told["holder_code"] = string(request.Application.Holder.Kind), request.Application.Holder.Code
 	told["terminal"], told["predecessor"] = request.Application.TerminalName, request.Predecessor
 	if request.Serial != r.Serial {
 		c.deviate("request", request.ID, "serial")
 	}
-	return nil
 }
 
 func toldOfCertificate(history []event) columns {
@@ -141,8 +168,8 @@ func (c *comparison) grants() error {
 			return err
 		}
 		row := columns{"client": g.ClientID, "kinds": joined(g.Kinds), "prefectures": joined(g.Prefectures), "per_day": fmt.Sprint(g.PerDay),
-			"total": fmt.Sprint(g.Total), "used": fmt.Sprint(g.Used), "made_by": g.MadeBy, "approved_by": g.ApprovedBy}
-		row.at("ends_at", g.EndsAt.Truncate(time.Second))
+			"total": fmt.Sprint(g.Total), "used": fmt.Sprint(g.Used), "used_today": fmt.Sprint(g.UsedToday), "today": g.Today, "made_by": g.MadeBy, "approved_by": g.ApprovedBy}
+		row.at("ends_at", g.EndsAt)
 		row.at("revoked_at", g.RevokedAt)
 		var told columns
 		for _, e := range history[g.ID] {
@@ -154,7 +181,9 @@ func (c *comparison) grants() error {
 						"per_day": fmt.Sprint(e.facts.PerDay), "total": fmt.Sprint(e.facts.Total)}
 					told.at("ends_at", e.facts.Ends)
 				}
-				told["made_by"], told["approved_by"], told["used"] = e.Actor, "", fmt.Sprint(c.used[g.ID])
+				used := c.used[g.ID]
+				told["made_by"], told["approved_by"] = e.Actor, ""
+				told["used"], told["used_today"], told["today"] = fmt.Sprint(used.all), fmt.Sprint(used.onDay), used.day
 				told.at("revoked_at", time.Time{})
 			case told != nil && e.Kind == "grant.approved":
 				told["approved_by"] = e.Actor

@@ -208,7 +208,7 @@ func (s *Service) Apply(ctx context.Context, token pki.Secret) (pki.Request, err
 		if err != nil {
 			return r, err
 		}
-		err = mailReceipt(tx, r)
+		err = mailReceipt(tx, r, d)
 		if err != nil {
 			return r, err
 		}
@@ -223,9 +223,17 @@ func (s *Service) Apply(ctx context.Context, token pki.Secret) (pki.Request, err
 	return r, err
 }
 
-func mailReceipt(tx *store.Tx, r pki.Request) error {
+// mailReceipt mails the link to the details of a request. The record has the hashes of
+// its token and of that which confirmed the draft, for both open the request: a link that
+// it does not tell of is nobody's (threat CO12).
+func mailReceipt(tx *store.Tx, r pki.Request, d store.Draft) error {
 	token := newToken()
-	err := tx.AddStatusLink(hashOf(token), r.ID, tx.Now.Add(LinkLife))
+	until := tx.Now.Add(LinkLife)
+	_, _, err := tx.Audit(applicant, "application.linked", r.ID, map[string]any{"link": hashOf(token), "draft": d.TokenHash, "flow": hashOf(pki.Secret(d.Flow)), "until": until})
+	if err != nil {
+		return err
+	}
+	err = tx.AddStatusLink(hashOf(token), r.ID, until)
 	if err != nil {
 		return err
 	}

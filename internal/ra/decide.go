@@ -233,7 +233,7 @@ func (s *Service) Extend(ctx context.Context, by pki.Actor, id string, day time.
 		return pki.Request{}, err
 	}
 	return change(ctx, s, func(tx *store.Tx) (pki.Request, error) {
-		_, _, err := tx.Audit(by, "letter.extended", id, map[string]any{"until": until})
+		_, _, err := tx.Audit(by, "letter.extended", id, map[string]any{"until": until, "epoch": held.Epoch, "blob": store.SealedKey{Blob: held.Blob}.BlobHash()})
 		if err != nil {
 			return pki.Request{}, err
 		}

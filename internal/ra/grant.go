@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"slices"
-	"time"
 
 	"inkan/internal/crash"
 	"inkan/internal/issuance"
@@ -144,7 +143,7 @@ func (s *Service) MakeGrant(ctx context.Context, by pki.Actor, g pki.Grant) (pki
 		_, _ = rand.Read(id) // never fails; see crypto/rand
 		g.ID, g.MadeBy = hex.EncodeToString(id), by.ID
 		_, _, err := tx.Audit(by, "grant.made", g.ID, map[string]any{"client": g.ClientID, "kinds": g.Kinds,
-			"prefectures": g.Prefectures, "perDay": g.PerDay, "total": g.Total, "ends": g.EndsAt.Format(time.RFC3339)})
+			"prefectures": g.Prefectures, "perDay": g.PerDay, "total": g.Total, "ends": g.EndsAt})
 		if err != nil {
 			return g, err
 		}

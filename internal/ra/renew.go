@@ -141,11 +141,12 @@ func (s *Service) drawReference(ctx context.Context, request string) error {
 		if !errors.Is(err, pki.ErrNotFound) {
 			return err // drawn meanwhile
 		}
-		_, _, err = tx.Audit(holder, "reference.drawn", request, nil)
+		drawn := store.Reference{Request: request, KID: v.KID, Salt: v.Salt, Gate: v.Gate, Tag: v.Tag, Sealed: sealed, Epoch: pki.Month(tx.Now)}
+		_, _, err = tx.Audit(holder, "reference.drawn", request, map[string]any{"reference": drawn.Content(), "sealed": drawn.SealedHash()})
 		if err != nil {
 			return err
 		}
-		err = tx.AddReference(store.Reference{Request: request, KID: v.KID, Salt: v.Salt, Gate: v.Gate, Tag: v.Tag, Sealed: sealed, Epoch: pki.Month(tx.Now)})
+		err = tx.AddReference(drawn)
 		crash.At("renew.2 before commit")
 		return err
 	})

@@ -37,11 +37,20 @@ func SetParts(entries int, records int64) func() {
 // Raw goes past everything: what somebody with the database's password could do.
 func (db *DB) Raw() *sql.DB { return db.write }
 
+// Comparing makes the wanted schema once and gives what compares with it.
+func (db *DB) Comparing(ctx context.Context) (func() ([]Difference, error), error) {
+	want, made, err := db.wanted(ctx)
+	return func() ([]Difference, error) { return db.differ(ctx, want, made) }, err
+}
+
 // FailCommit puts f around COMMIT; call it while nothing is being written.
 func (db *DB) FailCommit(f func(do func() error) error) { db.commit = f }
 
 const (
-	MaxBatch      = maxBatch
-	LostRowsQuery = lostRows
-	BatchTime     = batchTime
+	MaxBatch          = maxBatch
+	LostRowsQuery     = lostRows
+	LostIntentsQuery  = lostIntents
+	StraysQuery       = strays
+	OtherIntentsQuery = otherIntents
+	BatchTime         = batchTime
 )

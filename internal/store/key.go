@@ -1,6 +1,9 @@
 package store
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"time"
 
 	"inkan/internal/pki"
@@ -18,6 +21,34 @@ type SealedKey struct {
 	Epoch      string // month of the epoch key under which the blob is sealed
 	Request    string
 	MadeAt     time.Time
+	Destroyed  time.Time // filled by Keys and KeysAfter
+}
+
+// Origin is the SHA-256 in hex of what never changes of a key that a request took. The
+// audit record of the taking holds it (threat CO12).
+func (k SealedKey) Origin() string {
+	return hashOf(k.ID, string(k.KeyType), hexOf(k.SPKI), k.SPKISHA256, k.Request, micros(k.MadeAt))
+}
+
+// BlobHash is the SHA-256 in hex of the sealed key; "" of a destroyed one.
+func (k SealedKey) BlobHash() string { return hexOf(k.Blob) }
+
+// hexOf is the SHA-256 in hex of some bytes; "" of none.
+func hexOf(b []byte) string {
+	if len(b) == 0 {
+		return ""
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// hashOf is the SHA-256 in hex of some values.
+func hashOf(values ...any) string {
+	canonical, err := json.Marshal(values)
+	if err != nil {
+		panic(err) // texts, bytes and numbers always encode
+	}
+	return hexOf(canonical)
 }
 
 // AddPoolKeys stores freshly sealed keys. A public key that was ever seen before is
@@ -95,7 +126,7 @@ func (tx *Tx) RewrapKey(id string, seen, blob []byte, epoch string) error {
 // drawn with the request, stand on its page, and stay through another attempt to issue.
 func (tx *Tx) DestroyKey(request string) (bool, error) {
 	_, err := tx.exec(`UPDATE reference SET sealed = NULL WHERE request = $1 AND sealed IS NOT NULL
-		AND NOT EXISTS (SELECT 1 FROM request r WHERE r.id = reference.request AND r.kind = 'renewal' AND r.state <> 'issued')`, request)
+		AND NOT EXISTS (SELECT 1 FROM request r WHERE r.id = reference.request AND r.kind = 'renewal' AND r.state NOT IN ('issued', 'cancelled'))`, request)
 	if err != nil {
 		return false, dbError("drop sealed reference", err)
 	}
@@ -155,6 +186,14 @@ type Reference struct {
 	Epoch   string
 	Voided  time.Time
 }
+
+// Content is the SHA-256 in hex of the verifier and of the month of what is sealed. The
+// audit record of its making holds it: who puts an old verifier back has a letter that
+// works again (threat CO12).
+func (r Reference) Content() string { return hashOf(r.KID, r.Salt, r.Gate, r.Tag, r.Epoch) }
+
+// SealedHash is the SHA-256 in hex of the sealed reference ID; "" where it is gone.
+func (r Reference) SealedHash() string { return hexOf(r.Sealed) }
 
 // AddReference stores the verifier and the sealed ID of a request. It replaces that
 // of an earlier attempt to issue, whose letter was never printed.

@@ -75,43 +75,58 @@ func (db *DB) provider() (*goose.Provider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read migrations: %w", err)
 	}
-	dialect, engine := goose.DialectSQLite3, "sqlite"
+	dialect := goose.DialectSQLite3
 	options := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true), goose.WithSlog(db.log)}
 	if db.engine == PostgreSQL {
-		dialect, engine = goose.DialectPostgres, "postgres"
+		dialect = goose.DialectPostgres
 		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300)) // ask each second for 5 minutes
 		if err != nil {
 			return nil, fmt.Errorf("make migration lock: %w", err)
 		}
 		options = append(options, goose.WithSessionLocker(locker))
 	}
-	// before is what a migration does ahead of its triggers; nil: nothing.
-	guard := func(version int64, file string, before func(ctx context.Context, tx *sql.Tx) error) *goose.Migration {
-		return goose.NewGoMigration(version, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
-			if before != nil {
-				err := before(ctx, tx)
-				if err != nil {
-					return err
-				}
-			}
-			return addGuards(ctx, tx, file+"_"+engine+".sql")
-		}}, nil)
+	for _, m := range written(db.engine) {
+		options = append(options, goose.WithGoMigrations(goose.NewGoMigration(m.version, &goose.GoFunc{RunTx: m.run}, nil)))
 	}
-	options = append(options, goose.WithGoMigrations(
-		guard(guardsVersion, "guards", beginTree),
-		guard(accountGuardsVersion, "guards_account", nil),
-		guard(renewalGuardsVersion, "guards_renewal", nil),
-		guard(slimVersion, "guards_slim", func(ctx context.Context, tx *sql.Tx) error { return slim(ctx, tx, db.engine) }),
-		guard(revocationGuardsVersion, "guards_revocation", nil),
-		guard(datesGuardsVersion, "guards_dates", nil),
-		goose.NewGoMigration(piecesVersion, &goose.GoFunc{RunTx: toPieces}, nil),
-		guard(authorityVersion, "guards_authority", func(ctx context.Context, tx *sql.Tx) error { return toAuthority(ctx, tx, db.engine) }),
-	))
 	p, err := goose.NewProvider(dialect, db.write, files, options...)
 	if err != nil {
 		return nil, fmt.Errorf("read migrations: %w", err)
 	}
 	return p, nil
+}
+
+// migration is one that is written in Go.
+type migration struct {
+	version int64
+	run     func(ctx context.Context, tx *sql.Tx) error
+}
+
+// written gives the migrations of an engine that are written in Go.
+func written(engine string) []migration {
+	suffix := "_" + engine + ".sql"
+	guard := func(file string) func(ctx context.Context, tx *sql.Tx) error {
+		return func(ctx context.Context, tx *sql.Tx) error { return addGuards(ctx, tx, file+suffix) }
+	}
+	// after is a migration that does something ahead of its triggers.
+	after := func(before, then func(ctx context.Context, tx *sql.Tx) error) func(ctx context.Context, tx *sql.Tx) error {
+		return func(ctx context.Context, tx *sql.Tx) error {
+			err := before(ctx, tx)
+			if err != nil {
+				return err
+			}
+			return then(ctx, tx)
+		}
+	}
+	return []migration{
+		{guardsVersion, after(beginTree, guard("guards"))},
+		{accountGuardsVersion, guard("guards_account")},
+		{renewalGuardsVersion, guard("guards_renewal")},
+		{slimVersion, after(func(ctx context.Context, tx *sql.Tx) error { return slim(ctx, tx, engine) }, guard("guards_slim"))},
+		{revocationGuardsVersion, guard("guards_revocation")},
+		{datesGuardsVersion, guard("guards_dates")},
+		{piecesVersion, toPieces},
+		{authorityVersion, after(func(ctx context.Context, tx *sql.Tx) error { return toAuthority(ctx, tx, engine) }, guard("guards_authority"))},
+	}
 }
 
 func beginTree(ctx context.Context, tx *sql.Tx) error {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"strings"
+	"time"
 
 	"inkan/internal/pki"
 )
@@ -10,6 +11,8 @@ import (
 type Instance struct {
 	UUID string
 	Mode string // demo or live; never changes (threat PL1)
+
+	Created time.Time // filled by Instance
 }
 
 // AddInstance writes the instance row; pki.ErrConflict when there is one.
@@ -21,7 +24,9 @@ func (tx *Tx) AddInstance(i Instance) error {
 // Instance reads the instance row; pki.ErrNotFound before init.
 func (tx *Tx) Instance() (Instance, error) {
 	var i Instance
-	err := tx.queryRow(`SELECT uuid, mode FROM instance WHERE id = 1`).Scan(&i.UUID, &i.Mode)
+	var created int64
+	err := tx.queryRow(`SELECT uuid, mode, created_at FROM instance WHERE id = 1`).Scan(&i.UUID, &i.Mode, &created)
+	i.Created = fromMicros(created)
 	return i, dbError("read instance", err)
 }
 

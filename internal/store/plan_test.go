@@ -22,7 +22,10 @@ var large = regexp.MustCompile(`SCAN (?:audit|audit_hash|request|reference|publi
 
 // mayScan are statements that read the whole of a table on purpose.
 var mayScan = map[string]string{
-	store.LostRowsQuery: "a verification reads every record anyway",
+	store.LostRowsQuery:     "a verification reads every record anyway",
+	store.LostIntentsQuery:  "as LostRowsQuery",
+	store.StraysQuery:       "a verification reads every row anyway",
+	store.OtherIntentsQuery: "as StraysQuery",
 }
 
 // Every statement finds its rows by an index: one that reads a whole table of a
@@ -117,7 +120,8 @@ func statements(t *testing.T) []string {
 	constants := map[string]string{}
 	var files []*ast.File
 	for _, name := range names {
-		if strings.HasSuffix(name, "_test.go") || name == "slim.go" || name == "pieces.go" { // migrations read what was
+		if strings.HasSuffix(name, "_test.go") || name == "slim.go" || name == "pieces.go" || // migrations read what was
+			name == "definitions_postgres.go" { // the catalogue of one engine
 			continue
 		}
 		file, err := parser.ParseFile(fset, name, nil, 0)

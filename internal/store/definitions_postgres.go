@@ -1,0 +1,185 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"maps"
+	"strings"
+
+	"github.com/pressly/goose/v3"
+)
+
+// The catalogue of PostgreSQL, as rows of kind, table, name and text. $1 is the schema;
+// search_path is this schema alone, so that its names stand without it and all others
+// with theirs. Constraints carry whether the triggers that enforce them fire. NOT NULL is
+// the column's.
+var postgresCatalogue = []string{
+	`SELECT 'table', c.relname, c.relname, concat_ws(' ', c.relkind, c.relpersistence, c.relrowsecurity, c.relforcerowsecurity,
+		(SELECT COUNT(*) FROM pg_inherits i WHERE c.oid IN (i.inhrelid, i.inhparent)))
+	FROM pg_class c WHERE c.relnamespace = CAST($1 AS oid) AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relname <> 'goose_db_version'`,
+	`SELECT 'column', c.relname, a.attname, concat_ws(' ', format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated,
+		CAST(a.attcollation AS regcollation), pg_get_expr(d.adbin, d.adrelid, true))
+	FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+	WHERE c.relnamespace = CAST($1 AS oid) AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND a.attnum > 0 AND NOT a.attisdropped AND c.relname <> 'goose_db_version'`,
+	`SELECT 'constraint', c.relname, k.conname, concat_ws(' ', pg_get_constraintdef(k.oid, true), k.convalidated,
+		(SELECT string_agg(CAST(t.tgenabled AS text), '' ORDER BY t.tgenabled) FROM pg_trigger t WHERE t.tgconstraint = k.oid))
+	FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid WHERE c.relnamespace = CAST($1 AS oid) AND k.contype <> 'n' AND c.relname <> 'goose_db_version'`,
+	`SELECT 'index', c.relname, x.relname, concat_ws(' ', pg_get_indexdef(i.indexrelid, 0, true), i.indisvalid, i.indisready, i.indislive, i.indimmediate)
+	FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_class x ON x.oid = i.indexrelid
+	WHERE c.relnamespace = CAST($1 AS oid) AND (i.indisunique OR i.indexprs IS NOT NULL) AND c.relname <> 'goose_db_version'`,
+	`SELECT 'trigger', c.relname, t.tgname, pg_get_triggerdef(t.oid, true) || CASE t.tgenabled WHEN 'O' THEN '' WHEN 'D' THEN '` + disabled + `' ELSE CAST(t.tgenabled AS text) END
+	FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE c.relnamespace = CAST($1 AS oid) AND NOT t.tgisinternal AND c.relname <> 'goose_db_version'`,
+	`SELECT 'rule', c.relname, r.rulename, pg_get_ruledef(r.oid, true) FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class WHERE c.relnamespace = CAST($1 AS oid)`,
+	`SELECT 'policy', c.relname, p.polname, '' FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid WHERE c.relnamespace = CAST($1 AS oid)`,
+	`SELECT 'function', '', p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')', concat_ws(' ', p.prokind, p.prosecdef, p.proisstrict, p.provolatile,
+		CAST(p.proconfig AS text), l.lanname, pg_get_function_result(p.oid), p.probin, p.prosrc)
+	FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.pronamespace = CAST($1 AS oid)`,
+}
+
+// postgresMade are the statements that make triggers and their functions.
+var postgresMade = []string{
+	`SELECT 'trigger', c.relname, t.tgname, pg_get_triggerdef(t.oid, true)
+	FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE c.relnamespace = CAST($1 AS oid) AND NOT t.tgisinternal`,
+	`SELECT 'function', '', p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')', pg_get_functiondef(p.oid) FROM pg_proc p WHERE p.pronamespace = CAST($1 AS oid)`,
+}
+
+func readPostgres(ctx context.Context, q querier, queries []string, schema int64) (definitions, error) {
+	out := definitions{}
+	for _, query := range queries {
+		part, err := readDefinitions(ctx, q, query, schema)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(out, part)
+	}
+	return out, nil
+}
+
+// wantedPostgres runs the migrations in a schema that is never committed.
+func (db *DB) wantedPostgres(ctx context.Context) (definitions, definitions, error) {
+	tx, err := db.write.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, nil, dbError("begin scratch", err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	random := make([]byte, 8)
+	_, _ = rand.Read(random) // never fails; see crypto/rand
+	name := "inkan_scratch_" + hex.EncodeToString(random)
+	_, err = tx.ExecContext(ctx, `CREATE SCHEMA `+name)
+	if noScratch(err) {
+		return nil, nil, ErrNoScratch.Because(err)
+	}
+	if err != nil {
+		return nil, nil, dbError("make scratch schema", err)
+	}
+	_, err = tx.ExecContext(ctx, `SET LOCAL search_path = `+name)
+	if err != nil {
+		return nil, nil, dbError("make scratch schema", err)
+	}
+	err = allMigrations(ctx, tx)
+	if err != nil {
+		return nil, nil, dbError("make scratch schema", err)
+	}
+	var schema int64
+	err = tx.QueryRowContext(ctx, `SELECT CAST(oid AS bigint) FROM pg_namespace WHERE nspname = $1`, name).Scan(&schema)
+	if err != nil {
+		return nil, nil, dbError("read scratch schema", err)
+	}
+	want, err := readPostgres(ctx, tx, postgresCatalogue, schema)
+	if err != nil {
+		return nil, nil, err
+	}
+	made, err := readPostgres(ctx, tx, postgresMade, schema)
+	for d, text := range made {
+		made[d] = strings.ReplaceAll(text, name+".", "")
+	}
+	return want, made, err
+}
+
+// allMigrations runs every migration in one transaction.
+func allMigrations(ctx context.Context, tx *sql.Tx) error {
+	files, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return fmt.Errorf("list migrations: %w", err)
+	}
+	texts, runs := map[int64]string{}, map[int64]func(context.Context, *sql.Tx) error{}
+	last := int64(0)
+	for _, file := range files {
+		version, err := goose.NumericComponent(file)
+		if err != nil {
+			return fmt.Errorf("number of %s: %w", file, err)
+		}
+		text, err := migrations.ReadFile(file)
+		if err != nil {
+			return fmt.Errorf("read migration: %w", err)
+		}
+		texts[version], last = string(text), max(last, version)
+	}
+	for _, m := range written(PostgreSQL) {
+		runs[m.version], last = m.run, max(last, m.version)
+	}
+	for version := range last {
+		switch version++; {
+		case runs[version] != nil:
+			err = runs[version](ctx, tx)
+		case texts[version] != "":
+			_, err = tx.ExecContext(ctx, texts[version]) // no arguments: several statements may be sent at once
+		}
+		if err != nil {
+			return fmt.Errorf("run migration %d: %w", version, err)
+		}
+	}
+	return nil
+}
+
+// definedPostgres reads the schema in which the audit tree is. A table of that name that
+// stands elsewhere, and is found first by the program, is a changed one.
+func (db *DB) definedPostgres(ctx context.Context, want definitions) (definitions, error) {
+	tx, err := db.read.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	if err != nil {
+		return nil, dbError("begin to read definitions", err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	var schema int64
+	var path string
+	err = tx.QueryRowContext(ctx, `SELECT CAST(n.oid AS bigint), quote_ident(n.nspname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE c.oid = to_regclass('audit')`).Scan(&schema, &path)
+	if err != nil {
+		return nil, dbError("find schema", err)
+	}
+	var elsewhere []string
+	for d := range want {
+		var here bool
+		if d.Kind != "table" {
+			continue
+		}
+		err = tx.QueryRowContext(ctx, `SELECT COALESCE((SELECT c.relnamespace = CAST($1 AS oid) FROM pg_class c WHERE c.oid = to_regclass($2)), false)`, schema, d.Name).Scan(&here)
+		if err != nil {
+			return nil, dbError("find table", err)
+		}
+		if !here {
+			elsewhere = append(elsewhere, d.Name)
+		}
+	}
+	_, err = tx.ExecContext(ctx, `SELECT set_config('search_path', $1, true)`, path)
+	if err != nil {
+		return nil, dbError("read definitions", err)
+	}
+	have, err := readPostgres(ctx, tx, postgresCatalogue, schema)
+	for _, table := range elsewhere {
+		d := Definition{"table", table, table}
+		if _, there := have[d]; there {
+			have[d] += " elsewhere"
+		}
+	}
+	for d := range have { // functions of others are their own matter
+		if _, known := want[d]; d.Kind == "function" && !known {
+			delete(have, d)
+		}
+	}
+	return have, err
+}
