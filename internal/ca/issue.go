@@ -328,9 +328,11 @@ func claim(tx *store.Tx, l *issuance.Linted, owner string) error {
 // addIntent is line 4: what we will sign, and its audit record, in one transaction.
 func (s *Service) addIntent(tx *store.Tx, l *issuance.Linted, p issuance.Profile, request string) (store.Intent, error) {
 	serial := pki.SerialHex(l.Serial())
-	index, leaf, err := tx.Audit(actor, "certificate.intent", serial, map[string]any{
-		"request": request, "issuer": p.Issuer, "profile": p.ID, "tbsSHA256": hashHex(l.TBS()),
-	})
+	facts := map[string]any{"request": request, "issuer": p.Issuer, "profile": p.ID, "tbsSHA256": hashHex(l.TBS())}
+	if request == "" { // that of a request is told by its own records
+		facts["spkiSHA256"] = hashHex(l.SPKI())
+	}
+	index, leaf, err := tx.Audit(actor, "certificate.intent", serial, facts)
 	if err != nil {
 		return store.Intent{}, err
 	}

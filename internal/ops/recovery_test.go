@@ -25,6 +25,10 @@ func administered(t *testing.T, engine string, admins ...string) *catest.Office 
 	t.Helper()
 	o := catest.New(t, catest.Options{Engine: engine, Activate: true})
 	catest.Must(t, o.DB.Update(t.Context(), func(tx *store.Tx) error {
+		_, _, err := tx.Audit(pki.System("init"), "instance.made", instanceID, map[string]any{"mode": "live"})
+		if err != nil {
+			return err
+		}
 		return tx.AddInstance(store.Instance{UUID: instanceID, Mode: "live"})
 	}))
 	for _, id := range admins {

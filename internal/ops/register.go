@@ -194,6 +194,7 @@ type facts struct {
 	Link         string
 	Draft        string
 	Flow         string
+	SPKISHA256   string
 	TBSSHA256    string
 	Number       int64
 	This         time.Time

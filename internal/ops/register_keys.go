@@ -2,6 +2,7 @@ package ops
 
 import (
 	"crypto/x509"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -186,9 +187,68 @@ func tookKey(history []event, id string) bool {
 	return false
 }
 
+// ownKeys gives what the records say of the keys of our own certificates: who has each, by
+// its hash. A key whose record has no body any more is told by the certificate.
+func (c *comparison) ownKeys() (map[string]string, error) {
+	intents, err := c.tx.OtherIntents()
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]string{}
+	for part := range slices.Chunk(intents, page) {
+		var serials []string
+		for _, i := range part {
+			if i.Request == "" {
+				serials = append(serials, i.Serial)
+			}
+		}
+		history, err := c.history(serials, "certificate.intent")
+		if err != nil {
+			return nil, err
+		}
+		for _, serial := range serials {
+			hash, err := c.ownKey(serial, history[serial])
+			if err != nil {
+				return nil, err
+			}
+			if hash != "" {
+				out[hash] = "certificate/" + serial
+			}
+		}
+	}
+	return out, nil
+}
+
+func (c *comparison) ownKey(serial string, history []event) (string, error) {
+	for _, e := range history {
+		if !e.Erased {
+			return e.facts.SPKISHA256, nil
+		}
+	}
+	cert, err := c.tx.Certificate(serial)
+	if errors.Is(err, pki.ErrNotFound) {
+		return "", nil
+	}
+	return cert.SPKISHA256, err
+}
+
 // publicKeys compares the register of all public keys with the requests that brought a
-// key of their own. StrayRows compares it with the keys made here.
+// key of their own, and with our own certificates. StrayRows compares it with the keys
+// made here.
 func (c *comparison) publicKeys() error {
+	own, err := c.ownKeys()
+	if err != nil {
+		return err
+	}
+	err = c.registered(own)
+	for hash := range own { // that were not met
+		c.deviate("public_key", hash, "owner")
+	}
+	return err
+}
+
+// registered goes through the register, and takes from own what it meets there.
+func (c *comparison) registered(own map[string]string) error {
 	list := func(after string) ([]store.PublicKey, error) { return c.tx.PublicKeysAfter(after, page) }
 	return pages(c, list, func(k store.PublicKey) string { return k.SPKISHA256 }, func(rows []store.PublicKey) error {
 		c.report.Rows += int64(len(rows))
@@ -206,6 +266,10 @@ func (c *comparison) publicKeys() error {
 		known := byKey(requests, func(r pki.Request) string { return r.ID })
 		for _, k := range rows {
 			if strings.HasPrefix(k.Owner, "key/") {
+				continue
+			}
+			if own[k.SPKISHA256] == k.Owner {
+				delete(own, k.SPKISHA256)
 				continue
 			}
 			r := known[strings.TrimPrefix(k.Owner, "request/")]

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"inkan/internal/ca/catest"
-	"inkan/internal/issuance"
 	"inkan/internal/ops"
 	"inkan/internal/store"
 	"inkan/internal/store/storetest"
