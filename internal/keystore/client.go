@@ -226,6 +226,9 @@ func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 	if ctx.Err() != nil && err != nil {
 		return nil, ended("call signer", ctx)
 	}
+	if errors.Is(err, context.DeadlineExceeded) { // of the connection, a moment before the context's
+		return nil, errSilent.Because(errors.New("no answer in time"))
+	}
 	if err != nil {
 		return nil, errAway.Because(err)
 	}

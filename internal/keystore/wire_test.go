@@ -241,6 +241,9 @@ func TestTurns(t *testing.T) {
 		t.Errorf("a line that stands: %v", err)
 	}
 	c.turnTime = time.Second
+	for len(c.slots) < cap(c.slots) {
+		c.slots <- struct{}{}
+	}
 	busy := make(chan error)
 	go func() {
 		_, err := c.NewVerifier(t.Context(), "r", "x")
