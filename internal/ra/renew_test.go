@@ -24,7 +24,7 @@ func renewing(t *testing.T, test func(t *testing.T, o *catest.Office, h catest.H
 			h := o.Holding(catest.Application(1))
 			others := []catest.Held{o.Holding(catest.Application(1)), o.Holding(catest.Application(2)), o.Holding(catest.Application(3))}
 			test(t, o, h, others)
-			report, err := o.Ops.VerifyRegister(t.Context())
+			report, err := o.Ops.VerifyRows(t.Context())
 			catest.Must(t, err)
 			if !report.OK() {
 				t.Errorf("the register differs from its records: %+v", report.Deviations)

@@ -156,8 +156,6 @@ func TestThreatAP5Renewal(t *testing.T) {
 		o.Disarm()
 		o.SQL(fmt.Sprintf(forge, "renewal", "terminal_name", "'"+third.Serial+"'", third.ID))
 		o.SQL(`DELETE FROM request WHERE id = '209901010000001'`)
-		_, err := o.Ops.RestoreGuards(t.Context())
-		catest.Must(t, err)
 	})
 }
 

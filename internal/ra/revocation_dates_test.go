@@ -43,7 +43,7 @@ func listed(t testing.TB, o *catest.Office, serial string) *x509.RevocationListE
 // sound says whether the rows are what the audit records say.
 func sound(t testing.TB, o *catest.Office) {
 	t.Helper()
-	r, err := o.Ops.VerifyRegister(t.Context())
+	r, err := o.Ops.VerifyRows(t.Context())
 	catest.Must(t, err)
 	if !r.OK() {
 		t.Errorf("register: %+v", r)
