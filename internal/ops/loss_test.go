@@ -46,10 +46,11 @@ func newKeyed(t *testing.T, o *catest.Office, id, profile string, roles ...pki.R
 // to the second checkpoint.
 type lostOffice struct {
 	*catest.Office
-	admin, second, officer, gone, client keyed
-	signed                               pki.Checkpoint // what the signer remembers
-	kept                                 int64          // number of the newest checkpoint that holds
-	here                                 int64          // records
+	admin, second, officer, gone, client, holder keyed
+
+	signed pki.Checkpoint // what the signer remembers
+	kept   int64          // number of the newest checkpoint that holds
+	here   int64          // records
 }
 
 func newLostOffice(t *testing.T, engine string) *lostOffice {
@@ -60,6 +61,8 @@ func newLostOffice(t *testing.T, engine string) *lostOffice {
 	o.officer = newKeyed(t, o.Office, "officer", issuance.ProfileOperator, pki.RoleOfficer)
 	o.gone = newKeyed(t, o.Office, "gone", issuance.ProfileOperator, pki.RoleAdmin)
 	o.client = newKeyed(t, o.Office, "vendor", issuance.ProfileAPIClient)
+	held := o.Keeping(catest.Application(1))
+	o.holder = keyed{id: "holder", key: held.Pair.PrivateKey.(crypto.Signer), cert: held.Pair.Leaf}
 	catest.Must(t, o.Ops.DisableOperator(t.Context(), catest.Admin, "gone"))
 	catest.Must(t, o.Ops.Checkpoint(t.Context()))
 	catest.Must(t, things(o.Office, 3))
@@ -114,6 +117,8 @@ func TestThreatAU2Loss(t *testing.T) {
 		catest.WantCode(t, err, "actor.unproved")
 		_, err = o.Ops.SignLoss(ctx, l, o.admin.id, o.second.cert.Raw, o.second.sign)
 		catest.WantCode(t, err, "actor.unproved")
+		_, err = o.Ops.SignLoss(ctx, l, o.client.id, o.client.cert.Raw, o.client.sign)
+		catest.WantCode(t, err, "actor.unproved")
 		l, err = o.Ops.SignLoss(ctx, l, o.admin.id, o.admin.cert.Raw, o.admin.sign)
 		catest.Must(t, err)
 		catest.WantCode(t, o.Ops.AcceptLoss(ctx, l), "audit.loss_second")
@@ -166,7 +171,7 @@ func TestThreatAU2LossRefused(t *testing.T) {
 		{"nobody", func() ops.LossStatement { return o.statement(t) }, "signer.loss"},
 		{"one", func() ops.LossStatement { return o.statement(t, o.admin) }, "signer.loss"},
 		{"one twice", func() ops.LossStatement { return o.statement(t, o.admin, o.admin) }, "signer.loss"},
-		{"an API client", func() ops.LossStatement { return o.statement(t, o.admin, o.client) }, "signer.loss"},
+		{"a holder", func() ops.LossStatement { return o.statement(t, o.admin, o.holder) }, "signer.loss"},
 		{"another key", func() ops.LossStatement { return o.statement(t, o.second, stranger) }, "signer.loss"},
 		{"a certificate that is none", func() ops.LossStatement {
 			l := o.statement(t, o.admin, o.second)

@@ -18,9 +18,11 @@ CREATE TABLE revocation (
   decided_by   TEXT   NOT NULL DEFAULT '',
   decided_at   BIGINT NOT NULL DEFAULT 0,
   published_at BIGINT NOT NULL DEFAULT 0,
-  -- Invariant 8, as the database sees it: what was asked for is undone by two others.
-  CHECK (proposed_by = '' OR proposed_by <> asked_by),
-  CHECK (state NOT IN ('rejected', 'lifted') OR (proposed_by <> '' AND decided_by NOT IN ('', proposed_by, asked_by))),
+  -- Invariant 8, as the database sees it: what was asked for is undone by two others; what an
+  -- officer placed by two, of whom he may be one (ADR 170).
+  CONSTRAINT revocation_first CHECK (proposed_by = '' OR proposed_by <> asked_by OR proof IN ('officer', 'chain')),
+  CONSTRAINT revocation_second CHECK (state NOT IN ('rejected', 'lifted') OR (proposed_by <> '' AND decided_by NOT IN ('', proposed_by)
+    AND (decided_by <> asked_by OR proof IN ('officer', 'chain')))),
   CHECK ((state = 'received') = (decided_by = ''))
 );
 CREATE UNIQUE INDEX revocation_flow ON revocation (flow) WHERE flow <> '';
