@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"strings"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -18,6 +19,10 @@ import (
 // it stands for what the signer remembers.
 const seenFile = "audit.seen"
 
+// headTime is how long the first write of a process waits for the signer: a revocation
+// must not wait for one that hangs.
+const headTime = 300 * time.Millisecond
+
 // head gives what is known of the audit tree from outside of the database: what the
 // signer remembers; what this node saw last, where that is newer or the signer is away.
 func (i *instance) head(ctx context.Context) (store.Head, error) {
@@ -25,9 +30,11 @@ func (i *instance) head(ctx context.Context) (store.Head, error) {
 	if err != nil {
 		return store.Head{}, err
 	}
-	info, err := i.signer.Info(ctx)
-	if pki.ClassOf(err) == pki.Busy {
-		return seen, nil
+	short, cancel := context.WithTimeout(ctx, headTime)
+	defer cancel()
+	info, err := i.signer.Info(short)
+	if pki.ClassOf(err) == pki.Busy || short.Err() != nil {
+		return seen, ctx.Err()
 	}
 	if err != nil {
 		return store.Head{}, err
