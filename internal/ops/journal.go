@@ -15,11 +15,10 @@ import (
 // the journal is not saved. The newest may not be saved yet; what an accepted loss or a
 // record signer.set_back explains is no difference.
 func (s *Service) CompareJournal(ctx context.Context, journal []pki.Checkpoint, losses []pki.Loss) error {
-	if len(journal) == 0 {
-		journal = []pki.Checkpoint{{Number: 1}} // nothing was signed: nothing may be saved
-		journal[0].Size = -1
+	first, newest := int64(1), int64(0) // nothing was signed: nothing may be saved
+	if len(journal) > 0 {
+		first, newest = journal[0].Number, journal[len(journal)-1].Number
 	}
-	first, newest := journal[0].Number, journal[len(journal)-1].Number
 	return s.DB.View(ctx, func(tx *store.Tx) error {
 		forgotten, err := setBacks(tx)
 		if err != nil {
@@ -55,7 +54,7 @@ func (s *Service) CompareJournal(ctx context.Context, journal []pki.Checkpoint, 
 			}
 		}
 		for _, c := range journal {
-			if c.Size > 0 && c.Number < newest && !explained(c.Number) {
+			if c.Number < newest && !explained(c.Number) {
 				return pki.E(pki.Conflict, "audit.checkpoint_gone").With("Number", c.Number)
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -456,12 +457,17 @@ func TestVerifyJournalWithArchive(t *testing.T) {
 		check(t, os.Rename(filepath.Join(dir, closedName(n+1)), filepath.Join(archive, closedName(n+1))))
 	}
 	for _, tt := range []struct {
-		archive string
-		first   int64
-	}{{"", 3}, {archive, 1}} {
+		archive     string
+		first       int64
+		checkpoints []int64 // by number; those with which a tree went on after a loss are in every head
+	}{{"", 3, []int64{3, 4, 100, 101, 102, 103}}, {archive, 1, []int64{1, 2, 3, 4, 100, 101, 102, 103}}} {
 		report, err := VerifyJournal(dir, tt.archive, []byte("key")) // while it is open
 		check(t, err)
-		if report.First != tt.first || report.Last != 5 {
+		var numbers []int64
+		for _, c := range report.Checkpoints {
+			numbers = append(numbers, c.Number)
+		}
+		if report.First != tt.first || report.Last != 5 || !slices.Equal(numbers, tt.checkpoints) || len(report.Losses) != 4 {
 			t.Errorf("%+v", report)
 		}
 	}
