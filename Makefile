@@ -5,7 +5,7 @@
 #
 # and while working:
 #
-#   make check    under two minutes: style, static checks, quick tests
+#   make check    style, static checks, quick tests: about three minutes on two cores
 #   make screens  every page in both languages as pictures in screens/
 #   make bench    the product under load, each figure beside its limit
 #   make soak     kills the program at random moments for KILL_FOR (10m)

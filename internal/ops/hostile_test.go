@@ -106,8 +106,13 @@ func contradicts(t *testing.T, o *catest.Office, first int64) {
 	}
 }
 
+// eachEngine runs a test on both engines; a quick run takes the default one.
 func eachEngine(t *testing.T, test func(t *testing.T, engine string)) {
-	for _, engine := range storetest.Engines {
+	engines := storetest.Engines
+	if testing.Short() {
+		engines = engines[:1]
+	}
+	for _, engine := range engines {
 		t.Run(engine, func(t *testing.T) { test(t, engine) })
 	}
 }
@@ -271,7 +276,11 @@ func TestThreatAU1Histories(t *testing.T) {
 	was := flag.Lookup("rapid.checks").Value.String()
 	defer func() { catest.Must(t, flag.Set("rapid.checks", was)) }()
 	eachEngine(t, func(t *testing.T, engine string) {
-		catest.Must(t, flag.Set("rapid.checks", map[string]string{store.SQLite: "40", store.PostgreSQL: "12"}[engine]))
+		checks := map[string]string{store.SQLite: "40", store.PostgreSQL: "12"}[engine]
+		if testing.Short() {
+			checks = "5"
+		}
+		catest.Must(t, flag.Set("rapid.checks", checks))
 		rapid.Check(t, func(r *rapid.T) {
 			one := &brief{TB: t}
 			defer one.end()
