@@ -18,7 +18,7 @@ func TestEveryPartHasWords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parts := []string{partDraining, partStatus, partRoot, partClock, partRelay, partUndecided, partUnheld, partUnlisted, partSignerSilent}
+	parts := []string{partDraining, partStatus, partRoot, partClock, partRelay, partUndecided, partUnheld, partUnlisted, partSignerSilent, partEvidence}
 	for _, m := range regexp.MustCompile(`s\.every\(ctx, running, "(\w+)"`).FindAllStringSubmatch(string(raw), -1) {
 		parts = append(parts, m[1])
 	}

@@ -119,6 +119,9 @@ func (s *server) sendMails(ctx context.Context) error {
 func (s *server) signTree(ctx context.Context) error {
 	err := s.ops.Checkpoint(ctx)
 	contradicts := pki.CodeOf(err) == "audit.contradicts"
+	if err != nil && !contradicts {
+		return err // says nothing about the tree: what was told of it stays told
+	}
 	if s.health.set(partEvidence, contradicts) && contradicts {
 		s.log.ErrorContext(ctx, "alarm: the audit records are not those that were signed; nothing is written", "err", err)
 	}

@@ -72,29 +72,46 @@ func (s *Service) Prove(ctx context.Context, st Statement, certDER, signature []
 	}
 	var a pki.Actor
 	err = s.DB.Update(ctx, func(tx *store.Tx) error {
-		o, err := tx.Operator(st.Operator)
-		if err != nil {
-			return unproved.Because(err)
-		}
-		c, err := tx.OwnCertificateByHash(hashHex(certDER))
-		if err != nil {
-			return unproved.Because(err)
-		}
-		if !o.DisabledAt.IsZero() || c.SHA256 != o.CertSHA256 || !c.State(tx.Now).Usable() {
-			return unproved.Because(errors.New("operator or certificate is not in force"))
-		}
-		a = pki.Actor{ID: o.ID, Auth: pki.AuthKey, Roles: o.Roles}
-		_, _, err = tx.Audit(a, "operator.proved", o.ID, map[string]any{"statement": st, "signature": signature})
+		var err error
+		a, err = holderOfKey(tx, st.Operator, certDER)
 		if err != nil {
 			return err
 		}
-		err = tx.UseStatement(st.Nonce, o.ID)
+		_, _, err = tx.Audit(a, "operator.proved", a.ID, map[string]any{"statement": st, "signature": signature})
+		if err != nil {
+			return err
+		}
+		err = tx.UseStatement(st.Nonce, a.ID)
 		if errors.Is(err, pki.ErrConflict) {
 			return pki.E(pki.Forbidden, "actor.replayed")
 		}
 		return err
 	})
 	return a, err
+}
+
+// holderOfKey gives the operator whose certificate it is, as somebody who has its key. Both
+// must be in force: actor.unproved with a private cause.
+func holderOfKey(tx *store.Tx, id string, certDER []byte) (pki.Actor, error) {
+	unproved := pki.E(pki.Forbidden, "actor.unproved").With("Operator", id)
+	o, err := tx.Operator(id)
+	if errors.Is(err, pki.ErrNotFound) {
+		return pki.Actor{}, unproved.Because(err)
+	}
+	if err != nil {
+		return pki.Actor{}, err
+	}
+	c, err := tx.OwnCertificateByHash(hashHex(certDER))
+	if errors.Is(err, pki.ErrNotFound) {
+		return pki.Actor{}, unproved.Because(err)
+	}
+	if err != nil {
+		return pki.Actor{}, err
+	}
+	if !o.DisabledAt.IsZero() || c.SHA256 != o.CertSHA256 || !c.State(tx.Now).Usable() {
+		return pki.Actor{}, unproved.Because(errors.New("operator or certificate is not in force"))
+	}
+	return pki.Actor{ID: o.ID, Auth: pki.AuthKey, Roles: o.Roles}, nil
 }
 
 func signed(public crypto.PublicKey, digest, signature []byte) bool {

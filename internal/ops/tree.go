@@ -291,26 +291,12 @@ func (s *Service) SignLoss(ctx context.Context, l LossStatement, operator string
 
 // administrator says whether a certificate is that of an administrator who is in force.
 func (s *Service) administrator(ctx context.Context, id string, certDER []byte) error {
-	unproved := pki.E(pki.Forbidden, "actor.unproved").With("Operator", id)
 	return s.DB.View(ctx, func(tx *store.Tx) error {
-		o, err := tx.Operator(id)
-		if errors.Is(err, pki.ErrNotFound) {
-			return unproved.Because(err)
-		}
+		a, err := holderOfKey(tx, id, certDER)
 		if err != nil {
 			return err
 		}
-		c, err := tx.OwnCertificateByHash(hashHex(certDER))
-		if errors.Is(err, pki.ErrNotFound) {
-			return unproved.Because(err)
-		}
-		if err != nil {
-			return err
-		}
-		if !o.DisabledAt.IsZero() || c.SHA256 != o.CertSHA256 || !c.State(tx.Now).Usable() {
-			return unproved.Because(errors.New("operator or certificate is not in force"))
-		}
-		return pki.Actor{ID: o.ID, Auth: pki.AuthKey, Roles: o.Roles}.Need(pki.MayManage)
+		return a.Need(pki.MayManage)
 	})
 }
 

@@ -79,10 +79,10 @@ func (db *DB) refuse(err error) {
 	db.follow.refusal = err
 }
 
-// KindTailLost is the kind of the record that says that the tree lacks records which this
+// kindTailLost is the kind of the record that says that the tree lacks records which this
 // node wrote and which no checkpoint covers: a standby that lacked them took over, or
 // somebody cut them off.
-const KindTailLost = "audit.tail_lost"
+const kindTailLost = "audit.tail_lost"
 
 // tailLost is the job that records what this node knew of the tree.
 func (db *DB) tailLost(knew pki.Checkpoint) *job {
@@ -92,7 +92,7 @@ func (db *DB) tailLost(knew pki.Checkpoint) *job {
 			return err
 		}
 		db.log.Error("alarm: audit records are gone that this node wrote", "knew", knew.Size, "size", size)
-		_, _, err = tx.Audit(pki.System("store"), KindTailLost, "audit", map[string]pki.Checkpoint{"knew": knew, "found": {Size: size, Root: root}})
+		_, _, err = tx.Audit(pki.System("store"), kindTailLost, "audit", map[string]pki.Checkpoint{"knew": knew, "found": {Size: size, Root: root}})
 		return err
 	}}
 }
