@@ -30,17 +30,22 @@ func (c *cli) actorFlags(cmd *cobra.Command) {
 // and checked; without it the account counts that somebody logged in under. In a demo a
 // bare name is accepted and audited as asserted (threat CO1).
 func (c *cli) actor(ctx context.Context, i *instance, cmd *cobra.Command, content string) (pki.Actor, error) {
+	return c.prove(ctx, i, trimRoot(cmd), content)
+}
+
+// prove is actor for a command by its name.
+func (c *cli) prove(ctx context.Context, i *instance, command, content string) (pki.Actor, error) {
 	if c.key == "" && i.ops.Asserted {
 		return i.ops.Assert(ctx, c.as)
 	}
 	if c.key == "" {
-		return i.ops.ProveAccount(ctx, c.as, trimRoot(cmd), content)
+		return i.ops.ProveAccount(ctx, c.as, command, content)
 	}
 	key, cert, err := c.openKey()
 	if err != nil {
 		return pki.Actor{}, err
 	}
-	statement := i.ops.NewStatement(c.as, trimRoot(cmd), content)
+	statement := i.ops.NewStatement(c.as, command, content)
 	signature, err := statement.Sign(key)
 	if err != nil {
 		return pki.Actor{}, fmt.Errorf("sign statement: %w", err)
@@ -51,7 +56,19 @@ func (c *cli) actor(ctx context.Context, i *instance, cmd *cobra.Command, conten
 // maxKeyFile bounds the PKCS#12 file of an operator.
 const maxKeyFile = 64 << 10
 
+// openKey opens the operator's key, once in a run: its password is asked for once.
 func (c *cli) openKey() (crypto.Signer, *x509.Certificate, error) {
+	if c.opened == nil {
+		key, cert, err := c.readKey()
+		if err != nil {
+			return nil, nil, err
+		}
+		c.opened, c.openedBy = key, cert
+	}
+	return c.opened, c.openedBy, nil
+}
+
+func (c *cli) readKey() (crypto.Signer, *x509.Certificate, error) {
 	unreadable := pki.E(pki.Invalid, "key.unreadable").With("File", c.key)
 	err := checkSecretFile(c.key)
 	if err != nil {

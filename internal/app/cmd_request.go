@@ -69,10 +69,14 @@ func (r *requestJSON) add(c pki.Certificate) {
 func (c *cli) requestCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "request", Short: "applications for certificates (申請)"}
 	cmd.AddCommand(c.submitCommand(), c.listRequestsCommand(), c.showRequestCommand(), c.correctCommand(),
-		c.decideCommand("approve", "check or approve a request (審査・承認)", "", (*ra.Service).Approve),
-		c.decideCommand("return", "send a request back for correction (差戻し)", "why", (*ra.Service).Return),
-		c.decideCommand("reject", "refuse a request (却下)", "why", (*ra.Service).Reject),
-		c.decideCommand("cancel", "withdraw a request (取消)", "why", (*ra.Service).Cancel))
+		c.decideRequestCommand("approve", "check or approve a request (審査・承認)", func(ctx context.Context, s *ra.Service, by pki.Actor, id, content, _ string) (pki.Request, error) {
+			return s.Approve(ctx, by, id, content)
+		}),
+		c.decideRequestCommand("reject", "refuse a request (却下)", func(ctx context.Context, s *ra.Service, by pki.Actor, id, content, why string) (pki.Request, error) {
+			return s.Reject(ctx, by, id, content, why)
+		}),
+		c.endRequestCommand("return", "send a request back for correction (差戻し)", (*ra.Service).Return),
+		c.endRequestCommand("cancel", "withdraw a request (取消)", (*ra.Service).Cancel))
 	return cmd
 }
 
@@ -278,39 +282,25 @@ func (c *cli) reference(ctx context.Context, i *instance, by pki.Actor, id strin
 	return "", waitCode(err), nil
 }
 
-// contentHash is the content of a request as it is now: what an approval without
-// --content is of. The statement that the operator's key signs names it, and it is
-// printed with the decision (threat AP7).
-func (i *instance) contentHash(ctx context.Context, id string) (string, error) {
-	var r pki.Request
-	err := i.db.View(ctx, func(tx *store.Tx) error {
-		var err error
-		r, err = tx.Request(id)
-		return err
-	})
-	if pki.ClassOf(err) == pki.NotFound {
-		return "", pki.E(pki.NotFound, "request.unknown").With("RequestID", id)
-	}
-	return r.ContentHash, err
-}
-
-// decideCommand is one person's decision about a request.
-func (c *cli) decideCommand(name, short, reason string, do func(s *ra.Service, ctx context.Context, by pki.Actor, id, with string) (pki.Request, error)) *cobra.Command {
-	var with string
+// decideRequestCommand is one person's decision about the content of a request. Its
+// statement names the content that was shown (invariant 8, threat AP7).
+func (c *cli) decideRequestCommand(name, short string, do func(ctx context.Context, s *ra.Service, by pki.Actor, id, content, why string) (pki.Request, error)) *cobra.Command {
+	var d decision
+	var why string
 	cmd := &cobra.Command{Use: name + " ID", Short: short, Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 		return c.with(cmd, name == "approve", func(ctx context.Context, i *instance) error {
-			if name == "approve" && with == "" {
-				hash, err := i.contentHash(ctx, args[0])
-				if err != nil {
-					return err
-				}
-				with = hash
-			}
-			by, err := c.actor(ctx, i, cmd, args[0]+" "+with)
+			content, err := c.shown(ctx, i, cmd, args[0], d, func(by pki.Actor) ([]fact, string, error) {
+				seen, err := i.ra.Look(ctx, by, args[0])
+				return requestFacts(seen.Request), seen.Request.ContentHash, err
+			})
 			if err != nil {
 				return err
 			}
-			r, err := do(i.ra, ctx, by, args[0], with)
+			by, err := c.actor(ctx, i, cmd, strings.TrimSpace(args[0]+" "+content+" "+why))
+			if err != nil {
+				return err
+			}
+			r, err := do(ctx, i.ra, by, args[0], content, why)
 			if err != nil {
 				return err
 			}
@@ -318,20 +308,37 @@ func (c *cli) decideCommand(name, short, reason string, do func(s *ra.Service, c
 			if r.State == pki.Reviewing {
 				next = "checked; a second operator approves it with: " + c.commandLine("request approve --as OPERATOR "+r.ID)
 			}
-			if name == "approve" && !c.json {
-				a := r.Application
-				next += fmt.Sprintf("\n  %s %s, terminal %s, mail %s\n  content %s", a.Holder.Kind, a.Holder.Code, a.TerminalName, a.Email, r.ContentHash)
-			}
 			return c.showRequest(ctx, i, r, next)
 		})
 	}}
 	c.actorFlags(cmd)
+	d.flags(cmd)
 	cmd.Flags().BoolVar(&c.json, "json", false, "print JSON")
-	if reason == "" {
-		cmd.Flags().StringVar(&with, "content", "", "content hash that was shown to you; refused when it has changed")
-	} else {
-		cmd.Flags().StringVar(&with, reason, "", "reason, for the record")
+	if name != "approve" {
+		cmd.Flags().StringVar(&why, "why", "", "reason, for the record")
 	}
+	return cmd
+}
+
+// endRequestCommand takes a request back, whatever its content is.
+func (c *cli) endRequestCommand(name, short string, do func(s *ra.Service, ctx context.Context, by pki.Actor, id, why string) (pki.Request, error)) *cobra.Command {
+	var why string
+	cmd := &cobra.Command{Use: name + " ID", Short: short, Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		return c.with(cmd, false, func(ctx context.Context, i *instance) error {
+			by, err := c.actor(ctx, i, cmd, args[0]+" "+why)
+			if err != nil {
+				return err
+			}
+			r, err := do(i.ra, ctx, by, args[0], why)
+			if err != nil {
+				return err
+			}
+			return c.showRequest(ctx, i, r, string(r.State))
+		})
+	}}
+	c.actorFlags(cmd)
+	cmd.Flags().BoolVar(&c.json, "json", false, "print JSON")
+	cmd.Flags().StringVar(&why, "why", "", "reason, for the record")
 	return cmd
 }
 

@@ -16,6 +16,7 @@ import (
 // revocationJSON is a case of revocation on the command line's JSON output.
 type revocationJSON struct {
 	Number      string `json:"number"`
+	ContentHash string `json:"contentHash"` // of the case as it stands
 	State       string `json:"state"`
 	Held        bool   `json:"held"`
 	Proof       string `json:"proof"`
@@ -47,7 +48,7 @@ type decidedJSON struct {
 
 func revocationToJSON(d ra.RevocationDetail) revocationJSON {
 	v, c := d.Revocation, d.Certificate
-	return revocationJSON{Number: v.ID, State: string(v.State), Held: v.Held(), Proof: string(v.Proof), AskedBy: v.AskedBy, Reason: v.Reason.String(),
+	return revocationJSON{Number: v.ID, ContentHash: v.Hash(), State: string(v.State), Held: v.Held(), Proof: string(v.Proof), AskedBy: v.AskedBy, Reason: v.Reason.String(),
 		Serial: v.Serial, Certificate: string(c.State(now())), RequestID: v.RequestID, HolderCode: c.Holder.Code, Terminal: c.Terminal, Email: v.Email,
 		From: stamp(v.Dates.Effective), Invalid: stamp(v.Dates.InvalidSince), ReceivedAt: stamp(v.ReceivedAt), HeldAt: stamp(v.HeldAt), Final: stamp(v.FinalAt()),
 		ProposedBy: v.ProposedBy, ProposedAt: stamp(v.ProposedAt), DecidedBy: v.DecidedBy, DecidedAt: stamp(v.DecidedAt), PublishedAt: stamp(v.PublishedAt)}
@@ -115,22 +116,30 @@ func (c *cli) showRevocationCommand() *cobra.Command {
 	return cmd
 }
 
-// decideRevocationCommand is one officer's decision about a case. It needs no signer: it
-// records, and then says what is seen of the CRL where the decision changed the status
+// decideRevocationCommand is one officer's decision about a case that he was shown. It needs
+// no signer: it records, and then says what is seen of the CRL where the decision changed the status
 // of the certificate.
-func (c *cli) decideRevocationCommand(name, short string, do func(s *ra.Service, ctx context.Context, by pki.Actor, id, why string) (ra.RevocationDetail, error)) *cobra.Command {
+func (c *cli) decideRevocationCommand(name, short string, do func(s *ra.Service, ctx context.Context, by pki.Actor, id, content, why string) (ra.RevocationDetail, error)) *cobra.Command {
+	var d decision
 	var why string
 	cmd := &cobra.Command{Use: name + " NUMBER", Short: short, Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 		return c.with(cmd, false, func(ctx context.Context, i *instance) error {
-			by, err := c.actor(ctx, i, cmd, args[0]+" "+why)
+			content, err := c.shown(ctx, i, cmd, args[0], d, func(by pki.Actor) ([]fact, string, error) {
+				seen, err := i.ra.Revocation(ctx, by, args[0])
+				return revocationFacts(seen.Revocation, seen.Certificate), seen.Revocation.Hash(), err
+			})
 			if err != nil {
 				return err
 			}
-			d, err := do(i.ra, ctx, by, args[0], why)
+			by, err := c.actor(ctx, i, cmd, strings.TrimSpace(args[0]+" "+content+" "+why))
 			if err != nil {
 				return err
 			}
-			v := d.Revocation
+			done, err := do(i.ra, ctx, by, args[0], content, why)
+			if err != nil {
+				return err
+			}
+			v := done.Revocation
 			switch {
 			case c.json:
 			case v.State == pki.RevocationReceived:
@@ -140,16 +149,17 @@ func (c *cli) decideRevocationCommand(name, short string, do func(s *ra.Service,
 			}
 			l := listed{}
 			if v.State == pki.RevocationDone || v.State == pki.RevocationLifted {
-				l = c.lists(ctx, i, d.Certificate.Issuer, v.DecidedAt)
+				l = c.lists(ctx, i, done.Certificate.Issuer, v.DecidedAt)
 			}
 			if c.json {
-				return c.print(decidedJSON{revocationToJSON(d), l.json()})
+				return c.print(decidedJSON{revocationToJSON(done), l.json()})
 			}
 			c.tell(l)
 			return nil
 		})
 	}}
 	c.actorFlags(cmd)
+	d.flags(cmd)
 	cmd.Flags().StringVar(&why, "why", "", "in words, for the record")
 	cmd.Flags().BoolVar(&c.json, "json", false, "print JSON")
 	return cmd

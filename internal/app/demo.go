@@ -309,7 +309,7 @@ func (d *demo) seedClient(ctx context.Context, i *instance) error {
 	if err != nil {
 		return err
 	}
-	return i.ra.ApproveGrant(ctx, approver, g.ID)
+	return i.ra.ApproveGrant(ctx, approver, g.ID, g.Hash())
 }
 
 // announce writes demo.json and prints what to try.
@@ -375,9 +375,9 @@ func (d *demo) tell() {
 		}
 	}
 	d.say("  4. Apply and approve as two people, and read the IDs:")
-	d.say("     %s --as intake --kind medical --code 0110119153 --terminal 会計1号機 --email clinic@example.jp", run("request submit"))
-	d.say("     %s --as approver-1 REQUEST-ID", run("request approve"))
-	d.say("     %s REQUEST-ID", run("request show"))
+	d.say("     R=$(%s --as intake --kind medical --code 0110119153 --terminal 会計1号機 --email clinic@example.jp | cut -d' ' -f1)", run("request submit"))
+	d.say("     %s --as approver-1 --yes $R", run("request approve"))
+	d.say("     %s $R", run("request show"))
 	d.say("  5. Revoke, and ask the responder:")
 	d.say("     %s --as officer --reason keyCompromise %s", run("revoke"), first.Serial)
 	d.say("     %s %s", run("ocsp-check"), first.Serial)

@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"crypto"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,13 +37,15 @@ type cli struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 
-	dir    string
-	json   bool
-	as     string
-	key    string
-	keyPIN string // file with the password of --key
-	lang   string
-	level  slog.Level // of the log of services
+	dir      string
+	json     bool
+	as       string
+	key      string
+	keyPIN   string        // file with the password of --key
+	opened   crypto.Signer // of --key, and its certificate
+	openedBy *x509.Certificate
+	lang     string
+	level    slog.Level // of the log of services
 }
 
 // Main runs inkan and gives its exit code.

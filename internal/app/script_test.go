@@ -78,6 +78,7 @@ func TestScripts(t *testing.T) {
 			"unseen":    unseen,
 			"listed":    listed,
 			"soon":      soon,
+			"typed":     typed,
 		},
 	})
 }
@@ -178,11 +179,26 @@ func copyLive(ts *testscript.TestScript, from, name string) {
 func as(ts *testscript.TestScript, neg bool, args []string) {
 	line := append(append([]string{}, args[1:]...), "--dir", ts.Getenv("I"))
 	line = append(line, proof(ts.Getenv("I"), args[0])...)
+	if len(args) > 3 && slices.Contains(deciding, args[1]+" "+args[2]) && !slices.Contains(args, "--content") {
+		line = append(line, "--content", looked(ts, args[0], args[1], args[3]))
+	}
 	if neg {
 		ends(ts, 1, line)
 		return
 	}
 	ts.Check(ts.Exec("inkan", line...))
+}
+
+// deciding are the commands that decide about what was shown.
+var deciding = []string{"request approve", "request reject", "revocation approve", "revocation reject", "revocation lift", "grant approve"}
+
+// looked gives the contentHash of what a person looks at; "-" where nothing is shown.
+func looked(ts *testscript.TestScript, person, kind, id string) string {
+	err := ts.Exec("inkan", append([]string{kind, "show", id, "--json", "--dir", ts.Getenv("I")}, proof(ts.Getenv("I"), person)...)...)
+	if err != nil {
+		return "-"
+	}
+	return value(ts, "contentHash").(string)
 }
 
 // ends runs inkan, which must end with this exit code, say what is wrong in one line

@@ -102,7 +102,7 @@ func act(t *testing.T, o *catest.Office, serial string, what int) string {
 	must(t, err)
 	for _, c := range cases {
 		for _, who := range []string{"officer-2", "officer-3"} {
-			_, _ = o.RA.LiftRevocation(t.Context(), catest.Actor(who, pki.RoleOfficer), c.Revocation.ID, "")
+			_, _ = o.RA.LiftRevocation(t.Context(), catest.Actor(who, pki.RoleOfficer), c.Revocation.ID, o.CaseHash(c.Revocation.ID), "")
 		}
 	}
 	return "lifted"

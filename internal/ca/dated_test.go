@@ -30,7 +30,7 @@ func TestThreatRV6CRLOnTheDay(t *testing.T) {
 	open, err := o.RA.Revocations(t.Context(), catest.Officer, store.RevocationFilter{Serials: []string{back.Serial}})
 	must(t, err)
 	for _, officer := range []string{"officer-2", "officer-3"} {
-		_, err = o.RA.LiftRevocation(t.Context(), catest.Actor(officer, pki.RoleOfficer), open[0].Revocation.ID, "")
+		_, err = o.RA.LiftRevocation(t.Context(), catest.Actor(officer, pki.RoleOfficer), open[0].Revocation.ID, o.CaseHash(open[0].Revocation.ID), "")
 		must(t, err)
 	}
 	_, err = o.CA.PublishCRL(t.Context(), issuance.G1)
@@ -74,7 +74,7 @@ func TestThreatRV9Dated(t *testing.T) {
 	must(t, err)
 	publish(t, o)
 	for _, officer := range []string{"officer-2", "officer-3"} {
-		_, err = o.RA.LiftRevocation(t.Context(), catest.Actor(officer, pki.RoleOfficer), open[0].Revocation.ID, "")
+		_, err = o.RA.LiftRevocation(t.Context(), catest.Actor(officer, pki.RoleOfficer), open[0].Revocation.ID, o.CaseHash(open[0].Revocation.ID), "")
 		must(t, err)
 	}
 	day := o.Now().Add(time.Hour)
@@ -111,7 +111,7 @@ func TestThreatRV7InAnswers(t *testing.T) {
 		t.Errorf("by the word of one: status %d, reason %d, %v", got.Status, got.RevocationReason, got.Extensions)
 	}
 	o.Advance(time.Minute)
-	_, err = o.RA.ApproveRevocation(t.Context(), catest.Actor("officer-2", pki.RoleOfficer), d.Revocation.ID, "")
+	_, err = o.RA.ApproveRevocation(t.Context(), catest.Actor("officer-2", pki.RoleOfficer), d.Revocation.ID, o.CaseHash(d.Revocation.ID), "")
 	must(t, err)
 	revoke(t, o, plain.Serial, pki.KeyCompromise)
 	must(t, v.Catch(t.Context()))

@@ -152,7 +152,7 @@ func (s *Service) move(tx *store.Tx, r *pki.Request, event pki.RequestEvent, cha
 // intend is lines 2 to 4: the key bound to the request and its letter, the
 // certificate built and linted, and what we will sign stored with its audit record.
 func (s *Service) intend(ctx context.Context, r *pki.Request, key store.SealedKey) (store.Intent, error) {
-	if r.Application.Hash() != r.ContentHash {
+	if !r.Application.Is(r.ContentHash) {
 		return store.Intent{}, pki.E(pki.Forbidden, "request.changed").With("RequestID", r.ID) // after the approval
 	}
 	var public crypto.PublicKey

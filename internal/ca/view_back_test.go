@@ -94,7 +94,7 @@ func TestStartAfterALift(t *testing.T) {
 			cases, err := o.RA.Revocations(t.Context(), catest.Officer, store.RevocationFilter{})
 			must(t, err)
 			for _, who := range []string{"officer-2", "officer-3"} {
-				_, err = o.RA.LiftRevocation(t.Context(), catest.Actor(who, pki.RoleOfficer), cases[0].Revocation.ID, "")
+				_, err = o.RA.LiftRevocation(t.Context(), catest.Actor(who, pki.RoleOfficer), cases[0].Revocation.ID, o.CaseHash(cases[0].Revocation.ID), "")
 				must(t, err)
 			}
 			for _, due := range []bool{true, false} {

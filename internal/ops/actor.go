@@ -9,7 +9,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -19,8 +18,9 @@ import (
 )
 
 // Statement is what an operator's key signs to prove a command: who, what, on which
-// content, when, once.
+// content, when, once. Version is that of the text that is signed.
 type Statement struct {
+	Version  int       `json:"version"`
 	Operator string    `json:"operator"`
 	Command  string    `json:"command"`
 	Content  string    `json:"content"`
@@ -35,21 +35,34 @@ const statementLife = 2 * time.Minute
 func (s *Service) NewStatement(operator, command, content string) Statement {
 	nonce := make([]byte, 16)
 	_, _ = rand.Read(nonce) // never fails; see crypto/rand
-	return Statement{Operator: operator, Command: command, Content: content, At: s.Now().UTC(), Nonce: hex.EncodeToString(nonce)}
+	return Statement{Version: statementContent.Version, Operator: operator, Command: command, Content: content, At: s.Now().UTC(), Nonce: hex.EncodeToString(nonce)}
 }
 
-func (st Statement) digest() [32]byte {
-	raw, err := json.Marshal(st)
-	if err != nil {
-		panic(err) // a struct of strings and a time always encodes
+var statementContent = pki.Content[Statement]{Name: "statement", Version: 1, Fields: []pki.ContentField[Statement]{
+	{Name: "operator", Since: 1, Value: func(st Statement) string { return st.Operator }},
+	{Name: "command", Since: 1, Value: func(st Statement) string { return st.Command }},
+	{Name: "content", Since: 1, Value: func(st Statement) string { return st.Content }},
+	{Name: "at", Since: 1, Value: func(st Statement) string { return pki.ContentTime(st.At) }},
+	{Name: "nonce", Since: 1, Value: func(st Statement) string { return st.Nonce }},
+}}
+
+// digest gives the SHA-256 of the text; an error where the version has none.
+func (st Statement) digest() ([]byte, error) {
+	text, ok := statementContent.Text(st, st.Version)
+	if !ok {
+		return nil, fmt.Errorf("no statement has version %d", st.Version)
 	}
-	return sha256.Sum256(append([]byte("inkan/statement/v1\x00"), raw...))
+	d := sha256.Sum256([]byte(text))
+	return d[:], nil
 }
 
 // Sign signs a statement with an operator's key.
 func (st Statement) Sign(key crypto.Signer) ([]byte, error) {
-	d := st.digest()
-	return key.Sign(rand.Reader, d[:], crypto.SHA256)
+	d, err := st.digest()
+	if err != nil {
+		return nil, err
+	}
+	return key.Sign(rand.Reader, d, crypto.SHA256)
 }
 
 // Prove turns a signed statement into an actor: the certificate is the operator's
@@ -62,8 +75,11 @@ func (s *Service) Prove(ctx context.Context, st Statement, certDER, signature []
 	if err != nil {
 		return pki.Actor{}, unproved.Because(err)
 	}
-	d := st.digest()
-	if !signed(cert.PublicKey, d[:], signature) {
+	d, err := st.digest()
+	if err != nil {
+		return pki.Actor{}, unproved.Because(err)
+	}
+	if !signed(cert.PublicKey, d, signature) {
 		return pki.Actor{}, unproved.Because(errors.New("signature does not match"))
 	}
 	age := s.Now().Sub(st.At)

@@ -2,6 +2,8 @@ package ops_test
 
 import (
 	"crypto"
+	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"testing"
 	"time"
@@ -75,6 +77,13 @@ func TestThreatCO1(t *testing.T) {
 			t.Errorf("%s: %v", row.name, err)
 		}
 	}
+	otherVersion := changed(func(s *ops.Statement) { s.Version = 2 })
+	empty := sha256.Sum256(nil) // of no text, for a version that has none
+	signed, err := key.Sign(rand.Reader, empty[:], crypto.SHA256)
+	catest.Must(t, err)
+	_, err = o.Ops.Prove(t.Context(), otherVersion, cert, signed)
+	catest.WantCode(t, err, "actor.unproved")
+
 	tampered := o.Ops.NewStatement("alpha", "request approve", "hash")
 	signature = sign(tampered, key)
 	tampered.Content = "another hash"

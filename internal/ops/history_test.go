@@ -53,7 +53,8 @@ func history(t *testing.T, engine string) *catest.Office {
 	a.TerminalName = "受付9号機"
 	_, err = o.RA.Correct(ctx, catest.Actor("editor", pki.RoleIntake), typo.ID, typo.ContentHash, a)
 	catest.Must(t, err)
-	_, err = o.RA.Reject(ctx, catest.Approver, o.Submit(catest.Application(6)).ID, "unknown")
+	unknown := o.Submit(catest.Application(6))
+	_, err = o.RA.Reject(ctx, catest.Approver, unknown.ID, unknown.ContentHash, "unknown")
 	catest.Must(t, err)
 
 	client := o.Client("vendor")
@@ -180,7 +181,7 @@ func revocations(t *testing.T, o *catest.Office, r pki.Request) {
 			undo = o.RA.LiftRevocation
 		}
 		for _, officer := range []string{"officer-1", "officer-2"} {
-			_, err = undo(t.Context(), catest.Actor(officer, pki.RoleOfficer), v.ID, "asked by telephone")
+			_, err = undo(t.Context(), catest.Actor(officer, pki.RoleOfficer), v.ID, o.CaseHash(v.ID), "asked by telephone")
 			catest.Must(t, err)
 		}
 	}
@@ -199,6 +200,6 @@ func dates(t *testing.T, o *catest.Office) {
 		pki.RevocationDates{InvalidSince: o.Now().Add(-time.Minute)}, "stolen")
 	catest.Must(t, err)
 	o.Advance(time.Minute)
-	_, err = o.RA.ApproveRevocation(t.Context(), catest.Actor("officer-2", pki.RoleOfficer), d.Revocation.ID, "seen")
+	_, err = o.RA.ApproveRevocation(t.Context(), catest.Actor("officer-2", pki.RoleOfficer), d.Revocation.ID, o.CaseHash(d.Revocation.ID), "seen")
 	catest.Must(t, err)
 }

@@ -31,7 +31,7 @@ func (c *comparison) references(after, upTo string, requests []pki.Request, hist
 			if row.Sealed == nil {
 				delete(told, "sealed") // gone by the sweep: nobody can read it any more
 			}
-			have := columns{"verifier": row.Content(), "sealed": row.SealedHash()}
+			have := columns{"verifier": row.ContentAs(told["verifier"]), "sealed": row.SealedHash()}
 			have.at("voided_at", row.Voided)
 			c.compare("reference", r.ID, have, told)
 		}
@@ -88,7 +88,7 @@ func (c *comparison) keysOf(requests []pki.Request, history map[string][]event) 
 			c.deviate("sealed_key", id, "")
 			continue
 		}
-		have := columns{"origin": row.Origin(), "stage": row.Stage, "epoch": row.Epoch, "blob": row.BlobHash()}
+		have := columns{"origin": row.OriginAs(told[id]["origin"]), "stage": row.Stage, "epoch": row.Epoch, "blob": row.BlobHash()}
 		have.at("destroyed_at", row.Destroyed)
 		c.compare("sealed_key", id, have, told[id])
 	}

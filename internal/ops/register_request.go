@@ -48,7 +48,8 @@ func (c *comparison) requests() error {
 			if r.GrantID != "" {
 				c.used[r.GrantID] = c.used[r.GrantID].with(r)
 			}
-			c.compare("request", r.ID, requestColumns(r), toldOfRequest(history[r.ID]))
+			told := toldOfRequest(history[r.ID])
+			c.compare("request", r.ID, requestColumns(r, told["origin"]), told)
 		}
 		if last == "" {
 			return nil
@@ -95,9 +96,15 @@ func (c *comparison) editors(after, upTo string, history map[string][]event) err
 	return nil
 }
 
-func requestColumns(r pki.Request) columns {
+// requestColumns gives the columns of a row. origin is what the records say of it, of
+// whatever version.
+func requestColumns(r pki.Request, origin string) columns {
+	content := r.ContentHash
+	if !r.Application.Is(content) {
+		content = ""
+	}
 	row := columns{"state": string(r.State), "entered_by": r.EnteredBy, "checked_by": r.CheckedBy, "approved_by": r.ApprovedBy,
-		"grant_id": r.GrantID, "content_hash": r.ContentHash, "content": r.Application.Hash(), "origin": r.Origin(), "failure": r.Failure, "alike": r.Alike,
+		"grant_id": r.GrantID, "content_hash": r.ContentHash, "content": content, "origin": r.OriginAs(origin), "failure": r.Failure, "alike": r.Alike,
 		"serial": fmt.Sprint(r.Serial != "")}
 	row.at("received_at", r.ReceivedAt)
 	row.at("approved_at", r.ApprovedAt)

@@ -24,7 +24,10 @@ func (c *comparison) revocations() error {
 			return err
 		}
 		for _, r := range rows {
-			c.compare("revocation", r.ID, revocationColumns(r), toldOfRevocation(history[r.ID]))
+			told := toldOfRevocation(history[r.ID])
+			row := revocationColumns(r)
+			row["content"] = r.ContentAs(told["content"])
+			c.compare("revocation", r.ID, row, told)
 		}
 		return nil
 	})
@@ -32,7 +35,7 @@ func (c *comparison) revocations() error {
 
 func revocationColumns(r pki.Revocation) columns {
 	row := columns{"serial": r.Serial, "request": r.RequestID, "proof": string(r.Proof), "asked_by": r.AskedBy, "reason": r.Reason.String(),
-		"content": r.Content(), "state": string(r.State), "proposed_by": r.ProposedBy, "decided_by": r.DecidedBy}
+		"state": string(r.State), "proposed_by": r.ProposedBy, "decided_by": r.DecidedBy}
 	row.at("received_at", r.ReceivedAt)
 	row.at("held_at", r.HeldAt)
 	row.at("effective_at", r.Dates.Effective)

@@ -172,6 +172,7 @@ func (c *comparison) grants() error {
 		row.at("ends_at", g.EndsAt)
 		row.at("revoked_at", g.RevokedAt)
 		var told columns
+		var content string
 		for _, e := range history[g.ID] {
 			switch {
 			case told == nil && e.Kind == "grant.made":
@@ -180,6 +181,8 @@ func (c *comparison) grants() error {
 					told = columns{"client": e.facts.Client, "kinds": joined(e.facts.Kinds), "prefectures": joined(e.facts.Prefectures),
 						"per_day": fmt.Sprint(e.facts.PerDay), "total": fmt.Sprint(e.facts.Total)}
 					told.at("ends_at", e.facts.Ends)
+					content = e.facts.Content
+					told["content"] = content
 				}
 				used := c.used[g.ID]
 				told["made_by"], told["approved_by"] = e.Actor, ""
@@ -191,6 +194,7 @@ func (c *comparison) grants() error {
 				told.at("revoked_at", e.At)
 			}
 		}
+		row["content"] = g.HashAs(content)
 		c.compare("issue_grant", g.ID, row, told)
 	}
 	return nil

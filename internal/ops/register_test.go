@@ -46,7 +46,7 @@ var covered = map[string]struct{ key, named string }{
 // stands names what is told of columns that are not told one by one.
 var stands = map[string][]string{
 	"content":  {"holder_kind", "holder_code", "terminal_name", "email", "maintenance_email", "department", "phone", "payment_method", "csr", "flow", "language"},
-	"origin":   {"kind", "source", "grant_id", "client_id", "idempotency", "body_hash", "profile", "key_type", "predecessor", "language", "not_before", "spki", "spki_sha256", "request", "made_at"},
+	"origin":   {"kind", "source", "grant_id", "client_id", "idempotency", "profile", "key_type", "predecessor", "language", "not_before", "spki", "spki_sha256", "request", "made_at"},
 	"verifier": {"kid", "salt", "gate", "tag", "epoch"},
 	"der":      {"octets", "pieces"},
 	"spki":     {"spki_sha256"},

@@ -156,8 +156,53 @@ type Grant struct {
 	RevokedAt   time.Time
 }
 
+var grantContent = Content[Grant]{"grant", 1, []ContentField[Grant]{
+	{"id", 1, func(g Grant) string { return g.ID }},
+	{"client", 1, func(g Grant) string { return g.ClientID }},
+	{"kinds", 1, func(g Grant) string { return ContentList(g.Kinds) }},
+	{"prefectures", 1, func(g Grant) string { return ContentList(g.Prefectures) }},
+	{"per-day", 1, func(g Grant) string { return ContentNumber(int64(g.PerDay)) }},
+	{"total", 1, func(g Grant) string { return ContentNumber(int64(g.Total)) }},
+	{"ends-at", 1, func(g Grant) string { return ContentTime(g.EndsAt) }},
+	{"made-by", 1, func(g Grant) string { return g.MadeBy }},
+}}
+
+// Hash is the Content.Hash of what a grant allows. The audit record of its making and its
+// approval name it (threat AP12).
+func (g Grant) Hash() string { return grantContent.Hash(g) }
+
+// HashAs is Hash in the version that another hash names.
+func (g Grant) HashAs(other string) string { return grantContent.HashAs(g, other) }
+
+// Is says whether a hash is of this grant, in whatever version it was made.
+func (g Grant) Is(hash string) bool { return g.HashAs(hash) == hash }
+
 // MaxGrantDays bounds how long a grant may stand.
 const MaxGrantDays = 90
+
+// GrantState is what a grant is at a time.
+type GrantState string
+
+// The states of a grant.
+const (
+	GrantDraft   GrantState = "draft" // waits for the second person
+	GrantInForce GrantState = "inForce"
+	GrantEnded   GrantState = "ended"
+	GrantRevoked GrantState = "revoked"
+)
+
+// State gives the state at a time.
+func (g Grant) State(at time.Time) GrantState {
+	switch {
+	case !g.RevokedAt.IsZero():
+		return GrantRevoked
+	case !at.Before(g.EndsAt):
+		return GrantEnded
+	case g.ApprovedBy == "":
+		return GrantDraft
+	}
+	return GrantInForce
+}
 
 // Allows says whether one more certificate for the holder is within the grant.
 func (g Grant) Allows(h Holder, now time.Time) error {

@@ -1,9 +1,6 @@
 package pki
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"net/mail"
 	"strings"
@@ -109,16 +106,24 @@ type Application struct {
 	CSR              []byte // DER; nil where the CA makes the key (認証局鍵生成)
 }
 
-// Hash is the SHA-256 of the canonical content, in hex. An approval names it, so
-// that nobody approves what was changed after it was shown (threat AP7).
-func (a Application) Hash() string {
-	canonical, err := json.Marshal(a)
-	if err != nil {
-		panic(err) // a struct of strings and bytes always encodes
-	}
-	sum := sha256.Sum256(canonical)
-	return hex.EncodeToString(sum[:])
-}
+var applicationContent = Content[Application]{"application", 1, []ContentField[Application]{
+	{"holder-kind", 1, func(a Application) string { return string(a.Holder.Kind) }},
+	{"holder-code", 1, func(a Application) string { return a.Holder.Code }},
+	{"terminal-name", 1, func(a Application) string { return a.TerminalName }},
+	{"email", 1, func(a Application) string { return a.Email }},
+	{"maintenance-email", 1, func(a Application) string { return a.MaintenanceEmail }},
+	{"department", 1, func(a Application) string { return a.Department }},
+	{"phone", 1, func(a Application) string { return a.Phone }},
+	{"payment-method", 1, func(a Application) string { return ContentNumber(int64(a.PaymentMethod)) }},
+	{"csr", 1, func(a Application) string { return ContentBytes(a.CSR) }},
+}}
+
+// Hash is the Content.Hash of an application. An approval names it, so that nobody
+// approves what was changed after it was shown (threat AP7).
+func (a Application) Hash() string { return applicationContent.Hash(a) }
+
+// Is says whether a hash is of this application, in whatever version it was made.
+func (a Application) Is(hash string) bool { return applicationContent.HashAs(a, hash) == hash }
 
 // Limits of typed fields, in runes.
 const (
@@ -215,14 +220,13 @@ type Request struct {
 	Source      Source
 	State       RequestState
 	Application Application
-	ContentHash string // Application.Hash() as stored
+	ContentHash string // Application.Hash, in the version of the day it was typed
 	EnteredBy   string // operator ID; "" where no operator entered it
 	CheckedBy   string
 	ApprovedBy  string
 	GrantID     string // the grant under which an API client acted
 	ClientID    string // the API client; scopes IdempotencyKey
 	Idempotency string // idempotency key of the client
-	BodyHash    string // SHA-256 of the client's canonical body, hex
 	Profile     string // certificate profile
 	KeyType     KeyType
 	Predecessor string // serial of the certificate that is renewed
@@ -241,25 +245,26 @@ type Request struct {
 	Language    string    // of mails: "ja" or "en"
 }
 
-// Origin is the SHA-256 in hex of where a request came from and what it asks for: all
-// that is fixed when it is received and is not typed content. The audit record of its
-// arrival holds it (threat CO12).
-func (r Request) Origin() string {
-	canonical, err := json.Marshal([]any{r.Kind, r.Source, r.GrantID, r.ClientID, r.Idempotency, r.BodyHash, r.Profile, r.KeyType, r.Predecessor,
-		r.Language, unixMicro(r.NotBefore)})
-	if err != nil {
-		panic(err) // texts and a number always encode
-	}
-	sum := sha256.Sum256(canonical)
-	return hex.EncodeToString(sum[:])
-}
+var originContent = Content[Request]{"origin", 1, []ContentField[Request]{
+	{"kind", 1, func(r Request) string { return string(r.Kind) }},
+	{"source", 1, func(r Request) string { return string(r.Source) }},
+	{"grant", 1, func(r Request) string { return r.GrantID }},
+	{"client", 1, func(r Request) string { return r.ClientID }},
+	{"idempotency", 1, func(r Request) string { return r.Idempotency }},
+	{"profile", 1, func(r Request) string { return r.Profile }},
+	{"key-type", 1, func(r Request) string { return string(r.KeyType) }},
+	{"predecessor", 1, func(r Request) string { return r.Predecessor }},
+	{"language", 1, func(r Request) string { return r.Language }},
+	{"not-before", 1, func(r Request) string { return ContentTime(r.NotBefore) }},
+}}
 
-func unixMicro(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMicro()
-}
+// Origin is the Content.Hash of where a request came from and what it asks for: all that
+// is fixed when it is received and is not typed content. The audit record of its arrival
+// holds it (threat CO12).
+func (r Request) Origin() string { return originContent.Hash(r) }
+
+// OriginAs is Origin in the version that another hash names.
+func (r Request) OriginAs(other string) string { return originContent.HashAs(r, other) }
 
 // NeedsKey says whether the CA makes the holder's key.
 func (r Request) NeedsKey() bool { return len(r.Application.CSR) == 0 }

@@ -1,9 +1,6 @@
 package pki
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -138,16 +135,48 @@ func (r Revocation) Second(by Actor) (bool, error) {
 	return r.ProposedBy != "", nil
 }
 
-// Content is the SHA-256 in hex of all of a case that never changes. The audit record
-// of its arrival holds it.
-func (r Revocation) Content() string {
-	canonical, err := json.Marshal([]any{r.Flow, r.Serial, r.RequestID, r.Proof, r.AskedBy, r.Reason, r.Email, r.Language})
-	if err != nil {
-		panic(err) // texts and a number always encode
-	}
-	sum := sha256.Sum256(canonical)
-	return hex.EncodeToString(sum[:])
-}
+// revocationContent is what never changes of a case.
+var revocationContent = Content[Revocation]{"revocation", 1, []ContentField[Revocation]{
+	{"flow", 1, func(r Revocation) string { return r.Flow }},
+	{"serial", 1, func(r Revocation) string { return r.Serial }},
+	{"request", 1, func(r Revocation) string { return r.RequestID }},
+	{"proof", 1, func(r Revocation) string { return string(r.Proof) }},
+	{"asked-by", 1, func(r Revocation) string { return r.AskedBy }},
+	{"reason", 1, func(r Revocation) string { return r.Reason.String() }},
+	{"email", 1, func(r Revocation) string { return r.Email }},
+	{"language", 1, func(r Revocation) string { return r.Language }},
+}}
+
+// caseContent is what an officer sees who decides a case.
+var caseContent = Content[Revocation]{"case", 1, []ContentField[Revocation]{
+	{"number", 1, func(r Revocation) string { return r.ID }},
+	{"serial", 1, func(r Revocation) string { return r.Serial }},
+	{"request", 1, func(r Revocation) string { return r.RequestID }},
+	{"proof", 1, func(r Revocation) string { return string(r.Proof) }},
+	{"asked-by", 1, func(r Revocation) string { return r.AskedBy }},
+	{"reason", 1, func(r Revocation) string { return r.Reason.String() }},
+	{"email", 1, func(r Revocation) string { return r.Email }},
+	{"state", 1, func(r Revocation) string { return string(r.State) }},
+	{"received-at", 1, func(r Revocation) string { return ContentTime(r.ReceivedAt) }},
+	{"held-at", 1, func(r Revocation) string { return ContentTime(r.HeldAt) }},
+	{"effective", 1, func(r Revocation) string { return ContentTime(r.Dates.Effective) }},
+	{"invalid-since", 1, func(r Revocation) string { return ContentTime(r.Dates.InvalidSince) }},
+	{"proposed-by", 1, func(r Revocation) string { return r.ProposedBy }},
+}}
+
+// Content is the Content.Hash of all of a case that never changes. The audit record of
+// its arrival holds it.
+func (r Revocation) Content() string { return revocationContent.Hash(r) }
+
+// ContentAs is Content in the version that another hash names.
+func (r Revocation) ContentAs(other string) string { return revocationContent.HashAs(r, other) }
+
+// Hash is the Content.Hash of a case as it stands. A decision names it, so that nobody
+// decides what was changed after it was shown.
+func (r Revocation) Hash() string { return caseContent.Hash(r) }
+
+// Is says whether a hash is of this case as it stands, in whatever version it was made.
+func (r Revocation) Is(hash string) bool { return caseContent.HashAs(r, hash) == hash }
 
 // NewRevocationID makes the number of a case (失効受付番号): the day in Japan and a
 // sequence within that day.

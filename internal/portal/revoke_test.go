@@ -160,7 +160,7 @@ func TestRevocationByLetter(t *testing.T) {
 	if n := s.Count("revocation"); n != 1 {
 		t.Fatalf("%d cases", n)
 	}
-	_, err := s.RA.ApproveRevocation(t.Context(), catest.Officer, "R-20261123-000001", "")
+	_, err := s.RA.ApproveRevocation(t.Context(), catest.Officer, "R-20261123-000001", s.CaseHash("R-20261123-000001"), "")
 	catest.Must(t, err)
 	has(t, b.get(flow), "失効しました", "data-waiting")
 	_, err = s.CA.PublishCRL(t.Context(), issuance.G1)

@@ -233,7 +233,7 @@ func TestProgress(t *testing.T) {
 	o.Dispatch(r.ID)
 	ask(r.ID, code, ra.ProgressSent)
 	refused := apply(o, "f2", typedApplication(1))
-	_, err = o.RA.Reject(t.Context(), catest.Approver, refused.ID, "twice")
+	_, err = o.RA.Reject(t.Context(), catest.Approver, refused.ID, refused.ContentHash, "twice")
 	catest.Must(t, err)
 	ask(refused.ID, code, ra.ProgressEnded)
 }

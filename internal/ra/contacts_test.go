@@ -39,7 +39,7 @@ func TestContactsAreTold(t *testing.T) {
 			}
 			lift := func(id string) {
 				for _, by := range []pki.Actor{otherOfficer, thirdOfficer} {
-					_, err := o.RA.LiftRevocation(t.Context(), by, id, "called back")
+					_, err := o.RA.LiftRevocation(t.Context(), by, id, o.CaseHash(id), "called back")
 					catest.Must(t, err)
 				}
 			}

@@ -11,8 +11,7 @@ import (
 	"inkan/internal/store"
 )
 
-// Approve is one person's yes to exactly the content whose hash is given ("" : the
-// content as it is now, for a command line that has just shown it). The first yes to
+// Approve is one person's yes to exactly the content whose hash is given. The first yes to
 // a request that no operator entered is the check (審査); the yes of a second person
 // approves it and starts the issue. Who entered, checked or edited it is refused
 // (invariant 8).
@@ -76,7 +75,7 @@ func seen(tx *store.Tx, id, contentHash string) (pki.Request, error) {
 	if err != nil {
 		return r, unknownRequest(err, id)
 	}
-	if contentHash != "" && contentHash != r.ContentHash || r.Application.Hash() != r.ContentHash {
+	if contentHash != r.ContentHash || !r.Application.Is(r.ContentHash) {
 		return r, pki.E(pki.Conflict, "request.changed").With("RequestID", id)
 	}
 	return r, nil
@@ -126,34 +125,47 @@ func (s *Service) Correct(ctx context.Context, by pki.Actor, id, contentHash str
 
 // Return sends a request back for correction (差戻し).
 func (s *Service) Return(ctx context.Context, by pki.Actor, id, why string) (pki.Request, error) {
-	return s.end(ctx, by, pki.MayCheck, id, pki.EventReturn, why)
+	return s.end(ctx, by, pki.MayCheck, request(id), pki.EventReturn, why)
 }
 
-// Reject refuses a request for good (却下).
-func (s *Service) Reject(ctx context.Context, by pki.Actor, id, why string) (pki.Request, error) {
-	return s.end(ctx, by, pki.MayReject, id, pki.EventReject, why)
+// Reject refuses a request for good (却下), for exactly the content whose hash is given.
+func (s *Service) Reject(ctx context.Context, by pki.Actor, id, contentHash, why string) (pki.Request, error) {
+	shown := func(tx *store.Tx) (pki.Request, error) { return seen(tx, id, contentHash) }
+	return s.end(ctx, by, pki.MayReject, shown, pki.EventReject, why)
 }
 
 // Cancel withdraws a request (取消). After the issue it is possible until the first
 // download: the certificate is revoked and its key destroyed in the same
 // transaction, so that a request made twice by mistake leaves nothing behind.
 func (s *Service) Cancel(ctx context.Context, by pki.Actor, id, why string) (pki.Request, error) {
-	return s.end(ctx, by, pki.MayCancel, id, pki.EventCancel, why)
+	return s.end(ctx, by, pki.MayCancel, request(id), pki.EventCancel, why)
 }
 
-func (s *Service) end(ctx context.Context, by pki.Actor, need pki.Permission, id string, event pki.RequestEvent, why string) (pki.Request, error) {
+// request reads a request as it is.
+func request(id string) func(tx *store.Tx) (pki.Request, error) {
+	return func(tx *store.Tx) (pki.Request, error) {
+		r, err := tx.Request(id)
+		if err != nil {
+			return r, unknownRequest(err, id)
+		}
+		return r, nil
+	}
+}
+
+// end makes a request's last step.
+func (s *Service) end(ctx context.Context, by pki.Actor, need pki.Permission, read func(tx *store.Tx) (pki.Request, error), event pki.RequestEvent, why string) (pki.Request, error) {
 	err := by.Need(need)
 	if err != nil {
 		return pki.Request{}, err
 	}
 	return change(ctx, s, func(tx *store.Tx) (pki.Request, error) {
-		r, err := tx.Request(id)
+		r, err := read(tx)
 		if err != nil {
-			return r, unknownRequest(err, id)
+			return r, err
 		}
 		wasIssued := r.State == pki.Issued
 		if wasIssued && !r.FetchedAt.IsZero() {
-			return r, pki.E(pki.Conflict, "request.fetched").With("RequestID", id)
+			return r, pki.E(pki.Conflict, "request.fetched").With("RequestID", r.ID)
 		}
 		err = step(tx, by, &r, event, store.RequestChange{}, map[string]any{"why": why})
 		if err != nil || !wasIssued {

@@ -17,7 +17,6 @@ import (
 type APIRequest struct {
 	Application    pki.Application // with CSR (DER)
 	IdempotencyKey string
-	BodyHash       string // SHA-256 of the canonical body, hex
 }
 
 // IssueByGrant issues for an API client under a standing approval of two persons
@@ -39,7 +38,8 @@ func (s *Service) IssueByGrant(ctx context.Context, client store.APIClient, in A
 		return pki.Certificate{}, err
 	}
 	r := pki.Request{Kind: pki.NewIssue, Source: pki.FromAPI, State: pki.Issuing, Application: in.Application,
-		Profile: "holder", KeyType: s.KeyType, ClientID: client.ID, Idempotency: in.IdempotencyKey, BodyHash: in.BodyHash}
+		Profile: "holder", KeyType: s.KeyType, ClientID: client.ID, Idempotency: in.IdempotencyKey}
+	setDefaults(&r)
 	linted, err := s.Issuer.Prepare(r, public)
 	if err != nil {
 		return pki.Certificate{}, err
@@ -80,7 +80,7 @@ func (s *Service) enterByGrant(tx *store.Tx, by pki.Actor, client store.APIClien
 		if err != nil {
 			return entry{}, err
 		}
-		if earlier.BodyHash != r.BodyHash {
+		if !r.Application.Is(earlier.ContentHash) {
 			return entry{}, pki.E(pki.Conflict, "idempotency.body")
 		}
 		return entry{request: earlier}, nil
@@ -143,7 +143,7 @@ func (s *Service) MakeGrant(ctx context.Context, by pki.Actor, g pki.Grant) (pki
 		_, _ = rand.Read(id) // never fails; see crypto/rand
 		g.ID, g.MadeBy = hex.EncodeToString(id), by.ID
 		_, _, err := tx.Audit(by, "grant.made", g.ID, map[string]any{"client": g.ClientID, "kinds": g.Kinds,
-			"prefectures": g.Prefectures, "perDay": g.PerDay, "total": g.Total, "ends": g.EndsAt})
+			"prefectures": g.Prefectures, "perDay": g.PerDay, "total": g.Total, "ends": g.EndsAt, "content": g.Hash()})
 		if err != nil {
 			return g, err
 		}
@@ -168,11 +168,40 @@ func bounded(g pki.Grant) bool {
 	return true
 }
 
-// ApproveGrant is the second person's yes.
-func (s *Service) ApproveGrant(ctx context.Context, by pki.Actor, id string) error {
+// Grants lists grants by their IDs.
+func (s *Service) Grants(ctx context.Context, by pki.Actor) ([]pki.Grant, error) {
+	err := by.Need(pki.MayReadRequests)
+	if err != nil {
+		return nil, err
+	}
+	return read(ctx, s, (*store.Tx).Grants)
+}
+
+// Grant reads one grant.
+func (s *Service) Grant(ctx context.Context, by pki.Actor, id string) (pki.Grant, error) {
+	err := by.Need(pki.MayReadRequests)
+	if err != nil {
+		return pki.Grant{}, err
+	}
+	return read(ctx, s, func(tx *store.Tx) (pki.Grant, error) { return grant(tx, id) })
+}
+
+func grant(tx *store.Tx, id string) (pki.Grant, error) {
+	g, err := tx.Grant(id)
+	if errors.Is(err, pki.ErrNotFound) {
+		return g, pki.E(pki.NotFound, "grant.unknown")
+	}
+	return g, err
+}
+
+// ApproveGrant is the second person's yes to exactly the grant whose Hash is given.
+func (s *Service) ApproveGrant(ctx context.Context, by pki.Actor, id, contentHash string) error {
 	return s.onGrant(ctx, by, id, "grant.approved", func(tx *store.Tx, g pki.Grant) error {
 		if g.MadeBy == by.ID {
 			return pki.E(pki.Forbidden, "grant.same_person")
+		}
+		if !g.Is(contentHash) {
+			return pki.E(pki.Conflict, "grant.changed").With("Grant", id)
 		}
 		return tx.ApproveGrant(id, by.ID)
 	})
@@ -189,14 +218,11 @@ func (s *Service) onGrant(ctx context.Context, by pki.Actor, id, kind string, do
 		return err
 	}
 	return s.DB.Update(ctx, func(tx *store.Tx) error {
-		g, err := tx.Grant(id)
-		if pki.ClassOf(err) == pki.NotFound {
-			return pki.E(pki.NotFound, "grant.unknown")
-		}
+		g, err := grant(tx, id)
 		if err != nil {
 			return err
 		}
-		_, _, err = tx.Audit(by, kind, id, nil)
+		_, _, err = tx.Audit(by, kind, id, map[string]any{"content": g.Hash()})
 		if err != nil {
 			return err
 		}

@@ -130,9 +130,9 @@ func TestThreatAP5Renewal(t *testing.T) {
 		o.Client("vendor")
 		o.DaysBefore(h, 60)
 		const forge = `INSERT INTO request (id, kind, source, state, holder_kind, holder_code, terminal_name, email, maintenance_email,
-			department, phone, payment_method, content_hash, entered_by, checked_by, approved_by, grant_id, client_id, idempotency, body_hash,
+			department, phone, payment_method, content_hash, entered_by, checked_by, approved_by, grant_id, client_id, idempotency,
 			profile, key_type, predecessor, language, received_at, changed_at, approved_at, not_before)
-			SELECT '209901010000001', '%s', 'site', 'approved', holder_kind, holder_code, %s, email, '', '', '', 1, content_hash, '', '', '', '', '', '', '',
+			SELECT '209901010000001', '%s', 'site', 'approved', holder_kind, holder_code, %s, email, '', '', '', 1, content_hash, '', '', '', '', '', '',
 			profile, key_type, %s, 'ja', received_at, changed_at, approved_at, 0 FROM request WHERE id = '` + "%s'"
 		for name, f := range map[string][4]any{
 			"another holder's certificate": {"renewal", "terminal_name", "'" + other.Serial + "'", h.ID},

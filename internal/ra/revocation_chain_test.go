@@ -62,7 +62,7 @@ func TestThreatRS9(t *testing.T) {
 			if len(open) != 1 || open[0].Revocation.Proof != pki.ByChain {
 				t.Fatalf("cases %+v", open)
 			}
-			_, err = o.RA.ApproveRevocation(ctx, catest.Officer, open[0].Revocation.ID, "")
+			_, err = o.RA.ApproveRevocation(ctx, catest.Officer, open[0].Revocation.ID, o.CaseHash(open[0].Revocation.ID), "")
 			catest.Must(t, err)
 			wantState(t, o, thief.Serial, pki.Revoked)
 		}
@@ -80,7 +80,7 @@ func TestThreatRS9RenewalWaits(t *testing.T) {
 	_, err := o.RA.Renew(ctx, ra.RenewInput{Leaf: leaf(t, o, waits.Serial)})
 	catest.WantCode(t, err, "renewal.revoking")
 	for _, by := range []pki.Actor{catest.Officer, otherOfficer} {
-		_, err = o.RA.RejectRevocation(ctx, by, v.ID, "")
+		_, err = o.RA.RejectRevocation(ctx, by, v.ID, o.CaseHash(v.ID), "")
 		catest.Must(t, err)
 	}
 	_, err = o.RA.Renew(ctx, ra.RenewInput{Leaf: leaf(t, o, waits.Serial)})

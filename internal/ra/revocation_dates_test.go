@@ -80,7 +80,7 @@ func TestThreatRV6(t *testing.T) {
 		}
 		_, err := o.RA.RevokeDated(t.Context(), otherOfficer, r.Serial, pki.SupersededReason, ahead(day.AddDate(0, 0, 1)), "")
 		catest.WantCode(t, err, "revocation.ahead_twice")
-		_, err = o.RA.ApproveRevocation(t.Context(), otherOfficer, v.ID, "")
+		_, err = o.RA.ApproveRevocation(t.Context(), otherOfficer, v.ID, o.CaseHash(v.ID), "")
 		catest.WantCode(t, err, "revocation.dated")
 		sound(t, o)
 
@@ -105,9 +105,9 @@ func TestThreatRV6(t *testing.T) {
 			t.Errorf("entry %+v", e)
 		}
 		sound(t, o)
-		_, err = o.RA.LiftRevocation(t.Context(), otherOfficer, v.ID, "")
+		_, err = o.RA.LiftRevocation(t.Context(), otherOfficer, v.ID, o.CaseHash(v.ID), "")
 		catest.Must(t, err)
-		_, err = o.RA.LiftRevocation(t.Context(), thirdOfficer, v.ID, "too late")
+		_, err = o.RA.LiftRevocation(t.Context(), thirdOfficer, v.ID, o.CaseHash(v.ID), "too late")
 		catest.WantCode(t, err, "certificate.revoked_already")
 		o.Advance(10 * time.Second)
 		finishRevocations(t, o)
@@ -198,16 +198,16 @@ func TestThreatRV6TakenBack(t *testing.T) {
 		v := dated(t, o, r.Serial, pki.CessationOfOperation, ahead(day))
 		_, err := o.RA.Renew(ctx, ra.RenewInput{Leaf: leaf(t, o, r.Serial)})
 		catest.WantCode(t, err, "renewal.revoking")
-		_, err = o.RA.RejectRevocation(ctx, otherOfficer, v.ID, "")
+		_, err = o.RA.RejectRevocation(ctx, otherOfficer, v.ID, o.CaseHash(v.ID), "")
 		catest.WantCode(t, err, "revocation.held")
-		_, err = o.RA.LiftRevocation(ctx, otherOfficer, v.ID, "the takeover is off")
+		_, err = o.RA.LiftRevocation(ctx, otherOfficer, v.ID, o.CaseHash(v.ID), "the takeover is off")
 		catest.Must(t, err)
-		_, err = o.RA.LiftRevocation(ctx, otherOfficer, v.ID, "")
+		_, err = o.RA.LiftRevocation(ctx, otherOfficer, v.ID, o.CaseHash(v.ID), "")
 		catest.WantCode(t, err, "revocation.same_person")
 		if !o.Certificate(r.Serial).Dated(o.Now()) {
 			t.Error("one person took it back")
 		}
-		_, err = o.RA.LiftRevocation(ctx, catest.Officer, v.ID, "")
+		_, err = o.RA.LiftRevocation(ctx, catest.Officer, v.ID, o.CaseHash(v.ID), "")
 		catest.Must(t, err)
 		if c := o.Certificate(r.Serial); !c.RevokedAt.IsZero() || caseState(t, o, v.ID).State != pki.RevocationLifted {
 			t.Errorf("revoked %s, case %s", c.RevokedAt, caseState(t, o, v.ID).State)
@@ -245,7 +245,7 @@ func TestThreatRV6Compromised(t *testing.T) {
 		}
 		o.Advance(time.Minute)
 		for _, by := range []pki.Actor{catest.Officer, otherOfficer} {
-			_, err := o.RA.LiftRevocation(ctx, by, report.ID, "call back: a mistake")
+			_, err := o.RA.LiftRevocation(ctx, by, report.ID, o.CaseHash(report.ID), "call back: a mistake")
 			catest.Must(t, err)
 		}
 		c := o.Certificate(letter.Serial)
@@ -291,7 +291,7 @@ func TestThreatRV6HeldOnItsDay(t *testing.T) {
 	catest.Must(t, err)
 	o.Advance(time.Second)
 	for _, by := range []pki.Actor{otherOfficer, thirdOfficer} {
-		_, err = o.RA.LiftRevocation(ctx, by, v.ID, "the takeover is off")
+		_, err = o.RA.LiftRevocation(ctx, by, v.ID, o.CaseHash(v.ID), "the takeover is off")
 		catest.Must(t, err)
 	}
 	sound(t, o)
@@ -316,13 +316,13 @@ func TestThreatRV7TwoSayWhen(t *testing.T) {
 		if !v.Held() || c.Reason != pki.CertificateHold || !c.InvalidSince.IsZero() {
 			t.Fatalf("held %t for %s, invalid since %s by the word of one", v.Held(), c.Reason, c.InvalidSince)
 		}
-		_, err := o.RA.ApproveRevocation(ctx, catest.Officer, v.ID, "")
+		_, err := o.RA.ApproveRevocation(ctx, catest.Officer, v.ID, o.CaseHash(v.ID), "")
 		catest.WantCode(t, err, "revocation.since_second")
 		o.Refused(`UPDATE certificate SET invalid_since = $1 WHERE serial = $2`, stolen.UnixMicro(), r.Serial)
 		o.Refused(`UPDATE revocation SET invalid_since = invalid_since - 1 WHERE id = $1`, v.ID)
 		sound(t, o)
 		o.Advance(time.Minute)
-		d, err := o.RA.ApproveRevocation(ctx, otherOfficer, v.ID, "seen")
+		d, err := o.RA.ApproveRevocation(ctx, otherOfficer, v.ID, o.CaseHash(v.ID), "seen")
 		catest.Must(t, err)
 		c = d.Certificate
 		if !c.InvalidSince.Equal(stolen) || !c.RevokedAt.Equal(d.Revocation.DecidedAt) || !c.EffectiveAt.Equal(c.RevokedAt) || c.Reason != pki.KeyCompromise {
@@ -346,7 +346,7 @@ func TestThreatRV7TwoSayWhen(t *testing.T) {
 		w = dated(t, o, lifted.Serial, pki.CessationOfOperation, since(stolen))
 		o.Advance(time.Minute)
 		for _, by := range []pki.Actor{otherOfficer, thirdOfficer} {
-			_, err = o.RA.LiftRevocation(ctx, by, w.ID, "")
+			_, err = o.RA.LiftRevocation(ctx, by, w.ID, o.CaseHash(w.ID), "")
 			catest.Must(t, err)
 		}
 		wantState(t, o, lifted.Serial, pki.Valid)
@@ -372,7 +372,7 @@ func TestThreatRV7AfterAHold(t *testing.T) {
 		t.Error("held twice")
 	}
 	o.Advance(time.Minute)
-	_, err := o.RA.ApproveRevocation(t.Context(), otherOfficer, v.ID, "")
+	_, err := o.RA.ApproveRevocation(t.Context(), otherOfficer, v.ID, o.CaseHash(v.ID), "")
 	catest.Must(t, err)
 	for _, id := range []string{report.ID, v.ID} {
 		if got := caseState(t, o, id).State; got != pki.RevocationDone {
@@ -431,7 +431,7 @@ func TestDatedTwiceIsOneCase(t *testing.T) {
 		found := say(catest.Officer, letter.Serial, pki.CessationOfOperation, since(stolen))
 		o.Advance(time.Minute)
 		for _, by := range []pki.Actor{otherOfficer, thirdOfficer} {
-			_, err := o.RA.LiftRevocation(t.Context(), by, report.ID, "")
+			_, err := o.RA.LiftRevocation(t.Context(), by, report.ID, o.CaseHash(report.ID), "")
 			catest.Must(t, err)
 		}
 		wantState(t, o, letter.Serial, pki.Valid)

@@ -61,17 +61,31 @@ func caseOf(tx *store.Tx, id string) (RevocationDetail, error) {
 	return RevocationDetail{Revocation: v, Certificate: c}, err
 }
 
+// seenCase reads a case and refuses when it is no longer what was shown. One that is
+// decided meanwhile is told as that by Revocation.Next.
+func seenCase(tx *store.Tx, id, contentHash string) (RevocationDetail, error) {
+	d, err := caseOf(tx, id)
+	if err != nil {
+		return d, err
+	}
+	if d.Revocation.State == pki.RevocationReceived && !d.Revocation.Is(contentHash) {
+		return d, pki.E(pki.Conflict, "revocation.changed").With("Number", id)
+	}
+	return d, nil
+}
+
 // ApproveRevocation is an officer's yes (失効の承認): the certificate is revoked for the
 // reason of the case. One person may: the other who wants it is the one who asked. Where
 // that one says since when the certificate was invalid, it must be another (threat RV7).
-// What counts from a day to come on needs no yes.
-func (s *Service) ApproveRevocation(ctx context.Context, by pki.Actor, id, why string) (RevocationDetail, error) {
+// What counts from a day to come on needs no yes. contentHash is the Hash of the case that
+// the officer was shown; this holds for every decision here.
+func (s *Service) ApproveRevocation(ctx context.Context, by pki.Actor, id, contentHash, why string) (RevocationDetail, error) {
 	err := by.Need(pki.MayRevoke)
 	if err != nil {
 		return RevocationDetail{}, err
 	}
 	d, err := change(ctx, s, func(tx *store.Tx) (RevocationDetail, error) {
-		d, err := caseOf(tx, id)
+		d, err := seenCase(tx, id, contentHash)
 		if err != nil {
 			return d, err
 		}
@@ -106,22 +120,22 @@ func (s *Service) finish(tx *store.Tx, by pki.Actor, d RevocationDetail, why str
 // RejectRevocation is a word against a case without a hold (失効の却下), LiftRevocation
 // against one with a hold (停止の解除) or with a day that has not come. Each takes two
 // officers, one after the other, and neither is a holder who asked (pki.Revocation.Second).
-func (s *Service) RejectRevocation(ctx context.Context, by pki.Actor, id, why string) (RevocationDetail, error) {
-	return s.undo(ctx, by, id, pki.EventDismiss, why)
+func (s *Service) RejectRevocation(ctx context.Context, by pki.Actor, id, contentHash, why string) (RevocationDetail, error) {
+	return s.undo(ctx, by, id, contentHash, pki.EventDismiss, why)
 }
 
 // LiftRevocation: see RejectRevocation.
-func (s *Service) LiftRevocation(ctx context.Context, by pki.Actor, id, why string) (RevocationDetail, error) {
-	return s.undo(ctx, by, id, pki.EventLift, why)
+func (s *Service) LiftRevocation(ctx context.Context, by pki.Actor, id, contentHash, why string) (RevocationDetail, error) {
+	return s.undo(ctx, by, id, contentHash, pki.EventLift, why)
 }
 
-func (s *Service) undo(ctx context.Context, by pki.Actor, id string, event pki.RevocationEvent, why string) (RevocationDetail, error) {
+func (s *Service) undo(ctx context.Context, by pki.Actor, id, contentHash string, event pki.RevocationEvent, why string) (RevocationDetail, error) {
 	err := by.Need(pki.MayRevoke)
 	if err != nil {
 		return RevocationDetail{}, err
 	}
 	d, err := change(ctx, s, func(tx *store.Tx) (RevocationDetail, error) {
-		d, err := caseOf(tx, id)
+		d, err := seenCase(tx, id, contentHash)
 		if err != nil {
 			return d, err
 		}

@@ -55,15 +55,15 @@ func TestThreatRV2OfficersNeedNoSigner(t *testing.T) {
 				return err
 			}, pki.Suspended},
 			{"approve", func() error {
-				_, err := o.RA.ApproveRevocation(ctx, otherOfficer, cases[serials[2]], "seen")
+				_, err := o.RA.ApproveRevocation(ctx, otherOfficer, cases[serials[2]], o.CaseHash(cases[serials[2]]), "seen")
 				return err
 			}, pki.Revoked},
 			{"lift", func() error {
-				_, err := o.RA.LiftRevocation(ctx, otherOfficer, cases[serials[3]], "called")
+				_, err := o.RA.LiftRevocation(ctx, otherOfficer, cases[serials[3]], o.CaseHash(cases[serials[3]]), "called")
 				if err != nil {
 					return err
 				}
-				_, err = o.RA.LiftRevocation(ctx, third, cases[serials[3]], "called")
+				_, err = o.RA.LiftRevocation(ctx, third, cases[serials[3]], o.CaseHash(cases[serials[3]]), "called")
 				return err
 			}, pki.Valid},
 			{"hold", func() error {

@@ -1,6 +1,7 @@
 package ra_test
 
 import (
+	"context"
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
@@ -218,16 +219,16 @@ func TestThreatRV3(t *testing.T) {
 		_, err := o.RA.Revoke(ctx, catest.Officer, officers.Serial, pki.CertificateHold, "asked by telephone")
 		catest.Must(t, err)
 		for range 2 { // the second word of one person is no second person's
-			d, err := o.RA.RejectRevocation(ctx, catest.Officer, v.ID, "I know better")
+			d, err := o.RA.RejectRevocation(ctx, catest.Officer, v.ID, o.CaseHash(v.ID), "I know better")
 			if err == nil && d.Revocation.State != pki.RevocationReceived || err != nil && pki.CodeOf(err) != "revocation.same_person" {
 				t.Errorf("one person: %s, %v", d.Revocation.State, err)
 			}
 		}
-		_, err = o.RA.RejectRevocation(ctx, otherOfficer, w.ID, "")
+		_, err = o.RA.RejectRevocation(ctx, otherOfficer, w.ID, o.CaseHash(w.ID), "")
 		catest.WantCode(t, err, "revocation.held")
-		_, err = o.RA.LiftRevocation(ctx, otherOfficer, v.ID, "")
+		_, err = o.RA.LiftRevocation(ctx, otherOfficer, v.ID, o.CaseHash(v.ID), "")
 		catest.WantCode(t, err, "revocation.not_held")
-		_, err = o.RA.RejectRevocation(ctx, catest.Intake, v.ID, "")
+		_, err = o.RA.RejectRevocation(ctx, catest.Intake, v.ID, o.CaseHash(v.ID), "")
 		catest.WantCode(t, err, "actor.forbidden")
 
 		o.Set(v.ReceivedAt.Add(pki.Undecided))
@@ -250,7 +251,7 @@ func TestThreatRV3(t *testing.T) {
 			t.Errorf("case %+v", got)
 		}
 		wantState(t, o, officers.Serial, pki.Suspended) // an officer's own hold is for people
-		_, err = o.RA.RejectRevocation(ctx, otherOfficer, v.ID, "")
+		_, err = o.RA.RejectRevocation(ctx, otherOfficer, v.ID, o.CaseHash(v.ID), "")
 		catest.WantCode(t, err, "revocation.decided")
 	})
 }
@@ -261,7 +262,7 @@ func TestThreatRV3TwoReject(t *testing.T) {
 	r := o.Issued(catest.Application(1))
 	v := asked(t, o, ask("1", pki.SupersededReason, byLetter(r)))
 	for _, by := range []pki.Actor{catest.Officer, otherOfficer} {
-		_, err := o.RA.RejectRevocation(t.Context(), by, v.ID, "the wrong terminal")
+		_, err := o.RA.RejectRevocation(t.Context(), by, v.ID, o.CaseHash(v.ID), "the wrong terminal")
 		catest.Must(t, err)
 	}
 	o.Advance(48 * time.Hour)
@@ -274,6 +275,31 @@ func TestThreatRV3TwoReject(t *testing.T) {
 	}
 }
 
+// TestDecisionsAboutACaseAreOfWhatWasShown: what came to a case after an officer looked at
+// it, and a word without a look, decide nothing.
+func TestDecisionsAboutACaseAreOfWhatWasShown(t *testing.T) {
+	o := catest.New(t, catest.Options{Activate: true})
+	v := asked(t, o, ask("1", pki.SupersededReason, byLetter(o.Issued(catest.Application(1)))))
+	shown := o.CaseHash(v.ID)
+	_, err := o.RA.RejectRevocation(t.Context(), catest.Officer, v.ID, shown, "the wrong terminal")
+	catest.Must(t, err)
+	for _, seen := range []string{shown, "", v.Content()} {
+		for what, decide := range map[string]func(context.Context, pki.Actor, string, string, string) (ra.RevocationDetail, error){
+			"approve": o.RA.ApproveRevocation, "reject": o.RA.RejectRevocation, "lift": o.RA.LiftRevocation,
+		} {
+			_, err := decide(t.Context(), otherOfficer, v.ID, seen, "")
+			if pki.CodeOf(err) != "revocation.changed" {
+				t.Errorf("%s of %q: %v", what, seen, err)
+			}
+		}
+	}
+	o.WantKinds(v.ID, "revocation.received", "revocation.proposed")
+	_, err = o.RA.RejectRevocation(t.Context(), otherOfficer, v.ID, o.CaseHash(v.ID), "")
+	catest.Must(t, err)
+	_, err = o.RA.ApproveRevocation(t.Context(), catest.Officer, v.ID, shown, "") // decided meanwhile: that is what to say
+	catest.WantCode(t, err, "revocation.decided")
+}
+
 // TestThreatRV4: the address that was typed learns the number and the time and nothing
 // else; those whom the application names learn what it is about.
 func TestThreatRV4(t *testing.T) {
@@ -282,7 +308,7 @@ func TestThreatRV4(t *testing.T) {
 	v := asked(t, o, ask("1", pki.Unspecified, byLetter(waits)))
 	_ = asked(t, o, ask("2", pki.KeyCompromise, byLetter(held)))
 	_ = asked(t, o, ask("3", pki.KeyCompromise, ra.RevocationWay{Leaf: leaf(t, o, final.Serial)}))
-	_, err := o.RA.ApproveRevocation(t.Context(), catest.Officer, v.ID, "")
+	_, err := o.RA.ApproveRevocation(t.Context(), catest.Officer, v.ID, o.CaseHash(v.ID), "")
 	catest.Must(t, err)
 	typed := mails(t, o, "typed@example.jp")
 	if typed["revocation_received"] == nil || typed["revocation_done"] == nil {
@@ -316,11 +342,11 @@ func TestThreatRV5(t *testing.T) {
 		id := all[0].Revocation.ID
 		o.Refused(`UPDATE certificate SET revoked_at = 0, reason = 0, effective_at = 0, crl_entry = NULL WHERE serial = $1`, r.Serial)
 		o.Refused(`UPDATE revocation SET state = 'lifted', proposed_by = 'a', decided_by = 'b', decided_at = 9 WHERE id = $1`, id)
-		_, err = o.RA.LiftRevocation(ctx, catest.Officer, id, "call back")
+		_, err = o.RA.LiftRevocation(ctx, catest.Officer, id, o.CaseHash(id), "call back")
 		catest.Must(t, err)
 		o.Refused(`UPDATE revocation SET state = 'lifted', decided_by = 'officer', decided_at = 9 WHERE id = $1`, id)
 		o.Refused(`UPDATE revocation SET proposed_by = 'officer-2' WHERE id = $1`, id)
-		_, err = o.RA.LiftRevocation(ctx, catest.Officer, id, "")
+		_, err = o.RA.LiftRevocation(ctx, catest.Officer, id, o.CaseHash(id), "")
 		catest.WantCode(t, err, "revocation.same_person")
 		wantState(t, o, r.Serial, pki.Suspended)
 		crl, err := o.CA.PublishCRL(ctx, issuance.G1)
@@ -328,7 +354,7 @@ func TestThreatRV5(t *testing.T) {
 		if n := entries(t, crl.DER); n != 1 {
 			t.Fatalf("%d entries while on hold", n)
 		}
-		_, err = o.RA.LiftRevocation(ctx, otherOfficer, id, "seen")
+		_, err = o.RA.LiftRevocation(ctx, otherOfficer, id, o.CaseHash(id), "seen")
 		catest.Must(t, err)
 		wantState(t, o, r.Serial, pki.Valid)
 		o.WantKinds(r.Serial, "certificate.revoked", "certificate.lifted")
@@ -364,7 +390,7 @@ func TestThreatRV5Two(t *testing.T) {
 			open, err := o.RA.Revocations(ctx, catest.Officer, store.RevocationFilter{State: pki.RevocationReceived, Serials: []string{serial}})
 			catest.Must(t, err)
 			for n := range by {
-				d, err := o.RA.LiftRevocation(ctx, by[n], open[0].Revocation.ID, "seen")
+				d, err := o.RA.LiftRevocation(ctx, by[n], open[0].Revocation.ID, o.CaseHash(open[0].Revocation.ID), "seen")
 				if want := []pki.RevocationState{pki.RevocationReceived, pki.RevocationLifted}[n]; err != nil || d.Revocation.State != want {
 					t.Fatalf("word %d on a case by %s: %s, %v", n+1, open[0].Revocation.Proof, d.Revocation.State, err)
 				}
@@ -374,7 +400,7 @@ func TestThreatRV5Two(t *testing.T) {
 		o.Refused(`UPDATE revocation SET proposed_by = asked_by WHERE id = $1`, asks.ID)
 		o.Refused(`UPDATE revocation SET proposed_by = 'officer', state = 'rejected', decided_by = asked_by, decided_at = 9 WHERE id = $1`, asks.ID)
 		holder := catest.Actor(asks.AskedBy, pki.RoleOfficer)
-		_, err = o.RA.RejectRevocation(ctx, holder, asks.ID, "")
+		_, err = o.RA.RejectRevocation(ctx, holder, asks.ID, o.CaseHash(asks.ID), "")
 		catest.WantCode(t, err, "revocation.same_person")
 	})
 }
@@ -393,11 +419,11 @@ func TestThreatRV5OtherReports(t *testing.T) {
 	r := o.Issued(catest.Application(1))
 	first := asked(t, o, ask("1", pki.KeyCompromise, byLetter(r)))
 	second := asked(t, o, ask("2", pki.KeyCompromise, byLetter(r)))
-	_, err := o.RA.LiftRevocation(t.Context(), catest.Officer, first.ID, "")
+	_, err := o.RA.LiftRevocation(t.Context(), catest.Officer, first.ID, o.CaseHash(first.ID), "")
 	catest.Must(t, err)
-	_, err = o.RA.LiftRevocation(t.Context(), otherOfficer, first.ID, "")
+	_, err = o.RA.LiftRevocation(t.Context(), otherOfficer, first.ID, o.CaseHash(first.ID), "")
 	catest.WantCode(t, err, "revocation.others")
-	_, err = o.RA.ApproveRevocation(t.Context(), catest.Officer, second.ID, "")
+	_, err = o.RA.ApproveRevocation(t.Context(), catest.Officer, second.ID, o.CaseHash(second.ID), "")
 	catest.Must(t, err)
 	for _, id := range []string{first.ID, second.ID} { // one revocation ends them all
 		if got := caseState(t, o, id).State; got != pki.RevocationDone {

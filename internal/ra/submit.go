@@ -36,14 +36,19 @@ func (s *Service) Submit(ctx context.Context, by pki.Actor, in Submission) (pki.
 	})
 }
 
-// enter checks and stores a new request.
-func enter(tx *store.Tx, by pki.Actor, r *pki.Request) error {
+// setDefaults fills in what nobody said.
+func setDefaults(r *pki.Request) {
 	if r.Application.PaymentMethod == 0 {
 		r.Application.PaymentMethod = 1
 	}
 	if r.Language == "" {
 		r.Language = "ja"
 	}
+}
+
+// enter checks and stores a new request.
+func enter(tx *store.Tx, by pki.Actor, r *pki.Request) error {
+	setDefaults(r)
 	err := r.Application.Validate(r.Source)
 	if err != nil {
 		return err

@@ -94,8 +94,14 @@ func TestThreatAP7(t *testing.T) {
 	catest.WantCode(t, err, "request.changed")
 	_, err = o.RA.Correct(t.Context(), catest.Actor("editor-2", pki.RoleIntake), r.ID, shown, a)
 	catest.WantCode(t, err, "request.changed")
+	for _, seen := range []string{"", shown} { // nobody decides without a look
+		_, err = o.RA.Approve(t.Context(), catest.Approver, r.ID, seen)
+		catest.WantCode(t, err, "request.changed")
+		_, err = o.RA.Reject(t.Context(), catest.Approver, r.ID, seen, "")
+		catest.WantCode(t, err, "request.changed")
+	}
 	if o.Request(r.ID).State != pki.Received {
-		t.Error("a stale approval moved the request")
+		t.Error("a stale decision moved the request")
 	}
 	_, err = o.RA.Approve(t.Context(), catest.Approver, r.ID, now.ContentHash)
 	catest.Must(t, err)
@@ -117,10 +123,14 @@ func TestThreatAP12(t *testing.T) {
 		Kinds: []pki.HolderKind{catest.Holder(1).Kind}, Prefectures: []string{catest.Holder(1).Prefecture()}, EndsAt: o.Now().AddDate(0, 0, 30)})
 	catest.Must(t, err)
 	catest.WantCode(t, issue("draft", catest.Holder(1)), "grant.exhausted")
-	catest.WantCode(t, o.RA.ApproveGrant(t.Context(), catest.Admin, draft.ID), "grant.same_person")
+	catest.WantCode(t, o.RA.ApproveGrant(t.Context(), catest.Admin, draft.ID, draft.Hash()), "grant.same_person")
 	o.Refused(`UPDATE issue_grant SET approved_by = made_by WHERE id = $1`, draft.ID)
 	o.Refused(`UPDATE issue_grant SET total = 1000000 WHERE id = $1`, draft.ID)
-	catest.Must(t, o.RA.ApproveGrant(t.Context(), catest.Approver, draft.ID))
+	larger := draft
+	larger.Total = 4
+	catest.WantCode(t, o.RA.ApproveGrant(t.Context(), catest.Approver, draft.ID, larger.Hash()), "grant.changed")
+	catest.WantCode(t, o.RA.ApproveGrant(t.Context(), catest.Approver, draft.ID, ""), "grant.changed")
+	catest.Must(t, o.RA.ApproveGrant(t.Context(), catest.Approver, draft.ID, draft.Hash()))
 
 	dental := pki.Holder{Kind: pki.Dental, Code: "013000000" + string(pki.CheckDigit("013000000"))}
 	tokyo := pki.Holder{Kind: pki.Medical, Code: "131000000" + string(pki.CheckDigit("131000000"))}
@@ -291,11 +301,13 @@ func TestThreatCO4(t *testing.T) {
 		},
 		pki.MayReadRequests: func(by pki.Actor) error { _, err := o.RA.Show(t.Context(), by, r.ID); return err },
 		pki.MayApprove: func(by pki.Actor) error {
-			_, err := o.RA.Approve(t.Context(), by, o.Submit(catest.Application(8)).ID, "")
+			r := o.Submit(catest.Application(8))
+			_, err := o.RA.Approve(t.Context(), by, r.ID, r.ContentHash)
 			return err
 		},
 		pki.MayReject: func(by pki.Actor) error {
-			_, err := o.RA.Reject(t.Context(), by, o.Submit(catest.Application(7)).ID, "")
+			r := o.Submit(catest.Application(7))
+			_, err := o.RA.Reject(t.Context(), by, r.ID, r.ContentHash, "")
 			return err
 		},
 		pki.MayCancel: func(by pki.Actor) error {

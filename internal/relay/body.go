@@ -2,8 +2,6 @@ package relay
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -58,7 +56,6 @@ func readIssue(body io.Reader, contentType string) (ra.APIRequest, error) {
 		return in, err
 	}
 	in.IdempotencyKey = fields[fieldKey]
-	in.BodyHash = bodyHash(in.Application)
 	return in, nil
 }
 
@@ -128,15 +125,4 @@ func readCSR(text string) ([]byte, error) {
 		return nil, pki.E(pki.Invalid, "csr.form")
 	}
 	return block.Bytes, nil
-}
-
-// bodyHash is what binds an idempotency key to its request: the fields as they were
-// understood, so that white space and line ends of the PEM do not matter.
-func bodyHash(a pki.Application) string {
-	canonical, err := json.Marshal([]string{string(a.Holder.Kind), a.Holder.Code, a.TerminalName, hex.EncodeToString(a.CSR)})
-	if err != nil {
-		panic(err) // strings always encode
-	}
-	sum := sha256.Sum256(canonical)
-	return hex.EncodeToString(sum[:])
 }

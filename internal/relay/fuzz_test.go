@@ -33,7 +33,7 @@ func FuzzIssueBody(f *testing.F) {
 		read := func(body []byte) (string, string, error) {
 			limited := http.MaxBytesReader(httptest.NewRecorder(), httptest.NewRequest("POST", "/", bytes.NewReader(body)).Body, MaxBody)
 			in, err := readIssue(limited, "application/json; charset=utf-8")
-			return in.BodyHash, in.IdempotencyKey, err
+			return in.Application.Hash(), in.IdempotencyKey, err
 		}
 		hash, key, err := read(body)
 		if err != nil {

@@ -163,7 +163,7 @@ func (z *zone) grant(client string, g pki.Grant) pki.Grant {
 	g, err := z.office.MakeGrant(z.t.Context(), maker, g)
 	must(z.t, err)
 	maker.ID = "approver-1"
-	must(z.t, z.office.ApproveGrant(z.t.Context(), maker, g.ID))
+	must(z.t, z.office.ApproveGrant(z.t.Context(), maker, g.ID, g.Hash()))
 	return g
 }
 

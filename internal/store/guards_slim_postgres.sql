@@ -17,11 +17,11 @@ EXECUTE FUNCTION guard_refuse('what was approved does not change');
 
 DROP TRIGGER request_origin_stays ON request;
 CREATE TRIGGER request_origin_stays BEFORE UPDATE OF id, kind, source, holder_kind, holder_code, csr, entered_by, grant_id, client_id,
-	idempotency, body_hash, profile, key_type, predecessor, not_before, received_at ON request FOR EACH ROW
+	idempotency, profile, key_type, predecessor, not_before, received_at ON request FOR EACH ROW
 WHEN ((NEW.id, NEW.kind, NEW.source, NEW.holder_kind, NEW.holder_code, NEW.csr, NEW.entered_by, NEW.grant_id, NEW.client_id,
-	NEW.idempotency, NEW.body_hash, NEW.profile, NEW.key_type, NEW.predecessor, NEW.not_before, NEW.received_at)
+	NEW.idempotency, NEW.profile, NEW.key_type, NEW.predecessor, NEW.not_before, NEW.received_at)
 	IS DISTINCT FROM (OLD.id, OLD.kind, OLD.source, OLD.holder_kind, OLD.holder_code, OLD.csr, OLD.entered_by, OLD.grant_id, OLD.client_id,
-	OLD.idempotency, OLD.body_hash, OLD.profile, OLD.key_type, OLD.predecessor, OLD.not_before, OLD.received_at))
+	OLD.idempotency, OLD.profile, OLD.key_type, OLD.predecessor, OLD.not_before, OLD.received_at))
 EXECUTE FUNCTION guard_refuse('where a request came from does not change');
 
 DROP TRIGGER intent_stays ON intent;

@@ -12,11 +12,11 @@ BEGIN SELECT RAISE(ABORT, 'what was approved does not change'); END;
 
 DROP TRIGGER request_origin_stays;
 CREATE TRIGGER request_origin_stays BEFORE UPDATE OF id, kind, source, holder_kind, holder_code, csr, entered_by, grant_id, client_id,
-	idempotency, body_hash, profile, key_type, predecessor, not_before, received_at ON request
+	idempotency, profile, key_type, predecessor, not_before, received_at ON request
 WHEN NEW.id IS NOT OLD.id OR NEW.kind IS NOT OLD.kind OR NEW.source IS NOT OLD.source OR NEW.holder_kind IS NOT OLD.holder_kind
 	OR NEW.holder_code IS NOT OLD.holder_code OR NEW.csr IS NOT OLD.csr OR NEW.entered_by IS NOT OLD.entered_by
 	OR NEW.grant_id IS NOT OLD.grant_id OR NEW.client_id IS NOT OLD.client_id OR NEW.idempotency IS NOT OLD.idempotency
-	OR NEW.body_hash IS NOT OLD.body_hash OR NEW.profile IS NOT OLD.profile OR NEW.key_type IS NOT OLD.key_type
+	OR NEW.profile IS NOT OLD.profile OR NEW.key_type IS NOT OLD.key_type
 	OR NEW.predecessor IS NOT OLD.predecessor OR NEW.not_before IS NOT OLD.not_before OR NEW.received_at IS NOT OLD.received_at
 BEGIN SELECT RAISE(ABORT, 'where a request came from does not change'); END;
 

@@ -1,9 +1,6 @@
 package store
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"time"
 
 	"inkan/internal/pki"
@@ -24,32 +21,24 @@ type SealedKey struct {
 	Destroyed  time.Time // filled by Keys and KeysAfter
 }
 
-// Origin is the SHA-256 in hex of what never changes of a key that a request took. The
-// audit record of the taking holds it (threat CO12).
-func (k SealedKey) Origin() string {
-	return hashOf(k.ID, string(k.KeyType), hexOf(k.SPKI), k.SPKISHA256, k.Request, micros(k.MadeAt))
-}
+var keyContent = pki.Content[SealedKey]{Name: "key", Version: 1, Fields: []pki.ContentField[SealedKey]{
+	{Name: "id", Since: 1, Value: func(k SealedKey) string { return k.ID }},
+	{Name: "key-type", Since: 1, Value: func(k SealedKey) string { return string(k.KeyType) }},
+	{Name: "spki", Since: 1, Value: func(k SealedKey) string { return pki.ContentBytes(k.SPKI) }},
+	{Name: "spki-sha256", Since: 1, Value: func(k SealedKey) string { return k.SPKISHA256 }},
+	{Name: "request", Since: 1, Value: func(k SealedKey) string { return k.Request }},
+	{Name: "made-at", Since: 1, Value: func(k SealedKey) string { return pki.ContentTime(k.MadeAt) }},
+}}
+
+// Origin is the Content.Hash of what never changes of a key that a request took. The audit
+// record of the taking holds it (threat CO12).
+func (k SealedKey) Origin() string { return keyContent.Hash(k) }
+
+// OriginAs is Origin in the version that another hash names.
+func (k SealedKey) OriginAs(other string) string { return keyContent.HashAs(k, other) }
 
 // BlobHash is the SHA-256 in hex of the sealed key; "" of a destroyed one.
-func (k SealedKey) BlobHash() string { return hexOf(k.Blob) }
-
-// hexOf is the SHA-256 in hex of some bytes; "" of none.
-func hexOf(b []byte) string {
-	if len(b) == 0 {
-		return ""
-	}
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:])
-}
-
-// hashOf is the SHA-256 in hex of some values.
-func hashOf(values ...any) string {
-	canonical, err := json.Marshal(values)
-	if err != nil {
-		panic(err) // texts, bytes and numbers always encode
-	}
-	return hexOf(canonical)
-}
+func (k SealedKey) BlobHash() string { return pki.ContentBytes(k.Blob) }
 
 // AddPoolKeys stores freshly sealed keys. A public key that was ever seen before is
 // refused with pki.ErrConflict: the generator is broken or the machine was cloned.
@@ -187,13 +176,24 @@ type Reference struct {
 	Voided  time.Time
 }
 
-// Content is the SHA-256 in hex of the verifier and of the month of what is sealed. The
+var referenceContent = pki.Content[Reference]{Name: "reference", Version: 1, Fields: []pki.ContentField[Reference]{
+	{Name: "kid", Since: 1, Value: func(r Reference) string { return r.KID }},
+	{Name: "salt", Since: 1, Value: func(r Reference) string { return pki.ContentBytes(r.Salt) }},
+	{Name: "gate", Since: 1, Value: func(r Reference) string { return pki.ContentNumber(int64(r.Gate)) }},
+	{Name: "tag", Since: 1, Value: func(r Reference) string { return pki.ContentBytes(r.Tag) }},
+	{Name: "epoch", Since: 1, Value: func(r Reference) string { return r.Epoch }},
+}}
+
+// Content is the Content.Hash of the verifier and of the month of what is sealed. The
 // audit record of its making holds it: who puts an old verifier back has a letter that
 // works again (threat CO12).
-func (r Reference) Content() string { return hashOf(r.KID, r.Salt, r.Gate, r.Tag, r.Epoch) }
+func (r Reference) Content() string { return referenceContent.Hash(r) }
+
+// ContentAs is Content in the version that another hash names.
+func (r Reference) ContentAs(other string) string { return referenceContent.HashAs(r, other) }
 
 // SealedHash is the SHA-256 in hex of the sealed reference ID; "" where it is gone.
-func (r Reference) SealedHash() string { return hexOf(r.Sealed) }
+func (r Reference) SealedHash() string { return pki.ContentBytes(r.Sealed) }
 
 // AddReference stores the verifier and the sealed ID of a request. It replaces that
 // of an earlier attempt to issue, whose letter was never printed.

@@ -69,18 +69,18 @@ func (tx *Tx) AddRequest(r pki.Request) error {
 	}
 	return tx.add("add request", `INSERT INTO request (id, kind, source, state, holder_kind, holder_code, terminal_name,
 		email, maintenance_email, department, phone, payment_method, csr, content_hash, entered_by,
-		checked_by, approved_by, grant_id, client_id, idempotency, body_hash, profile, key_type,
+		checked_by, approved_by, grant_id, client_id, idempotency, profile, key_type,
 		predecessor, language, received_at, changed_at, approved_at, not_before, alike)
-		VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30)`,
+		VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29)`,
 		r.ID, string(r.Kind), string(r.Source), string(r.State), string(a.Holder.Kind), a.Holder.Code, a.TerminalName,
 		a.Email, a.MaintenanceEmail, a.Department, a.Phone, a.PaymentMethod, nullBytes(a.CSR), r.ContentHash, r.EnteredBy,
-		r.CheckedBy, r.ApprovedBy, r.GrantID, r.ClientID, r.Idempotency, r.BodyHash, r.Profile, string(r.KeyType),
+		r.CheckedBy, r.ApprovedBy, r.GrantID, r.ClientID, r.Idempotency, r.Profile, string(r.KeyType),
 		r.Predecessor, r.Language, micros(r.ReceivedAt), micros(tx.Now), micros(r.ApprovedAt), micros(r.NotBefore), r.Alike)
 }
 
 const requestColumns = `id, kind, source, state, holder_kind, holder_code, terminal_name, email, maintenance_email,
 	department, phone, payment_method, csr, content_hash, entered_by, checked_by, approved_by, grant_id, client_id,
-	idempotency, body_hash, profile, key_type, predecessor, serial, failure, language, received_at, approved_at,
+	idempotency, profile, key_type, predecessor, serial, failure, language, received_at, approved_at,
 	issued_at, not_before, dispatched_at, downloads_until, fetched_at, installed_at, closed_at, alike`
 
 func scanRequest(row interface{ Scan(...any) error }) (pki.Request, error) {
@@ -89,7 +89,7 @@ func scanRequest(row interface{ Scan(...any) error }) (pki.Request, error) {
 	err := row.Scan(&r.ID, &r.Kind, &r.Source, &r.State, &r.Application.Holder.Kind, &r.Application.Holder.Code,
 		&r.Application.TerminalName, &r.Application.Email, &r.Application.MaintenanceEmail, &r.Application.Department,
 		&r.Application.Phone, &r.Application.PaymentMethod, &r.Application.CSR, &r.ContentHash, &r.EnteredBy, &r.CheckedBy,
-		&r.ApprovedBy, &r.GrantID, &r.ClientID, &r.Idempotency, &r.BodyHash, &r.Profile, &r.KeyType, &r.Predecessor,
+		&r.ApprovedBy, &r.GrantID, &r.ClientID, &r.Idempotency, &r.Profile, &r.KeyType, &r.Predecessor,
 		&r.Serial, &r.Failure, &r.Language, &received, &approved, &issued, &notBefore, &dispatched, &downloads, &fetched, &installed, &closed, &r.Alike)
 	r.ReceivedAt, r.ApprovedAt, r.IssuedAt, r.NotBefore = fromMicros(received), fromMicros(approved), fromMicros(issued), fromMicros(notBefore)
 	r.Dispatched, r.Downloads, r.FetchedAt, r.Installed = fromMicros(dispatched), fromMicros(downloads), fromMicros(fetched), fromMicros(installed)

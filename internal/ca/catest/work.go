@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"database/sql"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -148,7 +149,7 @@ func (o *Office) Grant(g pki.Grant) pki.Grant {
 	}
 	g, err := o.RA.MakeGrant(o.T.Context(), Admin, g)
 	Must(o.T, err)
-	Must(o.T, o.RA.ApproveGrant(o.T.Context(), Approver, g.ID))
+	Must(o.T, o.RA.ApproveGrant(o.T.Context(), Approver, g.ID, g.Hash()))
 	return g
 }
 
@@ -156,9 +157,24 @@ func (o *Office) Grant(g pki.Grant) pki.Grant {
 func (o *Office) Call(key string, h pki.Holder) ra.APIRequest {
 	o.T.Helper()
 	csr := o.CSR(pki.P256)
-	sum := sha256.Sum256(csr)
-	return ra.APIRequest{IdempotencyKey: key, BodyHash: hex.EncodeToString(sum[:]),
+	return ra.APIRequest{IdempotencyKey: key,
 		Application: pki.Application{Holder: h, TerminalName: "端末", CSR: csr}}
+}
+
+// CaseHash gives the Hash of a case of revocation as it stands: what an officer saw who
+// decides it now. "" of one that is not there.
+func (o *Office) CaseHash(id string) string {
+	o.T.Helper()
+	var hash string
+	o.View(func(tx *store.Tx) error {
+		v, err := tx.Revocation(id)
+		if errors.Is(err, pki.ErrNotFound) {
+			return nil
+		}
+		hash = v.Hash()
+		return err
+	})
+	return hash
 }
 
 // Request reads a request.

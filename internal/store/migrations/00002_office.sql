@@ -99,7 +99,6 @@ CREATE TABLE request (
   grant_id          TEXT   NOT NULL DEFAULT '',
   client_id         TEXT   NOT NULL DEFAULT '',
   idempotency       TEXT   NOT NULL DEFAULT '',
-  body_hash         TEXT   NOT NULL DEFAULT '',
   profile           TEXT   NOT NULL,
   key_type          TEXT   NOT NULL,
   predecessor       TEXT   NOT NULL DEFAULT '',
