@@ -41,6 +41,7 @@ demo: build
 style:
 	@bad=$$(gofmt -l $$($(GO) list -f '{{.Dir}}' ./...)); \
 	if [ -n "$$bad" ]; then echo "gofmt would change:"; echo "$$bad"; exit 1; fi
+	$(GO) mod tidy -diff
 	$(GO) vet $(FLAGS) ./...
 	$(GO) tool -modfile=tools.mod staticcheck ./...
 
