@@ -129,6 +129,7 @@ func sources(t *testing.T) []*source {
 	var all []*source
 	for _, p := range r.ours {
 		s := &source{listed: p, fset: fset, info: &types.Info{
+			Types:      map[ast.Expr]types.TypeAndValue{},
 			Uses:       map[*ast.Ident]types.Object{},
 			Selections: map[*ast.SelectorExpr]*types.Selection{},
 		}}

@@ -153,7 +153,7 @@ func (s *Service) move(tx *store.Tx, r *pki.Request, event pki.RequestEvent, cha
 // certificate built and linted, and what we will sign stored with its audit record.
 func (s *Service) intend(ctx context.Context, r *pki.Request, key store.SealedKey) (store.Intent, error) {
 	if !r.Application.Is(r.ContentHash) {
-		return store.Intent{}, pki.E(pki.Forbidden, "request.changed").With("RequestID", r.ID) // after the approval
+		return store.Intent{}, pki.E(pki.Forbidden, "request.not_approved").With("RequestID", r.ID)
 	}
 	var public crypto.PublicKey
 	var err error
@@ -246,9 +246,6 @@ func (s *Service) IntendIn(tx *store.Tx, r pki.Request, l *issuance.Linted) (sto
 	return s.addIntent(tx, l, s.Profiles[r.Profile], r.ID)
 }
 
-// keyDiffers is the signer's code where the key inside is not of the public key.
-const keyDiffers = "seal.key_differs"
-
 // bind seals the pool's key anew for this request. A letter's reference ID is drawn
 // here; a renewal needs none, and an API client receives no letter.
 func (s *Service) bind(ctx context.Context, r pki.Request, key store.SealedKey) (keystore.Held, *store.Reference, error) {
@@ -276,10 +273,7 @@ func (s *Service) bind(ctx context.Context, r pki.Request, key store.SealedKey) 
 	// the pool is no proof of it (threat CO12).
 	held, err := s.Signer.Hold(ctx, keystore.HoldRequest{KeyID: key.ID, RequestID: r.ID, PoolBlob: key.Blob, SPKISHA256: hashHex(key.SPKI),
 		Reference: ref, Verifier: verifier})
-	if pki.CodeOf(err) == keyDiffers {
-		err = pki.E(pki.Forbidden, keyDiffers).Because(err) // for good: another attempt takes another key
-	}
-	return held, reference, err
+	return held, reference, err // seal.key_differs is for good: another attempt takes another key
 }
 
 // prepare is line 3 for whatever we certify.

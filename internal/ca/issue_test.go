@@ -223,7 +223,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"content changed after the approval", func(_ *testing.T, r pki.Request) {
 			o.SQL(`UPDATE request SET terminal_name = 'another' WHERE id = $1`, r.ID)
-		}, "request.changed"},
+		}, "request.not_approved"},
 		{"unknown profile", func(_ *testing.T, r pki.Request) {
 			o.SQL(`UPDATE request SET profile = 'server' WHERE id = $1`, r.ID)
 		}, "profile.unknown"},

@@ -100,7 +100,7 @@ func (v *Vault) Hold(ctx context.Context, r HoldRequest, month string) (Held, er
 // certificate's answers seal.key_differs and nothing else (threat DL10).
 func (v *Vault) OpenHeld(ctx context.Context, r OpenRequest) ([]byte, error) {
 	if r.SPKISHA256 == "" {
-		return nil, pki.E(pki.Invalid, "seal.key_differs")
+		return nil, pki.E(pki.Forbidden, "seal.key_differs")
 	}
 	l, plain, err := v.unseal(r.Blob, r.KeyID, r.RequestID, stageHeld, stageBound)
 	if err != nil {
@@ -142,7 +142,7 @@ func (v *Vault) Rewrap(r RewrapRequest, month string) (Held, error) {
 	}
 	defer clear(inside)
 	if !spkiMatches(r.SPKISHA256, l.spki) {
-		return Held{}, pki.E(pki.Internal, "seal.key_differs")
+		return Held{}, pki.E(pki.Forbidden, "seal.key_differs")
 	}
 	l.epoch = month
 	blob, err := v.seal(l, inside)
@@ -184,7 +184,7 @@ func sameKey(pkcs8 []byte, l label, claimed string) error {
 		return err
 	}
 	if spki != l.spki || !spkiMatches(claimed, spki) {
-		return pki.E(pki.Internal, "seal.key_differs")
+		return pki.E(pki.Forbidden, "seal.key_differs")
 	}
 	return nil
 }

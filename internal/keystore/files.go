@@ -58,7 +58,7 @@ func readSecret(path string) ([]byte, error) {
 		return nil, fmt.Errorf("read secret: %w", err)
 	}
 	if len(data) > maxSecretFile {
-		return nil, pki.E(pki.Invalid, "vault.broken").With("File", filepath.Base(path))
+		return nil, pki.E(pki.Internal, "vault.broken").With("File", filepath.Base(path))
 	}
 	return data, nil
 }
