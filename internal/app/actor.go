@@ -36,7 +36,7 @@ func (c *cli) actor(ctx context.Context, i *instance, cmd *cobra.Command, conten
 // prove is actor for a command by its name.
 func (c *cli) prove(ctx context.Context, i *instance, command, content string) (pki.Actor, error) {
 	if c.key == "" && i.ops.Asserted {
-		return i.ops.Assert(ctx, c.as)
+		return i.ops.Assert(ctx, c.as, command)
 	}
 	if c.key == "" {
 		return i.ops.ProveAccount(ctx, c.as, command, content)

@@ -137,22 +137,20 @@ func (c *cli) auditCommand() *cobra.Command {
 	}}
 	verify.Flags().BoolVar(&c.json, "json", false, "print JSON")
 	var index int64
-	proof := &cobra.Command{Use: "proof", Short: "print a record with the proof that it is in the tree", RunE: func(cmd *cobra.Command, _ []string) error {
+	proof := &cobra.Command{Use: "proof", Short: "print a record with the proof that it is in the tree, for an auditor", RunE: func(cmd *cobra.Command, _ []string) error {
 		return c.with(cmd, true, func(ctx context.Context, i *instance) error {
-			err := i.ops.Checkpoint(ctx)
+			by, err := c.reader(ctx, i, cmd)
 			if err != nil {
 				return err
 			}
-			p, err := i.db.ProveAudit(ctx, index)
-			if pki.ClassOf(err) == pki.NotFound {
-				return pki.E(pki.NotFound, "audit.no_record").With("Index", index)
-			}
+			p, err := i.ops.ProveRecord(ctx, by, index)
 			if err != nil {
 				return err
 			}
 			return c.print(p)
 		})
 	}}
+	c.readerFlags(proof)
 	proof.Flags().Int64Var(&index, "index", 0, "index of the record")
 	_ = proof.MarkFlagRequired("index")
 	cmd.AddCommand(verify, proof, c.acceptLossCommand())

@@ -350,11 +350,10 @@ func (c *cli) readerFlags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&c.json, "json", false, "print JSON")
 }
 
-// reader is who looks. In a demo without --as it is a guest who sees what every
-// role sees, letters included, so that the demo can be followed.
+// reader is who looks: in a demo without --as a guest.
 func (c *cli) reader(ctx context.Context, i *instance, cmd *cobra.Command) (pki.Actor, error) {
 	if c.as == "" && i.ops.Asserted {
-		return pki.Actor{ID: "guest", Auth: pki.AuthAsserted, Roles: []pki.Role{pki.RoleLetters, pki.RoleAuditor}}, nil
+		return i.ops.Guest()
 	}
 	if c.as == "" {
 		return pki.Actor{}, &usageError{trimRoot(cmd), errors.New("--as is needed to look, perhaps with --key; only a demo shows itself to anybody")}

@@ -187,7 +187,7 @@ func (d *demo) seed(ctx context.Context, i *instance) error {
 			return fmt.Errorf("sample %s: %w", s.purpose, err)
 		}
 		if s.reason != 0 {
-			by, err := i.ops.Assert(ctx, "officer")
+			by, err := i.ops.Assert(ctx, "officer", "demo")
 			if err != nil {
 				return err
 			}
@@ -220,7 +220,7 @@ func (d *demo) sample(ctx context.Context, i *instance, purpose, terminal string
 	out := demoSample{Purpose: purpose, HolderCode: holder.Code, Terminal: terminal}
 	actors := map[string]pki.Actor{}
 	for _, id := range []string{"intake", "approver-1", "letters"} {
-		by, err := i.ops.Assert(ctx, id)
+		by, err := i.ops.Assert(ctx, id, "demo")
 		if err != nil {
 			return out, err
 		}
@@ -297,11 +297,11 @@ func (d *demo) seedClient(ctx context.Context, i *instance) error {
 		return err
 	}
 	d.out.APIClient = map[string]string{"cert": certFile, "key": keyFile}
-	admin, err := i.ops.Assert(ctx, "admin")
+	admin, err := i.ops.Assert(ctx, "admin", "demo")
 	if err != nil {
 		return err
 	}
-	approver, err := i.ops.Assert(ctx, "approver-1")
+	approver, err := i.ops.Assert(ctx, "approver-1", "demo")
 	if err != nil {
 		return err
 	}

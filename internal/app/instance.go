@@ -168,7 +168,7 @@ func (i *instance) wire(shared []uint32) {
 	i.ra = ra.New(ra.Config{DB: i.db, Issuer: i.ca, Custody: i.signer, ActivateOnIssue: c.Policy.LettersActivate == "issue",
 		KeyType: pki.KeyType(c.Policy.HolderKey), Chain: [][]byte{i.cas[issuance.G1].Raw, i.cas[issuance.Root].Raw},
 		IssuerName: c.Names.Issuer, Now: now, Log: i.log})
-	i.ops = ops.New(ops.Config{DB: i.db, Signer: i.signer, Saw: i.saw, Authority: i.ca, Root: i.cas[issuance.Root], Asserted: c.Mode == "demo", Login: login, Shared: shared, Now: now, Log: i.log})
+	i.ops = ops.New(ops.Config{DB: i.db, Signer: i.signer, Saw: i.saw, Authority: i.ca, Root: i.cas[issuance.Root], Asserted: c.Mode == "demo", Login: login, Shared: shared, Now: now, BelieveClock: i.clock.Accept, Log: i.log})
 }
 
 func readCert(path string) (*x509.Certificate, error) {

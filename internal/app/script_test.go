@@ -122,9 +122,9 @@ func freePorts() (int, map[string]string, error) {
 
 // people are the operators of the instance that most scripts begin with; admin comes
 // from init.
-var people = []string{"admin", "admin-2", "intake", "approver", "second", "letters", "officer", "deputy"}
+var people = []string{"admin", "admin-2", "intake", "approver", "second", "letters", "officer", "deputy", "auditor"}
 
-var roles = map[string]string{"admin-2": "admin", "intake": "intake", "approver": "approver", "second": "approver", "letters": "letters", "officer": "officer", "deputy": "officer"}
+var roles = map[string]string{"admin-2": "admin", "intake": "intake", "approver": "approver", "second": "approver", "letters": "letters", "officer": "officer", "deputy": "officer", "auditor": "auditor"}
 
 const liveConfig = "[policy]\nca_key = \"p-256\"\nholder_key = \"p-256\"\npool_size = 2\n"
 

@@ -43,7 +43,7 @@ var works = map[string]func(t *testing.T, o *catest.Office, n int) work{
 		grant := o.Grant(pki.Grant{ClientID: client.ID})
 		call := o.Call("one", catest.Holder(n))
 		do := func() error {
-			_, err := o.RA.IssueByGrant(t.Context(), client, call)
+			_, err := o.RA.IssueByGrant(t.Context(), catest.ByClient(client), client, call)
 			return err
 		}
 		return work{do: do, again: do, check: func() {

@@ -349,7 +349,7 @@ func TestThreatAP11KeyOfACSRIsUsedOnce(t *testing.T) {
 	client := o.Client("vendor")
 	o.Grant(pki.Grant{ClientID: client.ID})
 	call := o.Call("one", catest.Holder(1))
-	first, err := o.RA.IssueByGrant(t.Context(), client, call)
+	first, err := o.RA.IssueByGrant(t.Context(), catest.ByClient(client), client, call)
 	must(t, err)
 	if got := o.Request(first.RequestID); got.State != pki.Issued || got.Serial != first.Serial {
 		t.Fatalf("request is %s with %q", got.State, got.Serial)
@@ -357,7 +357,7 @@ func TestThreatAP11KeyOfACSRIsUsedOnce(t *testing.T) {
 	call.IdempotencyKey = "two"
 	call.Application.Holder = catest.Holder(2)
 	for range 2 {
-		_, err = o.RA.IssueByGrant(t.Context(), client, call)
+		_, err = o.RA.IssueByGrant(t.Context(), catest.ByClient(client), client, call)
 		wantCode(t, err, "csr.key_reused")
 	}
 	for _, table := range []string{"certificate WHERE issuer = 'g1'", "request", "intent WHERE issuer = 'g1'", "issue_grant WHERE used = 1"} {

@@ -27,34 +27,31 @@ func (s *Service) ProveAccount(ctx context.Context, id, command, content string)
 	if s.noPerson(account) {
 		return pki.Actor{}, unproved.Because(fmt.Errorf("account %s is no single person's", account.Name))
 	}
-	var a pki.Actor
-	err = s.DB.Update(ctx, func(tx *store.Tx) error {
+	check := func(tx *store.Tx) (pki.Actor, error) {
 		o, err := tx.Operator(id)
 		if errors.Is(err, pki.ErrNotFound) {
-			return unproved.Because(err)
+			return pki.Actor{}, unproved.Because(err)
 		}
 		if err != nil {
-			return err
+			return pki.Actor{}, err
 		}
 		if o.Account != account {
-			return unproved.Because(fmt.Errorf("account %s is not the operator's", account.Name))
+			return pki.Actor{}, unproved.Because(fmt.Errorf("account %s is not the operator's", account.Name))
 		}
 		c, err := tx.OwnCertificateByHash(o.CertSHA256)
 		if err != nil {
-			return fmt.Errorf("read operator's certificate: %w", err)
+			return pki.Actor{}, fmt.Errorf("read operator's certificate: %w", err)
 		}
 		if !o.DisabledAt.IsZero() || !c.State(tx.Now).Usable() {
-			return unproved.Because(errors.New("operator or certificate is not in force"))
+			return pki.Actor{}, unproved.Because(errors.New("operator or certificate is not in force"))
 		}
-		a = pki.Actor{ID: o.ID, Auth: pki.AuthAccount, Roles: o.Roles}
-		_, _, err = tx.Audit(a, "operator.proved", o.ID, map[string]any{"osUser": account.Name, "osUID": account.UID,
+		return pki.Actor{ID: o.ID, Auth: pki.AuthAccount, Roles: o.Roles}, nil
+	}
+	return s.proved(ctx, command, check, func(tx *store.Tx, a pki.Actor) error {
+		_, _, err := tx.Audit(a, "operator.proved", a.ID, map[string]any{"osUser": account.Name, "osUID": account.UID,
 			"command": command, "content": content})
 		return err
 	})
-	if err != nil {
-		return pki.Actor{}, err
-	}
-	return a, nil
 }
 
 // CheckAccount says whether an account may prove a new operator: it is one person's,

@@ -41,7 +41,7 @@ func TestThreatCO1(t *testing.T) {
 		catest.Must(t, err)
 		return signature
 	}
-	_, err := o.Ops.Assert(t.Context(), "alpha")
+	_, err := o.Ops.Assert(t.Context(), "alpha", "request approve")
 	catest.WantCode(t, err, "actor.key_needed")
 
 	st := o.Ops.NewStatement("alpha", "request approve", "hash")
@@ -99,17 +99,94 @@ func TestThreatCO1(t *testing.T) {
 	o.Refused(`DELETE FROM statement`)
 }
 
+// TestThreatAU8Accept: the clock is believed by the proved word of an administrator, and by
+// nothing less; the proof is on the record then.
+func TestThreatAU8Accept(t *testing.T) {
+	o := catest.New(t, catest.Options{})
+	intakeKey, intakeCert := operator(t, o, "alpha")
+	made, key, cert := candidate(t, o, "omega", pki.Account{})
+	made.Roles = []pki.Role{pki.RoleAdmin}
+	catest.Must(t, o.Ops.AddOperator(t.Context(), pki.System("test"), made))
+	const ahead = 10 * 24 * time.Hour
+	jumped := o.Now().Add(ahead)
+	o.Jump(ahead)
+	for _, row := range []struct {
+		name, operator, command string
+		key                     crypto.Signer
+		cert                    []byte
+		code                    string
+	}{
+		{"no administrator", "alpha", ops.ClockAccept, intakeKey, intakeCert, "actor.forbidden"},
+		{"an administrator's name", "omega", ops.ClockAccept, intakeKey, intakeCert, "actor.unproved"},
+		{"an administrator's certificate", "omega", ops.ClockAccept, intakeKey, cert.Raw, "actor.unproved"},
+		{"another command", "omega", "request show", key, cert.Raw, "clock.ahead"},
+	} {
+		st := o.Ops.NewStatement(row.operator, row.command, "")
+		signature, err := st.Sign(row.key)
+		catest.Must(t, err)
+		_, err = o.Ops.Prove(t.Context(), st, row.cert, signature)
+		catest.WantCode(t, err, row.code)
+		_, err = o.Ops.AcceptClock(t.Context(), catest.Admin)
+		if pki.CodeOf(err) != "clock.ahead" {
+			t.Errorf("%s: something is recorded: %v", row.name, err)
+		}
+	}
+	st := o.Ops.NewStatement("omega", ops.ClockAccept, "")
+	signature, err := st.Sign(key)
+	catest.Must(t, err)
+	by, err := o.Ops.Prove(t.Context(), st, cert.Raw, signature)
+	catest.Must(t, err)
+	at, err := o.Ops.AcceptClock(t.Context(), by)
+	catest.Must(t, err)
+	if at.Before(jumped) {
+		t.Errorf("the time is %s", at)
+	}
+	o.WantKinds("omega", "operator.added", "operator.proved")
+}
+
+// TestThreatCO1Guest: nobody looks without a name but in a demo.
+func TestThreatCO1Guest(t *testing.T) {
+	o := catest.New(t, catest.Options{})
+	_, err := o.Ops.Guest()
+	catest.WantCode(t, err, "actor.key_needed")
+	o = catest.New(t, catest.Options{Asserted: true})
+	guest, err := o.Ops.Guest()
+	catest.Must(t, err)
+	if guest.Auth != pki.AuthAsserted || guest.May(pki.MayApprove) || guest.May(pki.MayRevoke) || guest.May(pki.MayManage) || !guest.May(pki.MayReadAudit) {
+		t.Errorf("guest %+v", guest)
+	}
+}
+
+// TestExportsAreForAuditors: what a record says is for those who may read the audit.
+func TestExportsAreForAuditors(t *testing.T) {
+	o := catest.New(t, catest.Options{})
+	_ = o.Submit(catest.Application(1))
+	for _, by := range []pki.Actor{catest.Admin, catest.Approver, catest.Officer, catest.Intake, pki.System("test")} {
+		_, err := o.Ops.ProveRecord(t.Context(), by, 0)
+		if pki.CodeOf(err) != "actor.forbidden" {
+			t.Errorf("%s: %v", by.ID, err)
+		}
+	}
+	p, err := o.Ops.ProveRecord(t.Context(), catest.Actor("auditor", pki.RoleAuditor), 0)
+	catest.Must(t, err)
+	if len(p.Body) == 0 {
+		t.Error("an auditor reads no record")
+	}
+	_, err = o.Ops.ProveRecord(t.Context(), catest.Actor("auditor", pki.RoleAuditor), 1_000_000)
+	catest.WantCode(t, err, "audit.no_record")
+}
+
 // TestThreatCO2: an API client is its certificate, in force now.
 func TestThreatCO2(t *testing.T) {
 	o := catest.New(t, catest.Options{})
 	key := o.Keyed(pki.P256)
 	cert, err := o.CA.IssueOwn(t.Context(), issuance.ProfileAPIClient, "vendor 1", key.Public(), nil, nil)
 	catest.Must(t, err)
-	_, err = o.Ops.Client(t.Context(), cert)
+	_, _, err = o.Ops.Client(t.Context(), cert)
 	catest.WantCode(t, err, "client.unknown")
 	holder := o.Issued(catest.Application(1))
 	leaf, err := x509.ParseCertificate(o.Certificate(holder.Serial).DER)
 	catest.Must(t, err)
-	_, err = o.Ops.Client(t.Context(), leaf)
+	_, _, err = o.Ops.Client(t.Context(), leaf)
 	catest.WantCode(t, err, "client.unknown")
 }

@@ -175,7 +175,15 @@ const statusAge = 5 * time.Second
 // of this process where that is fresh: who is disabled or renewed has it revoked in the
 // same transaction. The transaction of an order asks the database again (threats RS1,
 // RS14; see GrantsOf and ClientInForce).
-func (s *Service) Client(ctx context.Context, cert *x509.Certificate) (store.APIClient, error) {
+func (s *Service) Client(ctx context.Context, cert *x509.Certificate) (store.APIClient, pki.Actor, error) {
+	c, err := s.client(ctx, cert)
+	if err != nil {
+		return store.APIClient{}, pki.Actor{}, err
+	}
+	return c, pki.Actor{ID: "api/" + c.ID, Auth: pki.AuthTLS, Roles: []pki.Role{c.Role}}, nil
+}
+
+func (s *Service) client(ctx context.Context, cert *x509.Certificate) (store.APIClient, error) {
 	hash := sha256.Sum256(cert.Raw)
 	found, ok := s.clients.Load(hash)
 	if ok && s.knownGood(cert) {

@@ -59,7 +59,7 @@ func history(t *testing.T, engine string) *catest.Office {
 
 	client := o.Client("vendor")
 	o.Grant(pki.Grant{ClientID: client.ID, Kinds: []pki.HolderKind{pki.Medical, pki.Dental}, Prefectures: []string{catest.Holder(1).Prefecture()}})
-	_, err = o.RA.IssueByGrant(ctx, client, o.Call("one", catest.Holder(7)))
+	_, err = o.RA.IssueByGrant(ctx, catest.ByClient(client), client, o.Call("one", catest.Holder(7)))
 	catest.Must(t, err)
 	catest.Must(t, o.Ops.RenewAPIClient(ctx, catest.Admin, client, renewedCertificate(o, "vendor")))
 	o.Client("left")

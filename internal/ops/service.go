@@ -60,7 +60,10 @@ type Config struct {
 	// Shared are accounts, besides root's, that stand for no single person: the instance's.
 	Shared []uint32
 	Now    func() time.Time
-	Log    *slog.Logger
+	// BelieveClock makes this process believe the clock of the machine as it is; nil: nothing
+	// doubts it.
+	BelieveClock func()
+	Log          *slog.Logger
 }
 
 // Service is the office.
@@ -71,7 +74,12 @@ type Service struct {
 }
 
 // New makes the office.
-func New(c Config) *Service { return &Service{Config: c, told: map[string]bool{}} }
+func New(c Config) *Service {
+	if c.BelieveClock == nil {
+		c.BelieveClock = func() {}
+	}
+	return &Service{Config: c, told: map[string]bool{}}
+}
 
 // AddOperator makes an operator with a certificate of the Operations CA. by is the
 // administrator who adds, or the system at init.
@@ -146,8 +154,8 @@ func CheckID(id string) error {
 	return nil
 }
 
-// AcceptClock makes the commit from which on the present time is that of the instance,
-// because an administrator says that it is right, and gives that time.
+// AcceptClock puts on the record that the present time is that of the instance, because an
+// administrator, who proved ClockAccept, says that it is right; and gives that time.
 func (s *Service) AcceptClock(ctx context.Context, by pki.Actor) (time.Time, error) {
 	err := by.Need(pki.MayManage)
 	if err != nil {

@@ -95,7 +95,9 @@ const (
 	AuthNone     Auth = "none"     // anybody on the network
 )
 
-// Actor is who acts: the name in every audit record.
+// Actor is who acts: the name in every audit record. One with roles is made where a proof
+// is checked, in package ops and nowhere else (a test of archtest holds that). Those below
+// have none.
 type Actor struct {
 	ID    string
 	Auth  Auth
@@ -104,6 +106,12 @@ type Actor struct {
 
 // System is the actor of our own jobs.
 func System(job string) Actor { return Actor{ID: "system/" + job, Auth: AuthSystem} }
+
+// Applicant is anybody on the network, who applies for a certificate.
+func Applicant() Actor { return Actor{ID: "applicant", Auth: AuthNone} }
+
+// LetterOrCertificate is whoever holds a letter or a certificate (証明書の利用者).
+func LetterOrCertificate() Actor { return Actor{ID: "holder", Auth: AuthHolder} }
 
 // May says whether one of the actor's roles permits the act.
 func (a Actor) May(p Permission) bool {

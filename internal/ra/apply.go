@@ -31,7 +31,7 @@ const (
 )
 
 // applicant is anybody on the network.
-var applicant = pki.Actor{ID: "applicant", Auth: pki.AuthNone}
+var applicant = pki.Applicant()
 
 // DraftInput is what was typed on the site. Flow and Round name the press of the button:
 // the same press twice is one draft.

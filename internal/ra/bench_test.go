@@ -33,7 +33,7 @@ func BenchmarkIssueByGrant(b *testing.B) {
 			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					_, err := o.RA.IssueByGrant(b.Context(), client, calls[next.Add(1)-1])
+					_, err := o.RA.IssueByGrant(b.Context(), catest.ByClient(client), client, calls[next.Add(1)-1])
 					if err != nil {
 						b.Error(err)
 					}

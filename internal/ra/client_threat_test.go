@@ -23,15 +23,15 @@ func TestThreatAP11Register(t *testing.T) {
 			o.Grant(pki.Grant{ClientID: first.ID})
 			o.Grant(pki.Grant{ClientID: second.ID})
 			call := o.Call("one", catest.Holder(1))
-			r, err := o.RA.IssueByGrant(t.Context(), first, call)
+			r, err := o.RA.IssueByGrant(t.Context(), catest.ByClient(first), first, call)
 			catest.Must(t, err)
-			_, err = o.RA.IssueByGrant(t.Context(), second, call)
+			_, err = o.RA.IssueByGrant(t.Context(), catest.ByClient(second), second, call)
 			catest.WantCode(t, err, "csr.key_reused")
 			_, err = o.RA.Revoke(t.Context(), catest.Officer, r.Serial, pki.KeyCompromise, "stolen")
 			catest.Must(t, err)
 			call.IdempotencyKey = "two"
 			for _, client := range []store.APIClient{first, second} {
-				_, err = o.RA.IssueByGrant(t.Context(), client, call)
+				_, err = o.RA.IssueByGrant(t.Context(), catest.ByClient(client), client, call)
 				catest.WantCode(t, err, "csr.key_reused")
 			}
 
@@ -47,7 +47,7 @@ func TestThreatAP11Register(t *testing.T) {
 			catest.Must(t, err)
 			own := o.Call("own", catest.Holder(2))
 			own.Application.CSR = csr
-			_, err = o.RA.IssueByGrant(t.Context(), first, own)
+			_, err = o.RA.IssueByGrant(t.Context(), catest.ByClient(first), first, own)
 			catest.WantCode(t, err, "csr.key_reused")
 			if n := o.Count("certificate WHERE revoked_at = 0 AND request <> ''"); n != 1 {
 				t.Errorf("%d certificates in force, want that of the pool alone", n)
@@ -65,16 +65,16 @@ func TestThreatAP13(t *testing.T) {
 			o.Grant(pki.Grant{ClientID: first.ID})
 			o.Grant(pki.Grant{ClientID: second.ID})
 			call := o.Call("key", catest.Holder(1))
-			c, err := o.RA.IssueByGrant(t.Context(), first, call)
+			c, err := o.RA.IssueByGrant(t.Context(), catest.ByClient(first), first, call)
 			catest.Must(t, err)
-			again, err := o.RA.IssueByGrant(t.Context(), first, call)
+			again, err := o.RA.IssueByGrant(t.Context(), catest.ByClient(first), first, call)
 			catest.Must(t, err)
 			if again.RequestID != c.RequestID || again.Serial != c.Serial {
 				t.Errorf("the same call made request %s and %s", c.RequestID, again.RequestID)
 			}
-			_, err = o.RA.IssueByGrant(t.Context(), first, o.Call("key", catest.Holder(1))) // another CSR
+			_, err = o.RA.IssueByGrant(t.Context(), catest.ByClient(first), first, o.Call("key", catest.Holder(1))) // another CSR
 			catest.WantCode(t, err, "idempotency.body")
-			theirs, err := o.RA.IssueByGrant(t.Context(), second, o.Call("key", catest.Holder(2)))
+			theirs, err := o.RA.IssueByGrant(t.Context(), catest.ByClient(second), second, o.Call("key", catest.Holder(2)))
 			catest.Must(t, err)
 			if theirs.RequestID == c.RequestID || o.Request(theirs.RequestID).ClientID != second.ID {
 				t.Errorf("the other client got request %s", theirs.RequestID)

@@ -24,8 +24,7 @@ type APIRequest struct {
 // certificate; with another body it is refused. What the profile or the register of
 // keys refuses leaves nothing behind. One transaction stores the request together with
 // what will be signed, a second one the certificate.
-func (s *Service) IssueByGrant(ctx context.Context, client store.APIClient, in APIRequest) (pki.Certificate, error) {
-	by := pki.Actor{ID: "api/" + client.ID, Auth: pki.AuthTLS, Roles: []pki.Role{client.Role}}
+func (s *Service) IssueByGrant(ctx context.Context, by pki.Actor, client store.APIClient, in APIRequest) (pki.Certificate, error) {
 	err := by.Need(pki.MayIssueByGrant)
 	if err != nil {
 		return pki.Certificate{}, err

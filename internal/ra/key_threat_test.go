@@ -43,7 +43,7 @@ func TestThreatAP11AllOurCAs(t *testing.T) {
 				catest.Must(t, err)
 				call := o.Call(name, catest.Holder(2))
 				call.Application.CSR = csr
-				_, err = o.RA.IssueByGrant(t.Context(), client, call)
+				_, err = o.RA.IssueByGrant(t.Context(), catest.ByClient(client), client, call)
 				return err
 			}
 			catest.Must(t, order(ordered, "the first"))

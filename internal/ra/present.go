@@ -62,7 +62,7 @@ func (s *Service) Present(ctx context.Context, leaf *x509.Certificate) (Presente
 }
 
 // holder is whoever holds a letter or a certificate.
-var holder = pki.Actor{ID: "holder", Auth: pki.AuthHolder}
+var holder = pki.LetterOrCertificate()
 
 func (s *Service) stranger(ctx context.Context, leaf *x509.Certificate) (Presented, error) {
 	for _, der := range s.Chain[:min(1, len(s.Chain))] { // the issuing CA

@@ -114,7 +114,7 @@ func TestThreatAP12(t *testing.T) {
 	o := catest.New(t, catest.Options{})
 	client := o.Client("vendor")
 	issue := func(key string, h pki.Holder) error {
-		_, err := o.RA.IssueByGrant(t.Context(), client, o.Call(key, h))
+		_, err := o.RA.IssueByGrant(t.Context(), catest.ByClient(client), client, o.Call(key, h))
 		return err
 	}
 	catest.WantCode(t, issue("none", catest.Holder(1)), "grant.none")

@@ -21,12 +21,12 @@ import (
 
 // Office is the registration authority as programs need it.
 type Office interface {
-	IssueByGrant(ctx context.Context, client store.APIClient, in ra.APIRequest) (pki.Certificate, error)
+	IssueByGrant(ctx context.Context, by pki.Actor, client store.APIClient, in ra.APIRequest) (pki.Certificate, error)
 }
 
 // Clients says which client a certificate belongs to.
 type Clients interface {
-	Client(ctx context.Context, cert *x509.Certificate) (store.APIClient, error)
+	Client(ctx context.Context, cert *x509.Certificate) (store.APIClient, pki.Actor, error)
 }
 
 // Config is what the audience is served with.
@@ -57,18 +57,18 @@ func New(c Config) *Server {
 func (s *Server) Mount(mux *http.ServeMux) {
 	mux.Handle("POST /api/v1/certificates", s.ofClients(s.certificates))
 	mux.Handle("/api/v1/certificates", s.ofClients(postOnly))
-	mux.Handle("/api/v1/", s.ofClients(func(w http.ResponseWriter, r *http.Request, _ store.APIClient) error { return webkit.NotFound(w, r) }))
+	mux.Handle("/api/v1/", s.ofClients(func(w http.ResponseWriter, r *http.Request, _ pki.Actor, _ store.APIClient) error { return webkit.NotFound(w, r) }))
 }
 
 // ofClients is the door of every route: whether the client and its certificate are in
 // force is asked before anything is read or answered (threat RS1).
-func (s *Server) ofClients(do func(w http.ResponseWriter, r *http.Request, client store.APIClient) error) http.Handler {
+func (s *Server) ofClients(do func(w http.ResponseWriter, r *http.Request, by pki.Actor, client store.APIClient) error) http.Handler {
 	return s.Report.Handle(func(w http.ResponseWriter, r *http.Request) error {
-		client, err := s.client(r)
+		client, by, err := s.client(r)
 		if err != nil {
 			return err
 		}
-		return do(w, r, client)
+		return do(w, r, by, client)
 	})
 }
 
@@ -76,7 +76,7 @@ var errMethod = pki.E(pki.Invalid, "http.method").With("Allowed", http.MethodPos
 
 // postOnly refuses every other method in the form of the api zone; the mux itself would
 // answer in plain text.
-func postOnly(w http.ResponseWriter, _ *http.Request, _ store.APIClient) error {
+func postOnly(w http.ResponseWriter, _ *http.Request, _ pki.Actor, _ store.APIClient) error {
 	w.Header().Set("Allow", http.MethodPost)
 	return errMethod
 }
@@ -88,9 +88,9 @@ var errNoCertificate = pki.E(pki.Forbidden, "client.no_certificate")
 
 // client says who calls: by the certificate of the connection, asked anew each time,
 // so that a disabled client is refused on a connection that is open.
-func (s *Server) client(r *http.Request) (store.APIClient, error) {
+func (s *Server) client(r *http.Request) (store.APIClient, pki.Actor, error) {
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
-		return store.APIClient{}, errNoCertificate
+		return store.APIClient{}, pki.Actor{}, errNoCertificate
 	}
 	return s.Clients.Client(r.Context(), r.TLS.PeerCertificates[0])
 }
@@ -106,12 +106,12 @@ type issued struct {
 
 // certificates issues for a CSR under a grant. Repeated with the same key and body it
 // gives the same answer, 201 too: a client that lost the first cannot tell them apart.
-func (s *Server) certificates(w http.ResponseWriter, r *http.Request, client store.APIClient) error {
+func (s *Server) certificates(w http.ResponseWriter, r *http.Request, by pki.Actor, client store.APIClient) error {
 	in, err := readIssue(http.MaxBytesReader(w, r.Body, MaxBody), r.Header.Get("Content-Type"))
 	if err != nil {
 		return err
 	}
-	c, err := s.Office.IssueByGrant(r.Context(), client, in)
+	c, err := s.Office.IssueByGrant(r.Context(), by, client, in)
 	if err != nil {
 		return err
 	}

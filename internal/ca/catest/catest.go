@@ -195,7 +195,7 @@ func (w *World) Node(t testing.TB, dsn string) *Office {
 		PoolKeyType: pki.P256, PoolSize: w.options.PoolSize, RenewalGrace: w.options.Grace, CRLLifetime: 24 * time.Hour, CRLEvery: time.Hour, Now: n.Clock.Now, Log: log})
 	n.RA = ra.New(ra.Config{DB: n.DB, Issuer: n.CA, Custody: n.Signer, ActivateOnIssue: w.options.Activate, KeyType: pki.P256,
 		Chain: [][]byte{w.CAs[issuance.G1].Raw, w.CAs[issuance.Root].Raw}, IssuerName: "Test Root CA - G1", Now: n.Clock.Now, Log: log})
-	n.Ops = ops.New(ops.Config{DB: n.DB, Signer: n.Signer, Authority: n.CA, Root: w.CAs[issuance.Root], Asserted: w.options.Asserted, Now: n.Clock.Now, Log: log})
+	n.Ops = ops.New(ops.Config{DB: n.DB, Signer: n.Signer, Authority: n.CA, Root: w.CAs[issuance.Root], Asserted: w.options.Asserted, Now: n.Clock.Now, BelieveClock: n.Clock.Accept, Log: log})
 	return n
 }
 

@@ -135,6 +135,11 @@ func (o *Office) Client(id string) store.APIClient {
 	return c
 }
 
+// ByClient is an API client that was proved by its certificate.
+func ByClient(c store.APIClient) pki.Actor {
+	return pki.Actor{ID: "api/" + c.ID, Auth: pki.AuthTLS, Roles: []pki.Role{c.Role}}
+}
+
 // Grant makes a grant of two persons; limits that are zero are wide.
 func (o *Office) Grant(g pki.Grant) pki.Grant {
 	o.T.Helper()
