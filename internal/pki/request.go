@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// Source says where a request came from. A source without a proved person (site,
-// import, API, agent) needs two persons: one checks, another approves.
+// Source says where a request came from. A source without a proved person (site, import)
+// needs two persons: one checks, another approves.
 type Source string
 
 // The sources of a request.
@@ -18,7 +18,6 @@ const (
 	FromOperator Source = "operator" // entered by an operator
 	FromImport   Source = "import"   // 一括登録
 	FromAPI      Source = "api"      // an API client, under a grant
-	FromAgent    Source = "agent"    // renewal by the tray program
 )
 
 // RequestKind says what is asked for.
@@ -28,7 +27,6 @@ type RequestKind string
 const (
 	NewIssue RequestKind = "new"     // 新規発行
 	Renewal  RequestKind = "renewal" // 更新
-	Reissue  RequestKind = "reissue" // 再発行
 )
 
 // RequestState is the state of a request (申請の状態).

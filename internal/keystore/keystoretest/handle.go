@@ -59,16 +59,6 @@ func (o *Handle) Relabel(from, to string) {
 	})
 }
 
-// Destroy destroys a key.
-func (o *Handle) Destroy(label string) {
-	o.hsm.t.Helper()
-	o.do(func(session pkcs11.SessionHandle) {
-		for _, object := range o.find(session, label) {
-			o.hsm.must(o.ctx.DestroyObject(session, object))
-		}
-	})
-}
-
 // Generate makes a P-256 key with these attributes of its private half.
 func (o *Handle) Generate(label string, private map[uint]bool) crypto.PublicKey {
 	o.hsm.t.Helper()
