@@ -335,7 +335,6 @@ func TestValidate(t *testing.T) {
 		"least":                     {func(a *pki.Application) { a.MaintenanceEmail, a.Department, a.Phone, a.CSR = "", "", "", nil }, pki.FromSite, ""},
 		"site without e-mail":       {func(a *pki.Application) { a.Email = "" }, pki.FromSite, "email.missing"},
 		"operator without e-mail":   {func(a *pki.Application) { a.Email = "" }, pki.FromOperator, "email.missing"},
-		"import without e-mail":     {func(a *pki.Application) { a.Email = "" }, pki.FromImport, "email.missing"},
 		"no source, no e-mail":      {func(a *pki.Application) { a.Email = "" }, "", "email.missing"},
 		"API without e-mail":        {func(a *pki.Application) { a.Email = "" }, pki.FromAPI, ""},
 		"API with a wrong e-mail":   {func(a *pki.Application) { a.Email = "x" }, pki.FromAPI, "email.form"},

@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// Source says where a request came from. A source without a proved person (site, import)
+// Source says where a request came from. A source without a proved person (the site)
 // needs two persons: one checks, another approves.
 type Source string
 
@@ -16,7 +16,6 @@ type Source string
 const (
 	FromSite     Source = "site"     // 発行申請サイト /p/rcr
 	FromOperator Source = "operator" // entered by an operator
-	FromImport   Source = "import"   // 一括登録
 	FromAPI      Source = "api"      // an API client, under a grant
 )
 

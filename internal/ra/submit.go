@@ -19,7 +19,7 @@ type Submission struct {
 }
 
 // Submit receives an application (発行申請). From an operator, entering counts as the
-// first of the two persons; from the site or an import nobody has looked at it yet.
+// first of the two persons; from the site nobody has looked at it yet.
 func (s *Service) Submit(ctx context.Context, by pki.Actor, in Submission) (pki.Request, error) {
 	r := pki.Request{Kind: pki.NewIssue, Source: in.Source, State: pki.Received, Application: in.Application,
 		Profile: "holder", KeyType: s.KeyType, Language: in.Language, NotBefore: in.NotBefore}
