@@ -1,6 +1,7 @@
 package app
 
 import (
+	"encoding"
 	"errors"
 	"fmt"
 	"net"
@@ -8,7 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -74,92 +75,128 @@ func refuse(file string, faults ...fault) error {
 }
 
 // parseConfig decodes strictly and lists everything at once: wrong types, unknown keys
-// and impossible values, in the order of the file. A line of a wrong type is taken
-// out and the rest is read on.
+// and impossible values, in the order of the file.
 func parseConfig(text string) (Config, []fault) {
-	lines := strings.Split(text, "\n")
-	var faults []fault
-	for {
-		c := defaultConfig(defaultPortBase)
-		meta, err := toml.Decode(strings.Join(lines, "\n"), &c)
-		if err == nil {
-			faults = append(append(faults, unknownKeys(meta)...), c.faults()...)
-			return c, place(faults, text)
-		}
-		f, typed := decodeFault(err)
-		if typed || len(faults) == 0 { // else what follows from a line that was taken out
-			faults = append(faults, f)
-		}
-		if !typed || f.line < 1 || f.line > len(lines) || lines[f.line-1] == "" {
-			return c, faults
-		}
-		lines[f.line-1] = ""
-	}
-}
-
-// What the decoder says, and its types as people write them.
-var (
-	decoded   = regexp.MustCompile(`^toml: line (\d+)(?: \(last key "([^"]*)"\))?: (?s:(.*))$`)
-	mismatch  = regexp.MustCompile(`destination has type (\w+)`)
-	typeWords = map[string]string{"string": "a text in quotes", "integer": "a whole number", "boolean": "true or false", "slice": "a list in brackets"}
-)
-
-// decodeFault puts an error of the decoder into words, and says whether it is one of
-// type, behind which the rest of the file can still be read.
-func decodeFault(err error) (fault, bool) {
-	m := decoded.FindStringSubmatch(err.Error())
-	if m == nil {
-		return fault{text: err.Error()}, false
-	}
-	line, _ := strconv.Atoi(m[1]) // digits, by the expression; 0 is no line
-	f := fault{line: line, key: m[2], text: m[3]}
-	if f.text == errDuration.Error() {
-		return f, true
-	}
-	dst := mismatch.FindStringSubmatch(f.text)
-	if dst == nil {
-		return f, false
-	}
-	if word, known := typeWords[dst[1]]; known {
-		f.text = "must be " + word
-	}
-	return f, true
-}
-
-// unknownKeys lists keys that nothing reads, with those that could have been meant.
-func unknownKeys(meta toml.MetaData) []fault {
-	var out []fault
-	for _, k := range meta.Undecoded() {
-		if len(out) > 0 && strings.HasPrefix(k.String(), out[len(out)-1].key+".") {
-			continue // all of an unknown section is unknown
-		}
-		section := ""
-		if len(k) > 1 {
-			section = k[0]
-		}
-		out = append(out, fault{key: k.String(), text: "unknown key; " + knownKeys(section)})
-	}
-	return out
-}
-
-// knownKeys names the keys of a section, or the sections.
-func knownKeys(section string) string {
-	var text strings.Builder
 	var tree map[string]any
-	err := toml.NewEncoder(&text).Encode(defaultConfig(defaultPortBase))
-	if err == nil {
-		_, err = toml.Decode(text.String(), &tree)
+	_, err := toml.Decode(text, &tree)
+	if err != nil {
+		return defaultConfig(defaultPortBase), []fault{syntaxFault(err)}
 	}
-	keys, what := tree, "known are"
-	if inner, ok := tree[section].(map[string]any); ok {
-		keys, what = inner, "["+section+"] has"
+	faults := takeOut(tree, reflect.TypeFor[Config](), "")
+	c := defaultConfig(defaultPortBase)
+	var right strings.Builder
+	err = toml.NewEncoder(&right).Encode(tree)
+	if err == nil {
+		_, err = toml.Decode(right.String(), &c)
 	}
 	if err != nil {
-		return err.Error()
+		return c, place(append(faults, syntaxFault(err)), text)
+	}
+	return c, place(append(faults, c.faults()...), text)
+}
+
+func syntaxFault(err error) fault {
+	at, ok := errors.AsType[toml.ParseError](err)
+	if !ok {
+		return fault{text: err.Error()}
+	}
+	return fault{line: at.Position.Line, key: at.LastKey, text: at.Message}
+}
+
+// takeOut takes from a table of the file what the configuration has no place for, and tells
+// of it. section is the table's name with a dot, "" for the file.
+func takeOut(table map[string]any, of reflect.Type, section string) []fault {
+	var faults []fault
+	for name, value := range table {
+		field, known := fieldOf(of, name)
+		text := ""
+		switch inner, isTable := value.(map[string]any); {
+		case !known:
+			text = "unknown key; " + knownKeys(of, section)
+		case isTable && isSection(field):
+			faults = append(faults, takeOut(inner, field, section+name+".")...)
+		default:
+			text = misfit(value, field)
+		}
+		if text != "" {
+			faults = append(faults, fault{key: section + name, text: text})
+			delete(table, name)
+		}
+	}
+	return faults
+}
+
+// fieldOf gives the type of a key in a table. A table of texts takes every key.
+func fieldOf(table reflect.Type, key string) (reflect.Type, bool) {
+	if table.Kind() == reflect.Map {
+		return table.Elem(), true
+	}
+	for f := range table.Fields() {
+		if f.Tag.Get("toml") == key {
+			return f.Type, true
+		}
+	}
+	return nil, false
+}
+
+func isSection(t reflect.Type) bool { return t.Kind() == reflect.Map || isStruct(t) }
+
+func isStruct(t reflect.Type) bool {
+	return t.Kind() == reflect.Struct && !reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
+}
+
+// misfit says what a value must be that is not of the type of its key; "" where it is.
+func misfit(value any, want reflect.Type) string {
+	text, isText := value.(string)
+	if reader, ok := reflect.New(want).Interface().(encoding.TextUnmarshaler); ok {
+		err := reader.UnmarshalText([]byte(text))
+		if err != nil || !isText {
+			return errDuration.Error()
+		}
+		return ""
+	}
+	list, isList := value.([]any)
+	_, isNumber := value.(int64)
+	_, isYes := value.(bool)
+	switch want.Kind() {
+	case reflect.String:
+		if !isText {
+			return "must be a text in quotes"
+		}
+	case reflect.Int:
+		if !isNumber {
+			return "must be a whole number"
+		}
+	case reflect.Bool:
+		if !isYes {
+			return "must be true or false"
+		}
+	case reflect.Slice:
+		if !isList {
+			return "must be a list in brackets"
+		}
+		for _, element := range list {
+			text := misfit(element, want.Elem())
+			if text != "" {
+				return "each of the list " + text
+			}
+		}
+	default:
+		return "must be a section of its own, in brackets"
+	}
+	return ""
+}
+
+// knownKeys names the keys of a section, or of the file its sections, too.
+func knownKeys(of reflect.Type, section string) string {
+	what := "known are"
+	if section != "" {
+		what = "[" + strings.TrimSuffix(section, ".") + "] has"
 	}
 	var names []string
-	for name, value := range keys {
-		if _, isSection := value.(map[string]any); isSection {
+	for f := range of.Fields() {
+		name := f.Tag.Get("toml")
+		if isSection(f.Type) {
 			name = "[" + name + "]"
 		}
 		names = append(names, name)

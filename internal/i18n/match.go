@@ -2,40 +2,32 @@ package i18n
 
 import (
 	"slices"
-	"strconv"
-	"strings"
+
+	"golang.org/x/text/language"
 )
 
-// Match picks the language of a page: the person's own choice (cookie) first, then
-// the browser's wish, Japanese where neither says anything that we speak. We match
-// ourselves: libraries answered English to a French browser.
+// maxAccept bounds the header that is read, in octets; a longer one is somebody's toy.
+const maxAccept = 512
+
+// Match picks the language of a page: the person's own choice (cookie) first, then the
+// first of the browser's wishes that we speak, Japanese where there is none. It asks no
+// language.Matcher, which gives a reader of French English.
 func Match(acceptLanguage, cookie string) string {
 	if slices.Contains(Languages, cookie) {
 		return cookie
 	}
-	best, bestQ := Languages[0], 0.0
-	for i, part := range strings.Split(acceptLanguage, ",") {
-		if i == 16 { // nobody speaks more; a longer list is somebody's toy
-			break
+	if len(acceptLanguage) > maxAccept {
+		return Languages[0]
+	}
+	wishes, _, err := language.ParseAcceptLanguage(acceptLanguage) // by weight, the heaviest first
+	if err != nil {
+		return Languages[0]
+	}
+	for _, wish := range wishes {
+		base, _ := wish.Base()
+		if slices.Contains(Languages, base.String()) {
+			return base.String()
 		}
-		tag, params, _ := strings.Cut(part, ";")
-		primary, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(tag)), "-")
-		q := quality(params)
-		if q > bestQ && slices.Contains(Languages, primary) {
-			best, bestQ = primary, q
-		}
 	}
-	return best
-}
-
-func quality(params string) float64 {
-	value, ok := strings.CutPrefix(strings.TrimSpace(params), "q=")
-	if !ok {
-		return 1
-	}
-	q, err := strconv.ParseFloat(value, 64)
-	if err != nil || q < 0 || q > 1 {
-		return 0
-	}
-	return q
+	return Languages[0]
 }

@@ -40,8 +40,9 @@ type office struct {
 	rate    int
 	log     *syncBuffer
 
-	mu  sync.Mutex
-	now time.Time
+	mu      sync.Mutex
+	now     time.Time
+	elapsed time.Duration
 }
 
 type syncBuffer struct {
@@ -167,6 +168,21 @@ func (o *office) advance(d time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.now = o.now.Add(d)
+	o.elapsed += d
+}
+
+// jump sets the clock, as somebody may who has the machine.
+func (o *office) jump(d time.Duration) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.now = o.now.Add(d)
+}
+
+// passed is what only passes.
+func (o *office) passed() time.Duration {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.elapsed
 }
 
 func (o *office) config() signer.Config {
@@ -176,7 +192,7 @@ func (o *office) config() signer.Config {
 	}
 	return signer.Config{
 		Keys: o.places, PINFile: pin, Dir: o.dir, Socket: filepath.Join(o.dir, "sock"), Passphrase: o.pass, Issuers: o.issuers,
-		Profiles: issuance.Profiles(config), EdgeUID: o.uid, RatePerMinute: o.rate, Now: o.clock,
+		Profiles: issuance.Profiles(config), EdgeUID: o.uid, RatePerMinute: o.rate, Now: o.clock, Elapsed: o.passed,
 		Log: slog.New(slog.NewTextHandler(o.log, nil)),
 	}
 }

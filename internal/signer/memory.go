@@ -232,27 +232,3 @@ func (m *recent) unpack(packed []byte) {
 		m.order = append(m.order, item)
 	}
 }
-
-// limiter is a bucket of one minute's signatures that fills evenly.
-type limiter struct {
-	perMinute float64
-	left      float64
-	last      time.Time
-}
-
-func newLimiter(perMinute int) *limiter {
-	return &limiter{perMinute: float64(perMinute), left: float64(perMinute)}
-}
-
-func (l *limiter) allow(now time.Time) bool {
-	passed := now.Sub(l.last)
-	if passed > 0 && !l.last.IsZero() {
-		l.left = min(l.perMinute, l.left+l.perMinute*passed.Minutes())
-	}
-	l.last = now // also when a clock was put back
-	if l.left < 1 {
-		return false
-	}
-	l.left--
-	return true
-}

@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"inkan/internal/issuance"
 	"inkan/internal/keystore"
 	"inkan/internal/pki"
@@ -32,6 +34,7 @@ type Config struct {
 	RatePerMinute int    // signatures of the holder profile; 0: 600
 	Ready         func() // called when the socket listens; may be nil
 	Now           func() time.Time
+	Elapsed       func() time.Duration // what only passes, from any beginning; nil: by Now
 	Log           *slog.Logger
 }
 
@@ -56,8 +59,8 @@ type Server struct {
 
 	mu       sync.Mutex // memory and limits; journal lines are added under it, in order
 	memory   *memory
-	limiters map[string]*limiter
-	outages  map[string]outage // by issuer
+	limiters map[string]*rate.Limiter // a minute's signatures, filled evenly
+	outages  map[string]outage        // by issuer
 }
 
 var _ keystore.Service = (*Server)(nil)
@@ -67,6 +70,10 @@ var _ keystore.Service = (*Server)(nil)
 func New(cfg Config) (*Server, error) {
 	if cfg.Now == nil || cfg.Log == nil {
 		return nil, errors.New("signer needs a clock and a log")
+	}
+	if cfg.Elapsed == nil {
+		began := cfg.Now()
+		cfg.Elapsed = func() time.Duration { return cfg.Now().Sub(began) }
 	}
 	if cfg.RatePerMinute == 0 {
 		cfg.RatePerMinute = defaultRate
@@ -85,13 +92,13 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, log: cfg.Log, vault: vault, lock: lock, memory: newMemory(), keys: map[string]crypto.Signer{}, outages: map[string]outage{}}
 	s.cfg.Passphrase = "" // not needed any more
-	s.limiters = map[string]*limiter{limiterCRL: newLimiter(ownRate)}
+	s.limiters = map[string]*rate.Limiter{limiterCRL: perMinute(ownRate)}
 	for id := range cfg.Profiles {
-		rate := ownRate
+		n := ownRate
 		if id == issuance.ProfileHolder {
-			rate = cfg.RatePerMinute
+			n = cfg.RatePerMinute
 		}
-		s.limiters[id] = newLimiter(rate)
+		s.limiters[id] = perMinute(n)
 	}
 	err = s.open()
 	if err != nil {
@@ -99,6 +106,16 @@ func New(cfg Config) (*Server, error) {
 	}
 	return s, nil
 }
+
+// allows counts one signature of a profile, or of CRLs. The time is one that nobody can
+// set: a clock that is put forward gives nothing away, and one that is put back locks
+// nobody out.
+func (s *Server) allows(profile string) bool {
+	return s.limiters[profile].AllowN(time.Unix(0, 0).Add(s.cfg.Elapsed()), 1)
+}
+
+// perMinute allows so many signatures a minute, all of them at once or one after another.
+func perMinute(n int) *rate.Limiter { return rate.NewLimiter(rate.Limit(float64(n)/60), n) }
 
 func (s *Server) open() error {
 	for _, id := range slices.Sorted(maps.Keys(s.cfg.Issuers)) {

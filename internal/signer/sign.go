@@ -118,7 +118,7 @@ func (s *Server) admit(ctx context.Context, requests []keystore.SignRequest, lin
 			TBS: hashHex(r.TBS), Index: r.AuditIndex, Leaf: hex.EncodeToString(r.AuditLeaf),
 		}
 		err := s.memory.recent.admit(rec)
-		if err == nil && !s.limiters[r.Profile].allow(now) {
+		if err == nil && !s.allows(r.Profile) {
 			err = pki.E(pki.Limited, "signer.rate").With("Profile", r.Profile)
 		}
 		if err != nil {
@@ -198,7 +198,7 @@ func (s *Server) admitCRL(issuerID string, tbs []byte) (*flight, error) {
 			return nil, pki.E(pki.Forbidden, "signer.crl_time").With("ThisUpdate", info.ThisUpdate)
 		}
 	}
-	if !s.limiters[limiterCRL].allow(now) {
+	if !s.allows(limiterCRL) {
 		return nil, pki.E(pki.Limited, "signer.rate").With("Profile", limiterCRL)
 	}
 	s.memory.apply(rec)
