@@ -1,5 +1,10 @@
 package issuance
 
+import (
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
+)
+
 // Raw DER for the one place where a million elements pass: revocation lists.
 
 // headerSize is the number of octets of tag and length.
@@ -29,26 +34,11 @@ func appendHeader(out []byte, tag byte, length int) []byte {
 // readElement splits the first element from der: its tag, its content, what
 // follows. Lengths must be in their shortest form, as DER says.
 func readElement(der []byte) (byte, []byte, []byte, bool) {
-	if len(der) < 2 || der[0]&0x1f == 0x1f {
+	rest := cryptobyte.String(der)
+	var content cryptobyte.String
+	var tag asn1.Tag
+	if !rest.ReadAnyASN1(&content, &tag) {
 		return 0, nil, nil, false
 	}
-	length, at := int(der[1]), 2
-	if length > 0x7f {
-		octets := length & 0x7f
-		if octets == 0 || octets > 4 || len(der) < 2+octets || der[2] == 0 {
-			return 0, nil, nil, false
-		}
-		length = 0
-		for _, b := range der[2 : 2+octets] {
-			length = length<<8 | int(b)
-		}
-		if length <= 0x7f {
-			return 0, nil, nil, false
-		}
-		at += octets
-	}
-	if length > len(der)-at {
-		return 0, nil, nil, false
-	}
-	return der[0], der[at : at+length], der[at+length:], true
+	return byte(tag), content, rest, true
 }

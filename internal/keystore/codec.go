@@ -1,8 +1,10 @@
 package keystore
 
 import (
-	"encoding/binary"
 	"errors"
+	"slices"
+
+	"golang.org/x/crypto/cryptobyte"
 
 	"inkan/internal/pki"
 )
@@ -12,8 +14,9 @@ import (
 // read aliases the frame.
 type codec struct {
 	writing bool
-	buf     []byte // written so far, or left to read
-	tail    []byte // the last field, where it is too large to be copied: written after buf
+	in      cryptobyte.String  // left to read
+	out     cryptobyte.Builder // written so far
+	tail    []byte             // the last field, where it is too large to be copied: written after out
 	err     error
 }
 
@@ -33,13 +36,14 @@ var (
 func encode(m message) ([]byte, []byte, error) {
 	c := &codec{writing: true}
 	m.wire(c)
-	return c.buf, c.tail, c.err
+	body, err := c.out.Bytes()
+	return body, c.tail, errors.Join(c.err, err)
 }
 
 func decode(body []byte, m message) error {
-	c := &codec{buf: body}
+	c := &codec{in: body}
 	m.wire(c)
-	if c.err == nil && len(c.buf) != 0 {
+	if c.err == nil && !c.in.Empty() {
 		c.err = errForm
 	}
 	return c.err
@@ -49,19 +53,16 @@ func (c *codec) fail(err error) {
 	if c.err == nil {
 		c.err = err
 	}
-	if !c.writing {
-		c.buf = nil
-	}
+	c.in = nil
 }
 
 func (c *codec) take(n int) []byte {
-	if c.err != nil || n > len(c.buf) {
+	var out []byte
+	if c.err != nil || !c.in.ReadBytes(&out, n) {
 		c.fail(errForm)
 		return nil
 	}
-	out := c.buf[:n:n]
-	c.buf = c.buf[n:]
-	return out
+	return slices.Clip(out)
 }
 
 // written refuses a field behind the tail.
@@ -74,25 +75,26 @@ func (c *codec) written() {
 func (c *codec) uint32(p *uint32) {
 	if c.writing {
 		c.written()
-		c.buf = binary.BigEndian.AppendUint32(c.buf, *p)
+		c.out.AddUint32(*p)
 		return
 	}
-	raw := c.take(4)
-	if raw != nil {
-		*p = binary.BigEndian.Uint32(raw)
+	if c.err != nil || !c.in.ReadUint32(p) {
+		c.fail(errForm)
 	}
 }
 
 func (c *codec) int64(p *int64) {
 	if c.writing {
 		c.written()
-		c.buf = binary.BigEndian.AppendUint64(c.buf, uint64(*p))
+		c.out.AddUint64(uint64(*p))
 		return
 	}
-	raw := c.take(8)
-	if raw != nil {
-		*p = int64(binary.BigEndian.Uint64(raw))
+	var n uint64
+	if c.err != nil || !c.in.ReadUint64(&n) {
+		c.fail(errForm)
+		return
 	}
+	*p = int64(n)
 }
 
 func (c *codec) bool(p *bool) {
@@ -128,7 +130,7 @@ func (c *codec) bytes(p *[]byte, limit int) {
 		return
 	}
 	if c.writing {
-		c.buf = append(c.buf, *p...)
+		c.out.AddBytes(*p)
 		return
 	}
 	*p = c.take(n)
@@ -141,10 +143,12 @@ func (c *codec) bytes(p *[]byte, limit int) {
 func (c *codec) hash(p *[32]byte) {
 	if c.writing {
 		c.written()
-		c.buf = append(c.buf, p[:]...)
+		c.out.AddBytes(p[:])
 		return
 	}
-	copy(p[:], c.take(len(p)))
+	if c.err != nil || !c.in.CopyBytes(p[:]) {
+		c.fail(errForm)
+	}
 }
 
 func (c *codec) text(p *string, limit int) {
