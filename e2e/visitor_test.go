@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"inkan/internal/testkit"
+
 	"golang.org/x/net/html"
 )
 
@@ -25,7 +27,7 @@ type visitor struct {
 func newVisitor(t *testing.T, d *Demo, agent string) *visitor {
 	t.Helper()
 	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(read(t, d.TLSRoot)) {
+	if !roots.AppendCertsFromPEM(testkit.ReadFile(t, d.TLSRoot)) {
 		t.Fatal("tlsRoot holds no certificate")
 	}
 	jar, err := cookiejar.New(nil)

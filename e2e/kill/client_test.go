@@ -17,7 +17,6 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -29,6 +28,7 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 
 	"inkan/internal/pki"
+	"inkan/internal/testkit"
 )
 
 // memory is what clients were told: it must stay true.
@@ -68,15 +68,9 @@ func (p *plant) program(t *testing.T) {
 	t.Helper()
 	pair, err := tls.LoadX509KeyPair(filepath.Join(p.dir, "client-vendor.pem"), filepath.Join(p.dir, "client-vendor.key.pem"))
 	must(t, err)
-	root, err := os.ReadFile(filepath.Join(p.dir, "ca", "tls.pem"))
-	must(t, err)
 	p.roots = x509.NewCertPool()
-	p.roots.AppendCertsFromPEM(root)
-	issuer, err := os.ReadFile(filepath.Join(p.dir, "ca", "g1.pem"))
-	must(t, err)
-	block, _ := pem.Decode(issuer)
-	p.issuer, err = x509.ParseCertificate(block.Bytes)
-	must(t, err)
+	p.roots.AddCert(testkit.CertificateFile(t, p.dir, "ca", "tls.pem"))
+	p.issuer = testkit.CertificateFile(t, p.dir, "ca", "g1.pem")
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: p.roots, Certificates: []tls.Certificate{pair}}}
 	t.Cleanup(transport.CloseIdleConnections)
 	p.api = &http.Client{Transport: transport, Timeout: 30 * time.Second}

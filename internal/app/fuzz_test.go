@@ -2,8 +2,6 @@ package app
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -16,6 +14,7 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 
 	"inkan/internal/pki"
+	"inkan/internal/testkit"
 )
 
 // FuzzConfig: a configuration without a fault means the same once it is written and read
@@ -59,10 +58,7 @@ func normal(c Config) Config {
 
 // FuzzOperatorKey: a PKCS#12 file is a key and a certificate, or a refusal in words.
 func FuzzOperatorKey(f *testing.F) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		f.Fatal(err)
-	}
+	key := testkit.Key(f)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "x"}, NotAfter: time.Now().AddDate(1, 0, 0)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {

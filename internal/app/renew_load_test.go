@@ -17,6 +17,7 @@ import (
 
 	"inkan/internal/ca/catest"
 	"inkan/internal/pki"
+	"inkan/internal/testkit"
 )
 
 var (
@@ -29,9 +30,7 @@ var (
 // TLS connection of its own, from the first page to the file. Nobody meets an error, and
 // nobody waits for a key to be made: the pool has one for each.
 func TestRenewals200(t *testing.T) {
-	if testing.Short() {
-		t.Skip("makes hundreds of certificates")
-	}
+	testkit.Long(t, "makes hundreds of certificates")
 	const holders = 200
 	o := catest.New(t, catest.Options{Activate: true, Grace: 30, PoolSize: holders})
 	own := make([]catest.Held, holders)

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"inkan/internal/testkit"
+
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -62,7 +64,7 @@ func newVisit(ts *testscript.TestScript) visit {
 	jar, err := cookiejar.New(nil)
 	ts.Check(err)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}
-	return visit{&http.Client{Jar: jar, Timeout: patience, Transport: transport}, ts}
+	return visit{&http.Client{Jar: jar, Timeout: testkit.Patience, Transport: transport}, ts}
 }
 
 // read gives a page and where it is after all redirects.

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -16,6 +15,7 @@ import (
 
 	"inkan/internal/keystore"
 	"inkan/internal/pki"
+	"inkan/internal/testkit"
 )
 
 // passing DIR: the signer of a command that is about to end listens in the directory of an
@@ -39,7 +39,7 @@ func passing(ts *testscript.TestScript, _ bool, args []string) {
 			if last {
 				_ = listener.Close()
 			}
-			_ = keystore.ServeConn(context.Background(), lastWords{conn}, passer{}, nil, slog.New(slog.DiscardHandler))
+			_ = keystore.ServeConn(context.Background(), lastWords{conn}, passer{}, nil, testkit.Quiet)
 		}
 	}()
 }

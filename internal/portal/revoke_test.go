@@ -190,7 +190,7 @@ func TestRevocationAfterACrash(t *testing.T) {
 		way, b := ra.RevocationWay{RequestID: r.ID}, s.as(nil)
 		var flow, page string
 		if byCertificate {
-			way = ra.RevocationWay{Leaf: leafOf(t, s, r)}
+			way = ra.RevocationWay{Leaf: s.Leaf(r.Serial)}
 			b = s.as(way.Leaf)
 			flow, page = b.next("/p/rx", b.get("/p/rx"), url.Values{})
 		} else {
@@ -223,7 +223,7 @@ func TestRevocationProgress(t *testing.T) {
 	catest.Must(t, err)
 	s.Advance(time.Second)
 	r := s.Issued(catest.Application(1))
-	b := s.as(leafOf(t, s, r))
+	b := s.as(s.Leaf(r.Serial))
 	flow, page := b.next("/p/rx", b.get("/p/rx"), url.Values{})
 	_, page = b.next(flow, page, contact(pki.KeyCompromise))
 	catest.Must(t, view.Load(t.Context()))
@@ -253,26 +253,19 @@ func TestRevocationProgress(t *testing.T) {
 	}
 }
 
-func leafOf(t testing.TB, s *revocationSite, r pki.Request) *x509.Certificate {
-	t.Helper()
-	c, err := x509.ParseCertificate(s.Certificate(r.Serial).DER)
-	catest.Must(t, err)
-	return c
-}
-
 // TestRevocationByCertificate: the presented certificate is the proof; a report of
 // compromise is final at once. Another certificate sees nothing of it.
 func TestRevocationByCertificate(t *testing.T) {
 	s := openRevocation(t)
 	mine, other := s.Issued(catest.Application(1)), s.Issued(catest.Application(2))
-	b := s.as(leafOf(t, s, mine))
+	b := s.as(s.Leaf(mine.Serial))
 	first := b.get("/p/rx")
 	has(t, first, "https://portal.test/p/rx", mine.Application.TerminalName, "次へ")
 	flow, page := b.next("/p/rx", first, url.Values{})
 	_, page = b.next(flow, page, contact(pki.KeyCompromise))
 	has(t, page, "押すと、この電子証明書は使えなくなります")
 	neighbour := *b // the same browser chose another certificate
-	neighbour.leaf = leafOf(t, s, other)
+	neighbour.leaf = s.Leaf(other.Serial)
 	has(t, neighbour.press(flow, page, apply()).Body.String(), "ERR-4")
 	has(t, neighbour.get(flow), "ERR-5")
 	_, page = b.next(flow, page, apply())
@@ -334,7 +327,7 @@ func TestThreatRV2(t *testing.T) {
 			t.Errorf("wrong IDs, try %d: %d", n+1, w.Code)
 		}
 	}
-	mine := s.as(leafOf(t, s, r))
+	mine := s.as(s.Leaf(r.Serial))
 	flow, page := mine.next("/p/rx", mine.get("/p/rx"), url.Values{})
 	_, page = mine.next(flow, page, contact(pki.KeyCompromise))
 	_, page = mine.next(flow, page, apply())

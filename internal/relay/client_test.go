@@ -3,7 +3,6 @@ package relay_test
 import (
 	"encoding/json"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptrace"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"inkan/internal/relay"
 	"inkan/internal/store"
 	"inkan/internal/store/storetest"
+	"inkan/internal/testkit"
 )
 
 var administrator = pki.Actor{ID: "admin-1", Auth: pki.AuthKey, Roles: []pki.Role{pki.RoleAdmin}}
@@ -91,7 +91,7 @@ func refusedForGood(z *zone, end func(z *zone), memory bool) {
 	t := z.t
 	var view *ca.View
 	if memory {
-		view = ca.NewView(z.db, []string{issuance.G1, issuance.Operations}, time.Now, slog.New(slog.DiscardHandler))
+		view = ca.NewView(z.db, []string{issuance.G1, issuance.Operations}, time.Now, testkit.Quiet)
 		must(t, view.Load(t.Context()))
 		z.people.Status = view
 	}
@@ -162,7 +162,7 @@ func TestStaleMemory(t *testing.T) {
 	z := newZone(t, storetest.SQLite(t))
 	at := time.Now()
 	z.people.Now = func() time.Time { return at }
-	view := ca.NewView(z.db, []string{issuance.G1, issuance.Operations}, time.Now, slog.New(slog.DiscardHandler))
+	view := ca.NewView(z.db, []string{issuance.G1, issuance.Operations}, time.Now, testkit.Quiet)
 	must(t, view.Load(t.Context()))
 	z.people.Status = view
 	csr, _ := newCSR(t)

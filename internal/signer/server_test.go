@@ -23,6 +23,7 @@ import (
 	"inkan/internal/keystore"
 	"inkan/internal/pki"
 	"inkan/internal/signer"
+	"inkan/internal/testkit"
 )
 
 // Every call, over the socket.
@@ -82,7 +83,7 @@ func everyCall(t *testing.T, h home) {
 	if held.Epoch != "2026-11" || held.SPKISHA256 != spki {
 		t.Errorf("held %+v", held)
 	}
-	o.advance(30 * 24 * time.Hour)
+	o.time.Advance(30 * 24 * time.Hour)
 	held, err = c.Rewrap(ctx, keystore.RewrapRequest{KeyID: "k1", RequestID: request, SPKISHA256: spki, Blob: held.Blob})
 	must(t, err)
 	got, err := c.OpenHeld(ctx, keystore.OpenRequest{KeyID: "k1", RequestID: request, SPKISHA256: spki, Blob: held.Blob, Reference: ref, Verifier: verifier})
@@ -331,7 +332,7 @@ func TestSocketPeer(t *testing.T) {
 	o := newOffice(t, keystore.ModeDemo)
 	o.uid = os.Geteuid() + 1
 	c, _ := o.serve()
-	waitFor(t, func() bool {
+	testkit.Await(t, "word about the peer", func() bool {
 		_, err := c.Info(t.Context())
 		wantCode(t, err, "signer.away")
 		return strings.Contains(o.log.String(), "signer.peer")

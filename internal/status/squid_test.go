@@ -6,8 +6,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
-	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -23,6 +21,7 @@ import (
 
 	"inkan/internal/ca"
 	"inkan/internal/status"
+	"inkan/internal/testkit"
 )
 
 // changing answers with a hash of the question and of what is true now, and counts how
@@ -58,16 +57,9 @@ func body(question, says string) []byte {
 // squid starts a real cache in front of an origin.
 func squid(t *testing.T, origin string) string {
 	t.Helper()
-	program, err := exec.LookPath("squid")
-	if err != nil {
-		program = "/usr/sbin/squid"
-		_, err = os.Stat(program)
-	}
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("squid is not installed")
-		}
-		t.Skip("squid is not installed: scripts/setup-tests.sh")
+	program := testkit.Find("squid", "/usr/sbin")
+	if program == "" {
+		testkit.Missing(t, "squid; scripts/setup-tests.sh installs it")
 	}
 	dir, err := os.MkdirTemp("", "squid") // squid leaves root: the directory is for its own user
 	if err != nil {
@@ -78,7 +70,7 @@ func squid(t *testing.T, origin string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := freePort(t)
+	at := fmt.Sprintf("127.0.0.1:%d", testkit.Ports(t, 0))
 	u, err := url.Parse(origin)
 	if err != nil {
 		t.Fatal(err)
@@ -122,27 +114,12 @@ pinger_enable off
 	return ""
 }
 
-// freePort finds a port below those that outgoing connections take.
-func freePort(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		at := fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(10_000))
-		l, err := net.Listen("tcp", at)
-		if err == nil {
-			_ = l.Close()
-			return at
-		}
-	}
-	t.Fatal("no free port")
-	return ""
-}
-
 // TestThreatST1ST11Cache: a real cache in between keeps answers, each to its question,
 // for a minute at the most, and never an error or the answer to a POST. What changed is
 // told as soon as the age that we allowed is over.
 func TestThreatST1ST11Cache(t *testing.T) {
 	answers := &changing{says: "good", life: time.Hour}
-	handler := status.Handler(status.Config{Answers: answers, Now: time.Now, Log: slog.New(slog.DiscardHandler),
+	handler := status.Handler(status.Config{Answers: answers, Now: time.Now, Log: testkit.Quiet,
 		Lists: lists{"g1": {Issuer: "g1", Number: 7, ThisUpdate: time.Now(), NextUpdate: time.Now().Add(time.Hour), DER: []byte("crl")}}})
 	var others int // requests that are not for OCSP
 	var mu sync.Mutex
