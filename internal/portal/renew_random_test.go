@@ -23,10 +23,10 @@ type tab struct {
 
 // crowd is people with a certificate each, their tabs, and what must be true of them.
 type crowd struct {
-	*renewSite
+	*site
 	t       *testing.T
 	holders []catest.Held
-	people  []*person
+	people  []*browser
 	tabs    []*tab
 	renewal []string            // by person, "" before the first Submit
 	tickets map[string]int      // path of a file's page → whose
@@ -47,7 +47,7 @@ func TestTabsAtRandom(t *testing.T) {
 	t.Logf("INKAN_SEED=%d", seed)
 	dice := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a test's choices
 	s, holders := openRenewals(t, 3)
-	c := &crowd{renewSite: s, t: t, holders: holders, renewal: make([]string, len(holders)), tickets: map[string]int{}}
+	c := &crowd{site: s, t: t, holders: holders, renewal: make([]string, len(holders)), tickets: map[string]int{}}
 	shared := map[string]string{} // two windows of one browser, and a third person's own
 	for n := range holders {
 		p := s.person(&holders[n])
