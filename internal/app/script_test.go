@@ -76,7 +76,6 @@ func TestScripts(t *testing.T) {
 			"gone":      gone,
 			"unseen":    unseen,
 			"listed":    listed,
-			"soon":      soon,
 		},
 	})
 }

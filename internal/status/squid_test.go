@@ -101,17 +101,18 @@ pinger_enable off
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	for range 200 {
+	listens := testkit.Soon(func() bool {
 		conn, err := net.Dial("tcp", at)
 		if err == nil {
 			_ = conn.Close()
-			return "http://" + at
 		}
-		time.Sleep(50 * time.Millisecond)
+		return err == nil
+	})
+	if !listens {
+		log, _ := os.ReadFile(filepath.Join(dir, "log"))
+		t.Fatalf("squid does not listen: %s", log)
 	}
-	log, _ := os.ReadFile(filepath.Join(dir, "log"))
-	t.Fatalf("squid does not listen: %s", log)
-	return ""
+	return "http://" + at
 }
 
 // TestThreatST1ST11Cache: a real cache in between keeps answers, each to its question,
@@ -209,14 +210,10 @@ func TestThreatST1ST11Cache(t *testing.T) {
 		t.Fatalf("got %q", text)
 	}
 	answers.set("revoked", time.Hour)
-	for range 200 { // each answer's age is checked; the old one may be two seconds old
+	testkit.Await(t, "revocation behind the cache", func() bool { // each answer's age is checked; the old one may be two seconds old
 		text, _ = ask("GET", path, "")
-		if text == string(body("revoked soon", "revoked")) {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Error("the revocation does not come through")
+		return text == string(body("revoked soon", "revoked"))
+	})
 }
 
 func seconds(text string) int {
