@@ -44,8 +44,8 @@ func apiIssues(t *testing.T, w *world) {
 	}
 
 	cert := testkit.Certificate(t, testkit.DecodePEM(t, []byte(first.Certificate)))
-	roots, chain := x509.NewCertPool(), x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(testkit.ReadFile(t, w.ClientRoot)) || !chain.AppendCertsFromPEM([]byte(first.Chain)) {
+	roots, chain := testkit.Roots(t, w.ClientRoot), x509.NewCertPool()
+	if !chain.AppendCertsFromPEM([]byte(first.Chain)) {
 		t.Fatal("no chain")
 	}
 	_, err = cert.Verify(x509.VerifyOptions{Roots: roots, Intermediates: chain, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
@@ -106,15 +106,9 @@ func stranger(t *testing.T) tls.Certificate {
 
 func apiClient(t *testing.T, w *world, pair tls.Certificate) *http.Client {
 	t.Helper()
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(testkit.ReadFile(t, w.TLSRoot)) {
-		t.Fatal("tlsRoot holds no certificate")
-	}
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	return testkit.HTTP(t, &tls.Config{RootCAs: testkit.Roots(t, w.TLSRoot), GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		return &pair, nil // whatever CAs the server names: a stranger tries all the same
-	}}}
-	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: time.Minute}
+	}}, false)
 }
 
 func post(t *testing.T, client *http.Client, api string, order map[string]string) (int, []byte) {

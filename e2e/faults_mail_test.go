@@ -25,7 +25,7 @@ func TestFaultsMail(t *testing.T) {
 		Config: fmt.Sprintf("holder_key = \"p-256\"\n[mail]\nsmtp = %q\ntls = \"none\"\n", relay.address)})}
 	f.operator(t, "uketsuke", "intake,officer")
 	f.Serve(t)
-	f.client = &http.Client{Transport: &http.Transport{TLSClientConfig: f.clientTLS(t)}, Timeout: time.Minute}
+	f.client = testkit.HTTP(t, f.clientTLS(t), false)
 
 	for _, row := range []struct {
 		name  string

@@ -32,7 +32,7 @@ func TestFaultsPostgreSQL(t *testing.T) {
 	query := url.Values{"host": {first.dir + "," + standby.dir}, "user": {first.user}, "sslmode": {"disable"}, "target_session_attrs": {"read-write"}}
 	f := &faulty{Live: NewLive(t, bin, LiveOptions{CAKey: "p-256", DSN: "postgres:///postgres?" + query.Encode()})}
 	f.Serve(t)
-	f.client = &http.Client{Transport: &http.Transport{TLSClientConfig: f.clientTLS(t)}, Timeout: time.Minute}
+	f.client = testkit.HTTP(t, f.clientTLS(t), false)
 	f.issues(t)
 	f.awaitStatus(t)
 	c := f.crowd(t)

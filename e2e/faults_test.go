@@ -68,7 +68,7 @@ func newFaulty(t *testing.T) *faulty {
 	f := &faulty{Live: NewLive(t, bin, LiveOptions{CAKey: "p-256"})}
 	moveToDisk(t, filepath.Join(f.Dir, "signer"))
 	f.Serve(t)
-	f.client = &http.Client{Transport: &http.Transport{TLSClientConfig: f.clientTLS(t)}, Timeout: time.Minute}
+	f.client = testkit.HTTP(t, f.clientTLS(t), false)
 	f.issues(t)
 	f.awaitStatus(t)
 	return f

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"crypto"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
@@ -89,12 +90,11 @@ func (c *cluster) caller(t *testing.T, scheme string, offset int, h2 bool, nodes
 	for _, n := range nodes {
 		out.bases = append(out.bases, fmt.Sprintf("%s://127.0.0.1:%d", scheme, n.PortBase+offset))
 	}
-	transport := &http.Transport{ForceAttemptHTTP2: h2}
+	var config *tls.Config
 	if scheme == "https" {
-		transport.TLSClientConfig = c.nodes[0].clientTLS(t)
+		config = c.nodes[0].clientTLS(t)
 	}
-	t.Cleanup(transport.CloseIdleConnections)
-	out.http = &http.Client{Transport: transport, Timeout: time.Minute}
+	out.http = testkit.HTTP(t, config, h2)
 	return out
 }
 

@@ -36,19 +36,13 @@ func newRelying(t *testing.T, d *Demo, version uint16) relying {
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 	}, root, rootKey)
 
-	clients := x509.NewCertPool()
-	for _, file := range []string{d.ClientRoot, d.Issuer} {
-		if !clients.AppendCertsFromPEM(testkit.ReadFile(t, file)) {
-			t.Fatalf("%s holds no certificate", file)
-		}
-	}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintf(w, "welcome %x over %s", r.TLS.PeerCertificates[0].SerialNumber, tls.VersionName(r.TLS.Version))
 	}))
 	server.TLS = &tls.Config{
 		Certificates: []tls.Certificate{leaf},
 		ClientAuth:   tls.RequireAndVerifyClientCert,
-		ClientCAs:    clients,
+		ClientCAs:    testkit.Roots(t, d.ClientRoot, d.Issuer),
 		MinVersion:   tls.VersionTLS12,
 		MaxVersion:   version,
 	}

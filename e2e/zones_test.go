@@ -214,8 +214,7 @@ func (b *Browser) zones(t *testing.T, steps [][]string) zoneWalk {
 func (l *Live) holderFile(t *testing.T, password string) string {
 	t.Helper()
 	key := testkit.Key(t)
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: l.clientTLS(t)}}
-	defer client.CloseIdleConnections()
+	client := testkit.HTTP(t, l.clientTLS(t), false)
 	status, body := post(t, client, fmt.Sprintf("https://127.0.0.1:%d", l.PortBase+446), map[string]string{
 		"holderKind": "medical", "holderCode": "0110119153", "terminalName": "振分1号機", "csr": testkit.CSRText(t, key), "idempotencyKey": "zones"})
 	var answer issued

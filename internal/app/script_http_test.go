@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"html"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -15,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"inkan/internal/portal/portaltest"
 	"inkan/internal/testkit"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -76,8 +76,6 @@ func (v visit) read(resp *http.Response, err error) (string, *url.URL) {
 	return string(body), resp.Request.URL
 }
 
-var fileLink = regexp.MustCompile(`href="([^"]+\.p12)"`)
-
 // fetch REQUEST-ID REFERENCE-ID PIN FILE: downloads a certificate as its holder does;
 // with !, a page says why not, which is then on stdout.
 func fetch(ts *testscript.TestScript, neg bool, args []string) {
@@ -85,26 +83,24 @@ func fetch(ts *testscript.TestScript, neg bool, args []string) {
 	form := "https://" + ts.Getenv("PORTAL") + "/p/rcd"
 	v.read(v.Get(form))
 	page, at := v.read(v.PostForm(form, url.Values{"requestId": {args[0]}, "referenceId": {args[1]}, "password": {args[2]}, "passwordConfirm": {args[2]}}))
-	link := fileLink.FindStringSubmatch(page)
+	link := portaltest.File(page)
 	if neg {
-		if link != nil {
+		if link != "" {
 			ts.Fatalf("a file is offered")
 		}
 		_, _ = io.Copy(ts.Stdout(), strings.NewReader(page))
 		return
 	}
-	if link == nil {
+	if link == "" {
 		ts.Fatalf("no file is offered: %s", page)
 	}
-	address, err := at.Parse(link[1])
+	address, err := at.Parse(link)
 	ts.Check(err)
 	file, _ := v.read(v.Get(address.String()))
 	ts.Check(os.WriteFile(ts.MkAbs(args[3]), []byte(file), 0o600))
 }
 
 var (
-	sealField  = regexp.MustCompile(`name="form" value="([^"]+)"`)
-	stepField  = regexp.MustCompile(`name="step" value="([^"]+)"`)
 	caseNumber = regexp.MustCompile(`R-\d{8}-\d{6}`)
 )
 
@@ -116,11 +112,10 @@ func report(ts *testscript.TestScript, _ bool, args []string) {
 	v.read(v.Get(form))
 	page, at := v.read(v.PostForm(form, url.Values{"requestId": {args[1]}, "referenceId": {args[2]}}))
 	for _, typed := range []url.Values{{"email": {"typed@example.jp"}, "emailConfirm": {"typed@example.jp"}, "reason": {args[3]}}, {"action": {"apply"}}} {
-		seal, step := sealField.FindStringSubmatch(page), stepField.FindStringSubmatch(page)
-		if seal == nil || step == nil {
+		portaltest.Sealed(typed, page)
+		if !typed.Has("form") || !typed.Has("step") {
 			ts.Fatalf("no form to ask with: %s", page)
 		}
-		typed["form"], typed["step"] = []string{html.UnescapeString(seal[1])}, []string{step[1]}
 		page, at = v.read(v.PostForm(at.String(), typed))
 	}
 	number := caseNumber.FindString(page)

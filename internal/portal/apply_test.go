@@ -12,6 +12,7 @@ import (
 	"inkan/internal/ca/catest"
 	"inkan/internal/i18n"
 	"inkan/internal/pki"
+	"inkan/internal/portal/portaltest"
 )
 
 func applicationForm() url.Values {
@@ -74,7 +75,7 @@ func TestApplication(t *testing.T) {
 	typed := applicationForm()
 	typed.Set("email", "right@example.jp")
 	typed.Set("emailConfirm", "right@example.jp")
-	sealed(typed, form.Body.String())
+	portaltest.Sealed(typed, form.Body.String())
 	for range 2 {
 		if w := b.do("POST", flow, typed); w.Code != 303 {
 			t.Fatalf("the form again: %d\n%s", w.Code, w.Body)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"inkan/internal/i18n"
+	"inkan/internal/portal/portaltest"
 	"inkan/internal/webkit"
 )
 
@@ -42,7 +43,7 @@ func TestTypedApplicationIsKept(t *testing.T) {
 	form.Set("phone", "011-000-0009")
 	form.Set("terminalName", "受付9号機")
 	d.Advance(31 * time.Minute)
-	ended := b.do("POST", flow, sealed(form, page.Body.String()))
+	ended := b.do("POST", flow, portaltest.Sealed(form, page.Body.String()))
 	if ended.Code != 410 || !strings.Contains(b.get(flow).Body.String(), "ERR-6") {
 		t.Fatalf("the form after the session's end: %d", ended.Code)
 	}
@@ -58,7 +59,7 @@ func TestTypedApplicationIsKept(t *testing.T) {
 			t.Errorf("resumed: %d, the form does not hold %s", page.Code, kept)
 		}
 	}
-	if next := b.get(b.typed(t, flow, sealed(form, page.Body.String()))); next.Code != 200 || !strings.Contains(next.Body.String(), "<b>受付9号機</b>") {
+	if next := b.get(b.typed(t, flow, portaltest.Sealed(form, page.Body.String()))); next.Code != 200 || !strings.Contains(next.Body.String(), "<b>受付9号機</b>") {
 		t.Errorf("the confirmation: %d", next.Code)
 	}
 }
@@ -152,12 +153,12 @@ func TestSevenDigits(t *testing.T) {
 		t.Errorf("a prefecture that does not fit: %d", w.Code)
 	}
 	form.Set("prefecture", "1")
-	w = b.get(b.typed(t, flow, sealed(form, w.Body.String())))
+	w = b.get(b.typed(t, flow, portaltest.Sealed(form, w.Body.String())))
 	if w.Code != 422 || !strings.Contains(w.Body.String(), "北海道・医科なら") || !strings.Contains(w.Body.String(), "<span>01</span><span>1</span><span>0119153</span>") {
 		t.Fatalf("the suggestion: %d\n%s", w.Code, w.Body)
 	}
 	form.Set("action", "useCode")
-	if page := b.get(b.typed(t, flow, sealed(form, w.Body.String()))); page.Code != 200 || !strings.Contains(page.Body.String(), "<span>01</span><span>1</span><span>0119153</span>") {
+	if page := b.get(b.typed(t, flow, portaltest.Sealed(form, w.Body.String()))); page.Code != 200 || !strings.Contains(page.Body.String(), "<span>01</span><span>1</span><span>0119153</span>") {
 		t.Error("the confirmation does not show the ten digits")
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"html"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -21,6 +20,7 @@ import (
 	"inkan/internal/issuance"
 	"inkan/internal/pki"
 	"inkan/internal/portal"
+	"inkan/internal/portal/portaltest"
 	"inkan/internal/ra"
 	"inkan/internal/release"
 	"inkan/internal/testkit"
@@ -266,7 +266,7 @@ func (b *browser) ticketFor(form url.Values) string {
 
 // press sends the form of a page with what is typed.
 func (b *browser) press(path, page string, typed url.Values) *httptest.ResponseRecorder {
-	return b.do(http.MethodPost, path, sealed(typed, page))
+	return b.do(http.MethodPost, path, portaltest.Sealed(typed, page))
 }
 
 // pressed sends the form of a page with one of its buttons.
@@ -285,30 +285,8 @@ func (b *browser) next(path, page string, typed url.Values) (string, string) {
 	return to, b.page(to)
 }
 
-var (
-	hidden   = regexp.MustCompile(`<input type="hidden" name="([^"]+)" value="([^"]*)"`)
-	screenOn = regexp.MustCompile(`画面番号 ([A-Z0-9-]+)`)
-)
-
-// sealed adds to a form what the hidden fields of its page hold.
-func sealed(form url.Values, page string) url.Values {
-	for _, m := range hidden.FindAllStringSubmatch(page, -1) {
-		form.Set(m[1], html.UnescapeString(m[2]))
-	}
-	return form
-}
-
-// seal gives the hidden field by which a page knows its own form.
-func seal(page string) string { return sealed(url.Values{}, page).Get("form") }
-
 // screen gives the number that is told on the telephone.
-func screen(w *httptest.ResponseRecorder) string {
-	m := screenOn.FindStringSubmatch(w.Body.String())
-	if m == nil {
-		return ""
-	}
-	return m[1]
-}
+func screen(w *httptest.ResponseRecorder) string { return portaltest.Screen(w.Body.String()) }
 
 // has wants words to be on a page.
 func has(t testing.TB, page string, words ...string) {

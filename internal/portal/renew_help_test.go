@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"inkan/internal/ca/catest"
+	"inkan/internal/portal/portaltest"
 )
 
 // openRenewals makes holders, sets the clock to a time at which they may renew, and opens
@@ -28,7 +29,7 @@ var lookupOn = regexp.MustCompile(`<span class="code">[^<]*</span>`)
 // gives its path.
 func (p *browser) renewed(t *testing.T) string {
 	t.Helper()
-	form := seal(p.get("/p/ru/apply").Body.String())
+	form := portaltest.Seal(p.get("/p/ru/apply").Body.String())
 	w := p.do("POST", "/p/ru/apply", url.Values{"form": {form}, "action": {"submit"}})
 	at := w.Header().Get("Location")
 	if w.Code != 303 || !strings.HasPrefix(at, "/p/ru/r/") {
@@ -39,7 +40,7 @@ func (p *browser) renewed(t *testing.T) string {
 
 // key is the form of 鍵の取得 for a page.
 func key(page, request, pin string) url.Values {
-	return url.Values{"form": {seal(page)}, "requestId": {request}, "password": {pin}, "passwordConfirm": {pin}}
+	return url.Values{"form": {portaltest.Seal(page)}, "requestId": {request}, "password": {pin}, "passwordConfirm": {pin}}
 }
 
 // ticket gets the key at the page of a renewal and gives the path of the file's page.

@@ -13,6 +13,7 @@ import (
 
 	"inkan/internal/ca/catest"
 	"inkan/internal/pki"
+	"inkan/internal/portal/portaltest"
 	"inkan/internal/ra"
 )
 
@@ -84,7 +85,7 @@ func TestThreatRS8Walk(t *testing.T) {
 func TestThreatRS11Renewal(t *testing.T) {
 	s, hs := openRenewals(t, 2)
 	p := s.person(&hs[0])
-	form := seal(p.get("/p/ru/apply").Body.String())
+	form := portaltest.Seal(p.get("/p/ru/apply").Body.String())
 	other, two := s.person(&hs[0]), s.person(&hs[1])
 	other.get("/p/ru")
 	two.cookies = maps.Clone(p.cookies) // two windows of one browser with two certificates

@@ -142,9 +142,7 @@ func (z *zone) browser(cert *tls.Certificate) *http.Client {
 	if cert != nil {
 		c.Certificates = []tls.Certificate{*cert}
 	}
-	transport := &http.Transport{TLSClientConfig: c}
-	z.t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: 30 * time.Second}
+	return testkit.HTTP(z.t, c, false)
 }
 
 func (z *zone) grant(client string, g pki.Grant) pki.Grant {
