@@ -2,9 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -37,9 +34,7 @@ func openAuthSite(t *testing.T, o *catest.Office) authSite {
 	s.clock, s.db, s.ra, s.cas = o.Clock, o.DB, o.RA, o.CAs
 	var listeners []net.Listener
 	for _, name := range []string{"portal", "api", "portal_auth"} {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		catest.Must(t, err)
-		l, pair := &leaf{zone: name}, selfSigned(t, key)
+		l, pair := &leaf{zone: name}, selfSigned(t, testkit.Key(t))
 		l.current.Store(&pair)
 		s.leaves = append(s.leaves, l)
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -211,8 +206,7 @@ func TestThreatRS2(t *testing.T) {
 func TestThreatRS7Pages(t *testing.T) {
 	o := catest.New(t, catest.Options{Activate: true, Grace: 30})
 	good, expired, revoked, suspended := o.Holding(catest.Application(1)), o.Holding(catest.Application(2)), o.Holding(catest.Application(3)), o.Holding(catest.Application(4))
-	own, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	catest.Must(t, err)
+	own := testkit.Key(t)
 	ours, err := o.CA.IssueOwn(t.Context(), issuance.ProfileAPIClient, "API client vendor", own.Public(), nil, nil)
 	catest.Must(t, err)
 	o.DaysBefore(good, 60)

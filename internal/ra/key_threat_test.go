@@ -2,9 +2,7 @@ package ra_test
 
 import (
 	"crypto"
-	"crypto/rand"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/hex"
 	"fmt"
 	"testing"
@@ -12,6 +10,7 @@ import (
 	"inkan/internal/ca/catest"
 	"inkan/internal/issuance"
 	"inkan/internal/pki"
+	"inkan/internal/testkit"
 )
 
 // TestThreatAP11AllOurCAs: a public key is certified for one owner, over all our CAs. What
@@ -41,12 +40,11 @@ func TestThreatAP11AllOurCAs(t *testing.T) {
 			keys["holder"] = held.Pair.PrivateKey.(crypto.Signer)
 			keys["holder by order"] = ordered
 			order := func(key crypto.Signer, name string) error {
-				csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
-				catest.Must(t, err)
+				csr := testkit.CSR(t, key)
 				sum := sha256.Sum256(csr)
 				call := o.Call(name, catest.Holder(2))
 				call.Application.CSR, call.BodyHash = csr, hex.EncodeToString(sum[:])
-				_, err = o.RA.IssueByGrant(t.Context(), client, call)
+				_, err := o.RA.IssueByGrant(t.Context(), client, call)
 				return err
 			}
 			catest.Must(t, order(ordered, "the first"))
@@ -60,8 +58,7 @@ func TestThreatAP11AllOurCAs(t *testing.T) {
 					t.Errorf("order with the key of %s: %v", whose, err)
 				}
 				a := catest.Application(10 + n)
-				a.CSR, err = x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
-				catest.Must(t, err)
+				a.CSR = testkit.CSR(t, key)
 				r := o.Approved(a)
 				_, err = o.CA.Issue(t.Context(), r.ID)
 				if got := o.Request(r.ID); pki.CodeOf(err) != "csr.key_reused" || got.State != pki.Failed || got.Failure != "csr.key_reused" {

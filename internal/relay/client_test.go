@@ -124,14 +124,8 @@ func refusedForGood(z *zone, end func(z *zone), memory bool) {
 		z.refused(what, z.kept(z.client, call[0], call[1], call[2], call[3]), 403, "client.unknown")
 	}
 	z.refused("too large", z.post(z.client, encode(t, fields(strings.Repeat("A", relay.MaxBody), "k4"))), 403, "client.unknown")
-	var requests []pki.Request
-	must(t, z.db.View(t.Context(), func(tx *store.Tx) error {
-		var err error
-		requests, err = tx.Requests(store.RequestFilter{})
-		return err
-	}))
-	if len(requests) != 1 {
-		t.Errorf("%d requests, want the one from before", len(requests))
+	if n := z.requests(); n != 1 {
+		t.Errorf("%d requests, want the one from before", n)
 	}
 }
 

@@ -206,6 +206,18 @@ func (z *zone) refused(name string, a answer, status int, code string) {
 	}
 }
 
+// requests counts those that are stored.
+func (z *zone) requests() int {
+	z.t.Helper()
+	n := 0
+	must(z.t, z.db.View(z.t.Context(), func(tx *store.Tx) error {
+		requests, err := tx.Requests(store.RequestFilter{})
+		n = len(requests)
+		return err
+	}))
+	return n
+}
+
 func fields(csr, key string) map[string]string {
 	return map[string]string{"holderKind": "medical", "holderCode": "0110119153", "terminalName": "受付1号機", "csr": csr, "idempotencyKey": key}
 }
@@ -237,8 +249,7 @@ func TestIssue(t *testing.T) {
 		if block == nil || len(rest) > 0 {
 			t.Fatalf("certificate %q is not one PEM block", a.text("certificate"))
 		}
-		leaf, err := x509.ParseCertificate(block.Bytes)
-		must(t, err)
+		leaf := testkit.Certificate(t, block.Bytes)
 		if !key.PublicKey.Equal(leaf.PublicKey) {
 			t.Error("certificate is for another key")
 		}
@@ -253,8 +264,7 @@ func TestIssue(t *testing.T) {
 		if len(chain) != 2 || !bytes.Equal(chain[1], z.root.Raw) {
 			t.Fatalf("chain has %d certificates, want issuing CA and root", len(chain))
 		}
-		issuing, err := x509.ParseCertificate(chain[0])
-		must(t, err)
+		issuing := testkit.Certificate(t, chain[0])
 		must(t, leaf.CheckSignatureFrom(issuing))
 		must(t, issuing.CheckSignatureFrom(z.root))
 		if a.text("serial") != pki.SerialHex(leaf.SerialNumber) || a.text("notAfter") != leaf.NotAfter.UTC().Format(time.RFC3339) {
@@ -355,14 +365,8 @@ func TestBodies(t *testing.T) {
 	}
 
 	// None of them may have left a request behind, and the whole one still works.
-	var requests []pki.Request
-	must(t, z.db.View(t.Context(), func(tx *store.Tx) error {
-		var err error
-		requests, err = tx.Requests(store.RequestFilter{})
-		return err
-	}))
-	if len(requests) != 0 {
-		t.Errorf("%d requests were stored", len(requests))
+	if n := z.requests(); n != 0 {
+		t.Errorf("%d requests were stored", n)
 	}
 	a := z.post(z.client, whole)
 	if a.http.StatusCode != http.StatusCreated {

@@ -2,7 +2,6 @@ package signer_test
 
 import (
 	"bytes"
-	"crypto/rand"
 	"crypto/x509"
 	"math/big"
 	"os"
@@ -19,6 +18,7 @@ import (
 	"inkan/internal/keystore"
 	"inkan/internal/pki"
 	"inkan/internal/signer"
+	"inkan/internal/testkit"
 )
 
 // one signs one request and gives the code of its refusal.
@@ -424,9 +424,5 @@ func forged(t testing.TB, o *office, change func(c *x509.Certificate)) []byte {
 	must(t, err)
 	template.SerialNumber = issuance.NewSerial()
 	change(template)
-	der, err := x509.CreateCertificate(rand.Reader, template, o.certs[issuance.G1], template.PublicKey, o.keys[issuance.G1])
-	must(t, err)
-	cert, err := x509.ParseCertificate(der)
-	must(t, err)
-	return cert.RawTBSCertificate
+	return testkit.Sign(t, template, o.certs[issuance.G1], template.PublicKey, o.keys[issuance.G1]).RawTBSCertificate
 }
