@@ -2,18 +2,16 @@ package e2e
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"inkan/internal/testkit"
 )
 
 // issued is the answer of POST /api/v1/certificates.
@@ -33,13 +31,10 @@ func apiIssues(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	client := apiClient(t, w, pair)
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := testkit.Key(t)
 	order := map[string]string{
 		"holderKind": "medical", "holderCode": "0110119153", "terminalName": "API1号機",
-		"csr": csr(t, key), "idempotencyKey": "e2e-1",
+		"csr": testkit.CSRText(t, key), "idempotencyKey": "e2e-1",
 	}
 	var first issued
 	status, answer := post(t, client, w.API, order)
@@ -48,16 +43,9 @@ func apiIssues(t *testing.T, w *world) {
 		t.Fatalf("%d %v %s", status, err, answer)
 	}
 
-	block, _ := pem.Decode([]byte(first.Certificate))
-	if block == nil {
-		t.Fatalf("certificate is no PEM: %q", first.Certificate)
-	}
-	cert, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots, chain := x509.NewCertPool(), x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(read(t, w.ClientRoot)) || !chain.AppendCertsFromPEM([]byte(first.Chain)) {
+	cert := testkit.Certificate(t, testkit.DecodePEM(t, []byte(first.Certificate)))
+	roots, chain := testkit.Roots(t, w.ClientRoot), x509.NewCertPool()
+	if !chain.AppendCertsFromPEM([]byte(first.Chain)) {
 		t.Fatal("no chain")
 	}
 	_, err = cert.Verify(x509.VerifyOptions{Roots: roots, Intermediates: chain, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
@@ -110,15 +98,6 @@ func apiIssues(t *testing.T, w *world) {
 	}
 }
 
-func csr(t testing.TB, key *ecdsa.PrivateKey) string {
-	t.Helper()
-	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
-}
-
 func stranger(t *testing.T) tls.Certificate {
 	t.Helper()
 	root, key := authority(t, "E2E Foreign Root")
@@ -127,15 +106,9 @@ func stranger(t *testing.T) tls.Certificate {
 
 func apiClient(t *testing.T, w *world, pair tls.Certificate) *http.Client {
 	t.Helper()
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(read(t, w.TLSRoot)) {
-		t.Fatal("tlsRoot holds no certificate")
-	}
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	return testkit.HTTP(t, &tls.Config{RootCAs: testkit.Roots(t, w.TLSRoot), GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		return &pair, nil // whatever CAs the server names: a stranger tries all the same
-	}}}
-	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: time.Minute}
+	}}, false)
 }
 
 func post(t *testing.T, client *http.Client, api string, order map[string]string) (int, []byte) {

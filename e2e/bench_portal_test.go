@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"database/sql"
@@ -20,6 +18,7 @@ import (
 	_ "modernc.org/sqlite" // the driver sqlite
 
 	"inkan/internal/pki"
+	"inkan/internal/testkit"
 )
 
 // portalSize is how many certificates the site has to be quick with.
@@ -108,12 +107,9 @@ func (b *bench) wrongIDs(address string, config *tls.Config, stop chan struct{})
 
 // holder has a certificate of an institution of its own.
 func (b *bench) holder(l *Live) *tls.Config {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		b.Fatal(err)
-	}
+	key := testkit.Key(b)
 	body, err := json.Marshal(map[string]string{"holderKind": "medical", "holderCode": "011000001" + string(pki.CheckDigit("011000001")), "terminalName": "受付1号機",
-		"csr": csr(b.T, key), "idempotencyKey": rand.Text()})
+		"csr": testkit.CSRText(b.T, key), "idempotencyKey": rand.Text()})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -2,22 +2,17 @@ package e2e
 
 import (
 	"bytes"
-	"crypto"
-	"crypto/x509"
 	"encoding/base64"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
-	"golang.org/x/crypto/ocsp"
+	"inkan/internal/testkit"
 )
 
 // ocspClients is how many connections ask the responder.
@@ -78,28 +73,11 @@ func (b *bench) ask(address string, asked [][]byte) rate {
 
 // questions are OCSP requests about certificates of the instance.
 func (b *bench) questions(l *Live, n int) [][]byte {
-	raw, err := os.ReadFile(filepath.Join(l.Dir, "ca", "g1.pem"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	block, _ := pem.Decode(raw)
-	issuer, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		b.Fatal(err)
-	}
+	issuer := testkit.CertificateFile(b, l.Dir, "ca", "g1.pem")
 	serials := l.serials(b, n)
 	out := make([][]byte, len(serials))
 	for i, s := range serials {
-		serial, ok := new(big.Int).SetString(s, 16)
-		if !ok {
-			b.Fatalf("serial %q", s)
-		}
-		leaf := *issuer
-		leaf.SerialNumber = serial
-		out[i], err = ocsp.CreateRequest(&leaf, issuer, &ocsp.RequestOptions{Hash: crypto.SHA256})
-		if err != nil {
-			b.Fatal(err)
-		}
+		out[i] = question(b, issuer, s)
 	}
 	return out
 }
@@ -135,10 +113,7 @@ func (b *bench) bareServer(size int) string {
 
 // TestBareServer is the other process of bareServer.
 func TestBareServer(t *testing.T) {
-	address := os.Getenv("INKAN_BARE")
-	if address == "" {
-		t.Skip("make bench starts it")
-	}
+	address := testkit.Asked(t, "INKAN_BARE", "make bench")
 	var size int
 	_, err := fmt.Sscan(os.Getenv("INKAN_BARE_SIZE"), &size)
 	if err != nil {

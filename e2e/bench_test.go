@@ -2,8 +2,6 @@ package e2e
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
@@ -19,6 +17,7 @@ import (
 	"inkan/internal/pki"
 	"inkan/internal/store"
 	"inkan/internal/store/storetest"
+	"inkan/internal/testkit"
 )
 
 // TestBench is `make bench`: the product under load beside its limits, measured in the
@@ -29,10 +28,7 @@ import (
 //	INKAN_BENCH_FOR=10s     how long each load lasts
 //	INKAN_BENCH_SIZE=1000000  certificates of the large database
 func TestBench(t *testing.T) {
-	parts := os.Getenv("INKAN_BENCH")
-	if parts == "" {
-		t.Skip("make bench runs it")
-	}
+	parts := testkit.Asked(t, "INKAN_BENCH", "make bench")
 	b := &bench{T: t, lasts: 10 * time.Second, size: 1_000_000}
 	if v := os.Getenv("INKAN_BENCH_FOR"); v != "" {
 		var err error
@@ -168,12 +164,8 @@ func (b *bench) orders(t *testing.T, l *Live, n int) [][]byte {
 			if i >= int64(n) {
 				return errEnough
 			}
-			key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-			if err != nil {
-				return err
-			}
 			body, err := json.Marshal(map[string]string{"holderKind": "medical", "holderCode": "0110119153",
-				"terminalName": fmt.Sprint("端末", i), "csr": csr(t, key), "idempotencyKey": fmt.Sprint(run, "-", i)})
+				"terminalName": fmt.Sprint("端末", i), "csr": testkit.CSRText(t, testkit.Key(t)), "idempotencyKey": fmt.Sprint(run, "-", i)})
 			out[i] = request("POST", host, "/api/v1/certificates", "application/json", body)
 			return err
 		}, nil

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"inkan/internal/testkit"
 )
 
 // Browser is one person's Chromium: a home directory with the certificates that
@@ -22,13 +24,13 @@ type Browser struct {
 // NewBrowser makes a person who trusts the site's TLS root and owns nothing.
 func NewBrowser(t *testing.T, tlsRoots ...string) *Browser {
 	t.Helper()
-	Need(t, "chromium", "certutil", "node")
+	testkit.Tool(t, "chromium", "certutil", "node")
 	b := &Browser{Home: t.TempDir()}
 	err := os.MkdirAll(filepath.Join(b.Home, ".pki/nssdb"), 0o700)
 	if err != nil {
 		t.Fatal(err)
 	}
-	Tool(t, "certutil", "-N", "-d", b.Database(), "--empty-password")
+	testkit.Run(t, "certutil", "-N", "-d", b.Database(), "--empty-password")
 	for _, root := range tlsRoots {
 		b.Trust(t, root, "C,,")
 	}
@@ -43,13 +45,13 @@ func (b *Browser) Database() string { return "sql:" + filepath.Join(b.Home, ".pk
 // ",," for none of its own.
 func (b *Browser) Trust(t *testing.T, file, trust string) {
 	t.Helper()
-	Tool(t, "certutil", "-A", "-d", b.Database(), "-n", filepath.Base(file), "-t", trust, "-a", "-i", file)
+	testkit.Run(t, "certutil", "-A", "-d", b.Database(), "-n", filepath.Base(file), "-t", trust, "-a", "-i", file)
 }
 
 // Own imports a PKCS#12 file as a person does, with its password.
 func (b *Browser) Own(t *testing.T, file, password string) string {
 	t.Helper()
-	return Tool(t, "pk12util", "-i", file, "-d", b.Database(), "-W", password, "-K", "")
+	return testkit.Run(t, "pk12util", "-i", file, "-d", b.Database(), "-W", password, "-K", "")
 }
 
 // Choose makes the browser answer a page's wish for a certificate by itself, as an
@@ -58,7 +60,7 @@ func (b *Browser) Own(t *testing.T, file, password string) string {
 // namespace only: the machine is left alone.
 func (b *Browser) Choose(t *testing.T, origin string) {
 	t.Helper()
-	Need(t, "unshare")
+	testkit.Tool(t, "unshare")
 	b.policies = t.TempDir()
 	managed := filepath.Join(b.policies, "policies/managed")
 	err := os.MkdirAll(managed, 0o755)
@@ -67,7 +69,7 @@ func (b *Browser) Choose(t *testing.T, origin string) {
 	}
 	choice, _ := json.Marshal(map[string]any{"pattern": origin, "filter": map[string]any{}})
 	policy, _ := json.Marshal(map[string]any{"AutoSelectCertificateForUrls": []string{string(choice)}})
-	write(t, managed, "inkan-test.json", policy)
+	testkit.WriteFile(t, managed, "inkan-test.json", policy)
 }
 
 // Run drives the browser with a script of this directory: the job goes in and the

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"inkan/internal/testkit"
 )
 
 // Demo is a running `inkan demo` and what it says about itself.
@@ -74,9 +75,7 @@ const startTime = 3 * time.Minute
 func Start(t *testing.T) *Demo {
 	t.Helper()
 	bin, err := buildOnce()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Must(t, err)
 	home := t.TempDir()
 	d := &Demo{
 		Dir:    filepath.Join(home, "demo"),
@@ -265,38 +264,10 @@ func (d *Demo) Issue(t *testing.T, terminal string) Request {
 // portOffsets are what --port-base moves together.
 var portOffsets = []int{443, 444, 445, 446, 80, 25, 90}
 
-// given are the bases that tests of this process have now.
-var given sync.Map
-
-// freePorts finds a base whose ports nobody holds, below the range from which
-// systems take ports for outgoing connections.
+// freePorts finds a base for --port-base.
 func freePorts(t testing.TB) int {
 	t.Helper()
-	start := 10 + os.Getpid()%20
-	for i := range 20 {
-		base := 1000 * (10 + (start+i)%20)
-		_, taken := given.LoadOrStore(base, true)
-		if taken {
-			continue
-		}
-		t.Cleanup(func() { given.Delete(base) })
-		if free(base) {
-			return base
-		}
-	}
-	t.Fatal("no free ports between 10000 and 30000")
-	return 0
-}
-
-func free(base int) bool {
-	for _, offset := range portOffsets {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", base+offset))
-		if err != nil {
-			return false
-		}
-		_ = l.Close()
-	}
-	return true
+	return testkit.Ports(t, portOffsets...)
 }
 
 func create(t *testing.T, name string) *os.File {

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"regexp"
@@ -11,25 +10,22 @@ import (
 	"time"
 
 	"inkan/internal/mail/sink"
+	"inkan/internal/testkit"
 )
 
 // TestFaultsMail: the mail relay is away, then refuses for now, then hangs. Everything
 // else goes on, health tells of it, and when the relay takes mail again each one
 // leaves by itself, once.
 func TestFaultsMail(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts the whole program")
-	}
+	testkit.Long(t, "starts the whole program")
 	bin, err := buildOnce()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Must(t, err)
 	relay := &relay{address: fmt.Sprintf("127.0.0.1:%d", freePorts(t)+25), end: func() {}}
 	f := &faulty{Live: NewLive(t, bin, LiveOptions{CAKey: "p-256",
 		Config: fmt.Sprintf("holder_key = \"p-256\"\n[mail]\nsmtp = %q\ntls = \"none\"\n", relay.address)})}
 	f.operator(t, "uketsuke", "intake,officer")
 	f.Serve(t)
-	f.client = &http.Client{Transport: &http.Transport{TLSClientConfig: f.clientTLS(t)}, Timeout: time.Minute}
+	f.client = testkit.HTTP(t, f.clientTLS(t), false)
 
 	for _, row := range []struct {
 		name  string
@@ -45,7 +41,7 @@ func TestFaultsMail(t *testing.T) {
 			}
 			f.revokeOne(t, row.name)
 			if row.begin != nil {
-				await(t, "mail at the relay", func() bool { return relay.called.Load() > 0 })
+				testkit.Await(t, "mail at the relay", func() bool { return relay.called.Load() > 0 })
 			}
 			f.tells(t, "relay")
 			f.issues(t)
@@ -56,16 +52,16 @@ func TestFaultsMail(t *testing.T) {
 		})
 	}
 
-	mails := sink.New(time.Now, slog.New(slog.DiscardHandler))
+	mails := sink.New(time.Now, testkit.Quiet)
 	back := relay.listen(t)
 	go func() { _ = mails.Serve(back) }()
 	t.Cleanup(func() { _ = mails.Close() })
 	for began := time.Now(); f.outbox(t) != "0"; time.Sleep(50 * time.Millisecond) {
-		if time.Since(began) > 3*time.Minute {
+		if time.Since(began) > 3*testkit.Patience { // a mail that was refused waits a minute and more
 			t.Fatalf("mails still wait\n%s", tail(f.log, 3000))
 		}
 	}
-	await(t, "health", func() bool { return len(f.wrong(t)) == 0 })
+	testkit.Await(t, "health", func() bool { return len(f.wrong(t)) == 0 })
 	seen := map[string]int{}
 	for _, m := range mails.Mails() {
 		seen[m.MessageID]++
@@ -82,7 +78,7 @@ func (f *faulty) revokeOne(t *testing.T, terminal string) {
 	var r Request
 	f.asks(t, &r, "uketsuke", "request", "submit", "--kind", "medical", "--code", "0110119153", "--terminal", terminal, "--email", "clinic@example.jp")
 	f.as(t, "shonin", "request", "approve", r.RequestID)
-	await(t, "certificate", func() bool {
+	testkit.Await(t, "certificate", func() bool {
 		f.asks(t, &r, "uketsuke", "request", "show", r.RequestID)
 		return r.Serial != ""
 	})

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"inkan/internal/testkit"
 )
 
 // TestFaultsPostgreSQL takes the database away under load: first for a while, then for
@@ -19,13 +21,9 @@ import (
 // lost or made twice, clients are told to come again, status is answered all the time,
 // and nobody touches the instance.
 func TestFaultsPostgreSQL(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts the whole program and two databases")
-	}
+	testkit.Long(t, "starts the whole program and two databases")
 	bin, err := buildOnce()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Must(t, err)
 	first, standby := newPostgres(t, "first"), newPostgres(t, "standby")
 	first.initialise(t)
 	first.start(t)
@@ -34,7 +32,7 @@ func TestFaultsPostgreSQL(t *testing.T) {
 	query := url.Values{"host": {first.dir + "," + standby.dir}, "user": {first.user}, "sslmode": {"disable"}, "target_session_attrs": {"read-write"}}
 	f := &faulty{Live: NewLive(t, bin, LiveOptions{CAKey: "p-256", DSN: "postgres:///postgres?" + query.Encode()})}
 	f.Serve(t)
-	f.client = &http.Client{Transport: &http.Transport{TLSClientConfig: f.clientTLS(t)}, Timeout: time.Minute}
+	f.client = testkit.HTTP(t, f.clientTLS(t), false)
 	f.issues(t)
 	f.awaitStatus(t)
 	c := f.crowd(t)
@@ -115,7 +113,7 @@ func (f *faulty) crowd(t *testing.T) *crowd {
 // come again.
 func (c *crowd) order(t *testing.T, key string) {
 	what := order(t, key)
-	for began := time.Now(); time.Since(began) < patience; time.Sleep(10 * time.Millisecond) {
+	for began := time.Now(); time.Since(began) < testkit.Patience; time.Sleep(10 * time.Millisecond) {
 		resp, err := c.f.client.Post(fmt.Sprintf("https://127.0.0.1:%d/api/v1/certificates", c.f.PortBase+446), "application/json", bytes.NewReader(what))
 		if err != nil {
 			t.Errorf("order %s: %v", key, err)
@@ -155,14 +153,14 @@ func (c *crowd) works(t *testing.T) {
 		return len(c.served)
 	}
 	want := count() + 100
-	await(t, "orders under load", func() bool { return count() >= want })
+	testkit.Await(t, "orders under load", func() bool { return count() >= want })
 }
 
 // isRefused waits until more orders are refused and more questions answered.
 func (c *crowd) isRefused(t *testing.T) {
 	t.Helper()
 	refused, answered := c.refused.Load(), c.status.Load()
-	await(t, "refusals, and status all the same", func() bool {
+	testkit.Await(t, "refusals, and status all the same", func() bool {
 		return c.refused.Load() > refused+20 && c.status.Load() > answered+20
 	})
 }

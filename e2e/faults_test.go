@@ -1,14 +1,9 @@
 package e2e
 
 import (
-	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"database/sql"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"net/http"
 	"os"
@@ -20,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/crypto/ocsp"
+	"inkan/internal/testkit"
 )
 
 // TestFaults breaks what an instance stands on, piece by piece, while it runs: it says
@@ -68,14 +63,12 @@ type faulty struct {
 
 func newFaulty(t *testing.T) *faulty {
 	bin, err := buildOnce()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Must(t, err)
 	t.Setenv("TMPDIR", disk(t, t.TempDir(), "48m"))
 	f := &faulty{Live: NewLive(t, bin, LiveOptions{CAKey: "p-256"})}
 	moveToDisk(t, filepath.Join(f.Dir, "signer"))
 	f.Serve(t)
-	f.client = &http.Client{Transport: &http.Transport{TLSClientConfig: f.clientTLS(t)}, Timeout: time.Minute}
+	f.client = testkit.HTTP(t, f.clientTLS(t), false)
 	f.issues(t)
 	f.awaitStatus(t)
 	return f
@@ -85,10 +78,7 @@ func newFaulty(t *testing.T) *faulty {
 func disk(t *testing.T, at, size string) string {
 	t.Helper()
 	if os.Getuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("mounts a disk: CI has to run it as root")
-		}
-		t.Skip("mounts a disk: run it as root")
+		testkit.Missing(t, "the right to mount a disk: run it as root")
 	}
 	err := syscall.Mount("tmpfs", at, "tmpfs", 0, "size="+size+",mode=0700")
 	if err != nil {
@@ -113,7 +103,7 @@ func moveToDisk(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	Tool(t, "cp", "-a", dir+".moved/.", disk(t, dir, "1m"))
+	testkit.Run(t, "cp", "-a", dir+".moved/.", disk(t, dir, "1m"))
 }
 
 // fill leaves no byte free on the disk of a directory.
@@ -141,12 +131,9 @@ func fill(t *testing.T, dir string) func() {
 func (f *faulty) order(t *testing.T) map[string]string {
 	t.Helper()
 	f.n++
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := testkit.Key(t)
 	return map[string]string{"holderKind": "medical", "holderCode": "0110119153", "terminalName": fmt.Sprint("端末", f.n),
-		"csr": csr(t, key), "idempotencyKey": fmt.Sprint("fault-", f.n)}
+		"csr": testkit.CSRText(t, key), "idempotencyKey": fmt.Sprint("fault-", f.n)}
 }
 
 func (f *faulty) post(t *testing.T, order map[string]string) (int, []byte) {
@@ -205,21 +192,14 @@ func (f *faulty) refuses(t *testing.T, code string) {
 // itself ready: nobody does anything for that.
 func (f *faulty) heals(t *testing.T) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	testkit.Await(t, "order that is served again", func() bool {
 		status, answer := f.post(t, f.waits)
 		if status == http.StatusCreated {
 			f.keep(t, answer)
-			break
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not healed: %d %s\n%s", status, answer, tail(f.log, 3000))
-		}
-	}
-	for deadline := time.Now().Add(time.Minute); len(f.wrong(t)) > 0; time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not ready: %v", f.wrong(t))
-		}
-	}
+		return status == http.StatusCreated
+	})
+	testkit.Await(t, "health", func() bool { return len(f.wrong(t)) == 0 })
 	f.answersStatus(t)
 }
 
@@ -251,21 +231,13 @@ func (f *faulty) wrong(t *testing.T) map[string]string {
 // tells waits until the health page tells of a part.
 func (f *faulty) tells(t *testing.T, part string) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); f.wrong(t)[part] == ""; time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("health does not tell of %s: %v", part, f.wrong(t))
-		}
-	}
+	testkit.Await(t, "word of health on "+part, func() bool { return f.wrong(t)[part] != "" })
 }
 
 // awaitStatus waits until the new certificate is known to the node's status.
 func (f *faulty) awaitStatus(t *testing.T) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); f.ocsp(t) != good; time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the new certificate does not become good")
-		}
-	}
+	testkit.Await(t, "new certificate that is good", func() bool { return f.ocsp(t) == good })
 }
 
 // answersStatus asks for what relying systems need all the time.
@@ -287,25 +259,8 @@ func (f *faulty) answersStatus(t *testing.T) {
 // ocsp asks about the first certificate.
 func (f *faulty) ocsp(t *testing.T) int {
 	t.Helper()
-	block, _ := pem.Decode([]byte(f.kept[0].Certificate))
-	cert, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	issuer := certificate(t, filepath.Join(f.Dir, "ca", "g1.pem"))
-	question, err := ocsp.CreateRequest(cert, issuer, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.Post(f.URL(80)+"/ocsp", "application/ocsp-request", bytes.NewReader(question))
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer, err := ocsp.ParseResponse(body(t, resp), issuer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return answer.Status
+	cert := testkit.Certificate(t, testkit.DecodePEM(t, []byte(f.kept[0].Certificate)))
+	return askOCSP(t, f.URL(80), cert, testkit.CertificateFile(t, f.Dir, "ca", "g1.pem"))
 }
 
 // database opens the SQLite file as another program would.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"inkan/internal/keystore/keystoretest"
+	"inkan/internal/testkit"
 )
 
 // hsmLive is a live instance whose CA keys are in a token.
@@ -53,9 +54,7 @@ func (l hsmLive) show(t *testing.T, id string) Request {
 // TestHSM is a live instance whose CA keys were made in a token: it issues, waits while
 // the token is away, and its edge knows neither PIN nor library.
 func TestHSM(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts the whole program")
-	}
+	testkit.Long(t, "starts the whole program")
 	h := keystoretest.NewHSM(t)
 	out, err := exec.Command("make", "--no-print-directory", "-C", "..", "build-hsm").CombinedOutput()
 	if err != nil {
@@ -72,7 +71,7 @@ func TestHSM(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	broken := write(t, home, "broken.toml", []byte("[database]\ndsn = \"sqlite:///proc/none/inkan.db\"\n[policy]\nca_key = \"rsa-2048\"\n[signer]\n"+signer))
+	broken := testkit.WriteFile(t, home, "broken.toml", []byte("[database]\ndsn = \"sqlite:///proc/none/inkan.db\"\n[policy]\nca_key = \"rsa-2048\"\n[signer]\n"+signer))
 	for bin, want := range map[string]string{plain: "hint: Use the program that make build-hsm builds.", bin: "open database file"} {
 		_, said, code := (&Demo{Dir: filepath.Join(home, "broken"), bin: bin}).Inkan(t, "init", "--config", broken)
 		says(t, said, want)
@@ -106,8 +105,8 @@ func TestHSM(t *testing.T) {
 	// The token is pulled out: what is approved waits, status goes on.
 	h.Pull()
 	waiting := l.approved(t, "会計2号機")
-	await(t, "the intent", func() bool { return l.show(t, waiting.RequestID).State == "issuing" })
-	await(t, "what is wrong, in words", func() bool {
+	testkit.Await(t, "the intent", func() bool { return l.show(t, waiting.RequestID).State == "issuing" })
+	testkit.Await(t, "what is wrong, in words", func() bool {
 		status, body := l.get(l.URL(90) + "/ready")
 		return status == http.StatusOK && strings.Contains(body, `"part":"issue"`) // told; the node serves on
 	})
@@ -115,9 +114,9 @@ func TestHSM(t *testing.T) {
 		t.Errorf("the CRL is answered with %d", status)
 	}
 	h.Plug()
-	await(t, "the certificate that waited", func() bool { return l.show(t, waiting.RequestID).State == "issued" })
+	testkit.Await(t, "the certificate that waited", func() bool { return l.show(t, waiting.RequestID).State == "issued" })
 	l.verify(t, l.show(t, waiting.RequestID))
-	await(t, "nothing wrong", func() bool {
+	testkit.Await(t, "nothing wrong", func() bool {
 		_, body := l.get(l.URL(90) + "/ready")
 		return !strings.Contains(body, `"part":"issue"`)
 	})
@@ -127,7 +126,7 @@ func TestHSM(t *testing.T) {
 	l.Stop(t)
 	for _, place := range []string{l.Dir, l.log} {
 		err = filepath.WalkDir(place, func(path string, d os.DirEntry, err error) error {
-			if err == nil && d.Type().IsRegular() && bytes.Contains(read(t, path), []byte(h.PIN)) {
+			if err == nil && d.Type().IsRegular() && bytes.Contains(testkit.ReadFile(t, path), []byte(h.PIN)) {
 				t.Errorf("%s holds the PIN", path)
 			}
 			return err
@@ -141,13 +140,13 @@ func TestHSM(t *testing.T) {
 // verify asks OpenSSL about a certificate and the CRL of its issuer.
 func (l hsmLive) verify(t *testing.T, r Request) {
 	t.Helper()
-	cert := write(t, t.TempDir(), "cert.pem", []byte(l.as(t, "shonin", "cert", "export", r.Serial)))
+	cert := testkit.WriteFile(t, t.TempDir(), "cert.pem", []byte(l.as(t, "shonin", "cert", "export", r.Serial)))
 	root, issuer := filepath.Join(l.Dir, "ca", "root.pem"), filepath.Join(l.Dir, "ca", "g1.pem")
-	says(t, Tool(t, "openssl", "verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", root, "-untrusted", issuer, cert), ": OK")
+	says(t, testkit.Run(t, "openssl", "verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", root, "-untrusted", issuer, cert), ": OK")
 	_, crl := l.get(l.URL(80) + "/crl/g1.crl")
-	file := write(t, t.TempDir(), "g1.crl", []byte(crl))
-	says(t, Tool(t, "openssl", "crl", "-inform", "DER", "-in", file, "-CAfile", issuer, "-noout", "-verify"), "verify OK")
-	says(t, Tool(t, "openssl", "ocsp", "-issuer", issuer, "-cert", cert, "-url", l.URL(80)+"/ocsp", "-CAfile", root, "-verify_other", issuer, "-no_nonce"), "cert.pem: good")
+	file := testkit.WriteFile(t, t.TempDir(), "g1.crl", []byte(crl))
+	says(t, testkit.Run(t, "openssl", "crl", "-inform", "DER", "-in", file, "-CAfile", issuer, "-noout", "-verify"), "verify OK")
+	says(t, testkit.Run(t, "openssl", "ocsp", "-issuer", issuer, "-cert", cert, "-url", l.URL(80)+"/ocsp", "-CAfile", root, "-verify_other", issuer, "-no_nonce"), "cert.pem: good")
 }
 
 // signerOf finds the process of the instance's signer.
@@ -215,7 +214,7 @@ func memoryHolds(t *testing.T, process, text string) bool {
 		t.Fatal(err)
 	}
 	defer memory.Close()
-	for line := range strings.Lines(string(read(t, process+"maps"))) {
+	for line := range strings.Lines(string(testkit.ReadFile(t, process+"maps"))) {
 		var from, to int64
 		var mode string
 		_, err := fmt.Sscanf(line, "%x-%x %s", &from, &to, &mode)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/big"
 	"testing"
+
+	"inkan/internal/testkit"
 )
 
 // TestInkan is one day of a running demo, told in stories that share it: starting
@@ -12,9 +14,7 @@ import (
 // can also be run alone (go test ./e2e -run TestInkan/revocation). The last ones
 // look at what all of them left behind.
 func TestInkan(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts the whole program")
-	}
+	testkit.Long(t, "starts the whole program")
 	d := Start(t)
 	w := &world{Demo: d, pin: newPIN(t)}
 	w.secret("PIN", w.pin)

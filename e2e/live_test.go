@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -17,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"inkan/internal/testkit"
 )
 
 // Live is a live instance as an administrator makes it: init, a second person, an API
@@ -225,13 +226,7 @@ func (l *Live) clientTLS(t testing.TB) *tls.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	root, err := os.ReadFile(filepath.Join(l.Dir, "ca", "tls.pem"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(root)
-	return &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: pool, MinVersion: tls.VersionTLS13}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: testkit.Roots(t, filepath.Join(l.Dir, "ca", "tls.pem")), MinVersion: tls.VersionTLS13}
 }
 
 // serials lists certificates.

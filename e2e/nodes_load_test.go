@@ -3,19 +3,15 @@ package e2e
 import (
 	"bytes"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"math/big"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -28,6 +24,7 @@ import (
 
 	"inkan/internal/pki"
 	"inkan/internal/store"
+	"inkan/internal/testkit"
 )
 
 // caller is a client that knows several nodes. It does what a client may be asked to
@@ -45,13 +42,10 @@ type caller struct {
 // tally counts the repetitions of callers.
 type tally struct{ moved, later atomic.Int64 }
 
-// patience is longer than any restart; how long one takes is no part of the test.
-const patience = time.Minute
-
 func (c *caller) post(path, kind string, question []byte) (int, []byte, error) {
 	began := time.Now()
 	defer func() { c.longest = max(c.longest, time.Since(began)) }()
-	for time.Since(began) < patience {
+	for time.Since(began) < testkit.Patience {
 		base := c.bases[c.at%len(c.bases)]
 		answer, err := c.http.Post(base+path, kind, bytes.NewReader(question))
 		if err != nil && !unreached(err) {
@@ -96,12 +90,11 @@ func (c *cluster) caller(t *testing.T, scheme string, offset int, h2 bool, nodes
 	for _, n := range nodes {
 		out.bases = append(out.bases, fmt.Sprintf("%s://127.0.0.1:%d", scheme, n.PortBase+offset))
 	}
-	transport := &http.Transport{ForceAttemptHTTP2: h2}
+	var config *tls.Config
 	if scheme == "https" {
-		transport.TLSClientConfig = c.nodes[0].clientTLS(t)
+		config = c.nodes[0].clientTLS(t)
 	}
-	t.Cleanup(transport.CloseIdleConnections)
-	out.http = &http.Client{Transport: transport, Timeout: time.Minute}
+	out.http = testkit.HTTP(t, config, h2)
 	return out
 }
 
@@ -112,12 +105,9 @@ func (c *cluster) apiCaller(t *testing.T, h2 bool, nodes ...*Live) *caller {
 // order writes one order for a certificate.
 func order(t *testing.T, idempotency string) []byte {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := testkit.Key(t)
 	out, err := json.Marshal(map[string]string{"holderKind": "medical", "holderCode": "0110119153",
-		"terminalName": "端末 " + idempotency, "csr": csr(t, key), "idempotencyKey": idempotency})
+		"terminalName": "端末 " + idempotency, "csr": testkit.CSRText(t, key), "idempotencyKey": idempotency})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,19 +162,11 @@ func (c *cluster) sameOrder(t *testing.T) {
 // issuerCert is the CA that holders' certificates come from.
 func (c *cluster) issuerCert(t *testing.T) *x509.Certificate {
 	t.Helper()
-	block, _ := pem.Decode(read(t, filepath.Join(c.nodes[0].Dir, "ca", "g1.pem")))
-	if block == nil {
-		t.Fatal("g1.pem is no PEM")
-	}
-	cert, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert
+	return testkit.CertificateFile(t, c.nodes[0].Dir, "ca", "g1.pem")
 }
 
 // question asks for the status of a serial.
-func question(t *testing.T, issuer *x509.Certificate, serial string) []byte {
+func question(t testing.TB, issuer *x509.Certificate, serial string) []byte {
 	t.Helper()
 	n, ok := new(big.Int).SetString(serial, 16)
 	if !ok {
@@ -262,10 +244,10 @@ func (c *cluster) revocation(t *testing.T) {
 			t.Logf("%s at node %d, seen at node %d after %v", command, i%len(c.nodes)+1, k+1, seen[k].Sub(cert.RevokedAt).Round(time.Millisecond))
 		}
 		for k, node := range c.nodes {
-			await(t, fmt.Sprintf("CRL of node %d", k+1), func() bool { return onCRL(t, node, serial) })
+			testkit.Await(t, fmt.Sprintf("CRL of node %d", k+1), func() bool { return onCRL(t, node, serial) })
 		}
 	}
-	await(t, "mails", func() bool { return len(c.mails.Mails()) >= c.sent })
+	testkit.Await(t, "mails", func() bool { return len(c.mails.Mails()) >= c.sent })
 }
 
 // request has a certificate issued for an application with a mail address, waits until
@@ -281,7 +263,7 @@ func (c *cluster) request(t *testing.T, n *Live, terminal string) (string, strin
 	}
 	first := c.nodes[0]
 	n.run(t, append([]string{"request", "approve", r.RequestID}, first.proof("shonin")...)...)
-	await(t, "certificate", func() bool {
+	testkit.Await(t, "certificate", func() bool {
 		c.view(t, func(tx *store.Tx) error {
 			found, err := tx.Request(r.RequestID)
 			r.Serial = found.Serial
@@ -292,7 +274,7 @@ func (c *cluster) request(t *testing.T, n *Live, terminal string) (string, strin
 	issuer := c.issuerCert(t)
 	for _, node := range c.nodes {
 		caller := c.caller(t, "http", 80, false, node)
-		await(t, "answer good", func() bool {
+		testkit.Await(t, "answer good", func() bool {
 			answer, err := caller.status(issuer, question(t, issuer, r.Serial))
 			return err == nil && answer.Status == ocsp.Good
 		})
@@ -375,7 +357,7 @@ func (c *cluster) rollingRestart(t *testing.T) {
 	for i, n := range c.nodes {
 		before := all.moved.Load()
 		n.Stop(t)
-		await(t, "calls that met a stopped node", func() bool { return all.moved.Load() > before })
+		testkit.Await(t, "calls that met a stopped node", func() bool { return all.moved.Load() > before })
 		t.Logf("node %d was ready again after %v", i+1, n.Serve(t).Round(time.Millisecond))
 		time.Sleep(500 * time.Millisecond) // its clients come back
 	}
@@ -383,7 +365,7 @@ func (c *cluster) rollingRestart(t *testing.T) {
 		c.healthy(t, n)
 	}
 	c.stopSigner(t)
-	await(t, "calls that met a stopped signer", func() bool { return all.later.Load() > 0 })
+	testkit.Await(t, "calls that met a stopped signer", func() bool { return all.later.Load() > 0 })
 	c.startSigner(t)
 	time.Sleep(500 * time.Millisecond)
 	over.Store(true)
@@ -400,7 +382,7 @@ func (c *cluster) rollingRestart(t *testing.T) {
 	t.Logf("%d orders, the longest took %v; %d questions, the longest took %v; calls went on to another node %d times, and were told %d times to come again",
 		placed, longest[true].Round(time.Millisecond), asked.Load(), longest[false].Round(time.Millisecond), all.moved.Load(), all.later.Load())
 	for i, n := range c.nodes {
-		await(t, fmt.Sprintf("node %d ready with the new signer", i+1), func() bool {
+		testkit.Await(t, fmt.Sprintf("node %d ready with the new signer", i+1), func() bool {
 			answer, err := http.Get(n.URL(90) + "/ready")
 			if err != nil {
 				t.Fatal(err)

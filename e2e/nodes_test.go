@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -14,20 +13,19 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"inkan/internal/mail/sink"
+	"inkan/internal/mail/sink/sinktest"
 	"inkan/internal/pki"
 	"inkan/internal/store"
 	"inkan/internal/store/storetest"
+	"inkan/internal/testkit"
 )
 
 // TestNodes is three nodes on one PostgreSQL that share one signer, set up by the
 // commands of docs/NODES.md.
 func TestNodes(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts the whole program three times")
-	}
+	testkit.Long(t, "starts the whole program three times")
 	c := newCluster(t)
 	c.sameOrder(t)
 	c.revocation(t)
@@ -54,19 +52,12 @@ type cluster struct {
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	bin, err := buildOnce()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &cluster{issued: map[string]string{}, mails: sink.New(time.Now, slog.New(slog.DiscardHandler))}
-	relay, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() { _ = c.mails.Serve(relay) }()
-	t.Cleanup(func() { _ = c.mails.Close() })
+	testkit.Must(t, err)
+	mails, relay := sinktest.Start(t)
+	c := &cluster{issued: map[string]string{}, mails: mails}
 	dsn := storetest.Empty(t, store.PostgreSQL)
 	first := NewLive(t, bin, LiveOptions{DSN: dsn, CAKey: string(pki.P256),
-		Config: fmt.Sprintf("holder_key = \"p-256\"\n[mail]\nsmtp = %q\ntls = \"none\"\n", relay.Addr())})
+		Config: fmt.Sprintf("holder_key = \"p-256\"\n[mail]\nsmtp = %q\ntls = \"none\"\n", relay)})
 	first.operator(t, "uketsuke", "intake,officer")
 	c.operator = first.proof("uketsuke")
 	c.db = storetest.Open(t, dsn, nil)
@@ -84,7 +75,7 @@ func newCluster(t *testing.T) *cluster {
 func edit(t *testing.T, l *Live, oldNew ...string) {
 	t.Helper()
 	file := filepath.Join(l.Dir, "inkan.toml")
-	text := string(read(t, file))
+	text := string(testkit.ReadFile(t, file))
 	for i := 0; i < len(oldNew); i += 2 {
 		if !strings.Contains(text, oldNew[i]) {
 			t.Fatalf("%s is not in\n%s", oldNew[i], text)
@@ -104,7 +95,7 @@ func furtherNode(t *testing.T, first *Live) *Live {
 	t.Helper()
 	var script string
 	for _, page := range []string{"NODES.md", "NODES.ja.md"} {
-		block := commands.FindStringSubmatch(string(read(t, filepath.Join("..", "docs", page))))
+		block := commands.FindStringSubmatch(string(testkit.ReadFile(t, filepath.Join("..", "docs", page))))
 		if block == nil || script != "" && block[1] != script {
 			t.Fatalf("the commands of %s are not those of the other page: %q", page, block)
 		}
@@ -142,14 +133,13 @@ func (c *cluster) startSigner(t *testing.T) {
 		_ = signer.Wait() // it has ended already where it was stopped
 	})
 	c.signer = signer
-	for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(20 * time.Millisecond) {
+	testkit.Await(t, "signer", func() bool {
 		conn, err := net.Dial("unix", filepath.Join(first.Dir, "signer.sock"))
 		if err == nil {
 			_ = conn.Close()
-			return
 		}
-	}
-	t.Fatalf("no signer:\n%s", tail(log.Name(), 4000))
+		return err == nil
+	})
 }
 
 func (c *cluster) stopSigner(t *testing.T) {
@@ -166,7 +156,7 @@ func (c *cluster) stopSigner(t *testing.T) {
 // healthy wants no job of a node to have failed.
 func (c *cluster) healthy(t *testing.T, n *Live) {
 	t.Helper()
-	log := string(read(t, n.log))
+	log := string(testkit.ReadFile(t, n.log))
 	for line := range strings.Lines(log) {
 		if strings.Contains(line, "job failed") || strings.Contains(line, "panic") {
 			t.Errorf("node %d: %s", slices.Index(c.nodes, n)+1, line)
@@ -181,17 +171,6 @@ func (c *cluster) view(t *testing.T, fn func(tx *store.Tx) error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// await waits until something is so; how long that takes is no part of a test.
-func await(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(5 * time.Millisecond) {
-		if is() {
-			return
-		}
-	}
-	t.Fatalf("%s: not after a minute", what)
 }
 
 // leftBehind looks at what all the stories left: each thing was done once.
@@ -226,7 +205,7 @@ func (c *cluster) leftBehind(t *testing.T) {
 	own := map[string]string{}
 	for _, n := range c.nodes {
 		for _, name := range []string{"ocsp", "portal", "portal-auth", "api"} {
-			key := string(read(t, filepath.Join(n.Dir, "edge", name+".pem")))
+			key := string(testkit.ReadFile(t, filepath.Join(n.Dir, "edge", name+".pem")))
 			if own[key] != "" {
 				t.Errorf("%s of %s is also %s", name, n.Dir, own[key])
 			}

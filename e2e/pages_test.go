@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"inkan/internal/testkit"
 )
 
 // everyPage wants no page to have anything wrong with it, in either language, and each
@@ -42,7 +44,7 @@ func walk(t *testing.T, w *world, lang, screens string) []string {
 	samples = append(samples, Sample{Purpose: "cancelled", RequestID: cancelled.RequestID, ReferenceID: cancelled.ReferenceID})
 
 	held := w.issue(t, "一時停止2号機 "+lang)
-	file := write(t, t.TempDir(), "held.p12", newVisitor(t, w.Demo, "").download(t, held, w.pin))
+	file := testkit.WriteFile(t, t.TempDir(), "held.p12", newVisitor(t, w.Demo, "").download(t, held, w.pin))
 	w.Must(t, nil, "revoke", held.Serial, "--reason", "certificateHold", "--as", w.Operator(t, "officer"))
 	renewed := w.renewed(t, w.Sample(t, "renew"))
 
@@ -145,10 +147,7 @@ func jam(t *testing.T, w *world) string {
 // TestScreens writes every page as a picture into the directory INKAN_SCREENS
 // (make screens), for people to look at.
 func TestScreens(t *testing.T) {
-	screens := os.Getenv("INKAN_SCREENS")
-	if screens == "" {
-		t.Skip("make screens sets INKAN_SCREENS")
-	}
+	screens := testkit.Asked(t, "INKAN_SCREENS", "make screens")
 	err := os.MkdirAll(screens, 0o755)
 	if err != nil {
 		t.Fatal(err)

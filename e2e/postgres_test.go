@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"inkan/internal/testkit"
 )
 
 // postgres is a PostgreSQL of a test's own, which it may kill. It listens on a unix
@@ -22,16 +24,12 @@ type postgres struct {
 
 func newPostgres(t *testing.T, name string) *postgres {
 	t.Helper()
-	found, err := filepath.Glob("/usr/lib/postgresql/*/bin")
-	switch {
-	case err != nil:
-		t.Fatal(err)
-	case len(found) == 0 && os.Getenv("CI") == "true":
-		t.Fatal("no PostgreSQL")
-	case len(found) == 0:
-		t.Skip("no PostgreSQL")
+	initdb := testkit.Find("initdb", "/usr/lib/postgresql/*/bin")
+	if initdb == "" {
+		testkit.Missing(t, "PostgreSQL; scripts/setup-tests.sh installs it")
 	}
-	s := &postgres{name: name, bin: found[len(found)-1]}
+	s := &postgres{name: name, bin: filepath.Dir(initdb)}
+	var err error
 	s.dir, err = os.MkdirTemp("/tmp", "inkan-ha-") // short, as a socket's path must be
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +105,7 @@ func (s *postgres) feeds(t *testing.T, standby *postgres) {
 // acknowledged without it.
 func (s *postgres) awaitsStandby(t *testing.T) {
 	t.Helper()
-	await(t, "synchronous standby", func() bool {
+	testkit.Await(t, "synchronous standby", func() bool {
 		return strings.TrimSpace(s.sql(t, "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync' AND state = 'streaming'")) == "1"
 	})
 }
@@ -126,7 +124,7 @@ func (s *postgres) start(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	await(t, "PostgreSQL", func() bool { return s.command("pg_isready", "-q", "-h", s.dir).Run() == nil })
+	testkit.Await(t, "PostgreSQL", func() bool { return s.command("pg_isready", "-q", "-h", s.dir).Run() == nil })
 }
 
 // kill ends the server as pg_ctl stop -m immediate does: nothing is finished, and the

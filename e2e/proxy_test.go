@@ -9,19 +9,17 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"inkan/internal/testkit"
 )
 
 // TestThreatDL3TrustedProxy: behind a trusted balancer each public zone has the source
 // that the PROXY header names, and none that a header of a request does; a balancer that
 // sends no header, and anybody else who sends one, is not served.
 func TestThreatDL3TrustedProxy(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts the whole program")
-	}
+	testkit.Long(t, "starts the whole program")
 	bin, err := buildOnce()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Must(t, err)
 	l := NewLive(t, bin, LiveOptions{CAKey: "p-256", Config: "[limits]\ntrusted_proxies = [\"127.0.0.2/32\"]\n"})
 	l.run(t, "check-config")
 	l.Serve(t)
@@ -78,7 +76,7 @@ func TestThreatDL3TrustedProxy(t *testing.T) {
 	_ = resp.Body.Close()
 	l.Stop(t)
 
-	log := string(read(t, l.log))
+	log := string(testkit.ReadFile(t, l.log))
 	if strings.Contains(log, "192.0.2.9") {
 		t.Error("a header of a request was believed")
 	}

@@ -2,20 +2,17 @@ package e2e
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
+
+	"inkan/internal/testkit"
 
 	"software.sslmate.com/src/go-pkcs12"
 )
@@ -39,26 +36,19 @@ func newRelying(t *testing.T, d *Demo, version uint16) relying {
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 	}, root, rootKey)
 
-	clients := x509.NewCertPool()
-	for _, file := range []string{d.ClientRoot, d.Issuer} {
-		if !clients.AppendCertsFromPEM(read(t, file)) {
-			t.Fatalf("%s holds no certificate", file)
-		}
-	}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintf(w, "welcome %x over %s", r.TLS.PeerCertificates[0].SerialNumber, tls.VersionName(r.TLS.Version))
 	}))
 	server.TLS = &tls.Config{
 		Certificates: []tls.Certificate{leaf},
 		ClientAuth:   tls.RequireAndVerifyClientCert,
-		ClientCAs:    clients,
+		ClientCAs:    testkit.Roots(t, d.ClientRoot, d.Issuer),
 		MinVersion:   tls.VersionTLS12,
 		MaxVersion:   version,
 	}
 	server.StartTLS()
 	t.Cleanup(server.Close)
-	pemRoot := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.Raw})
-	return relying{URL: server.URL, Root: write(t, t.TempDir(), "server-root.pem", pemRoot)}
+	return relying{URL: server.URL, Root: testkit.WriteFile(t, t.TempDir(), "server-root.pem", testkit.CertificateText(root))}
 }
 
 // decoy writes a PKCS#12 file of a stranger: a certificate for client
@@ -75,7 +65,7 @@ func decoy(t *testing.T, password string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return write(t, t.TempDir(), "decoy.p12", file)
+	return testkit.WriteFile(t, t.TempDir(), "decoy.p12", file)
 }
 
 func authority(t *testing.T, name string) (*x509.Certificate, crypto.Signer) {
@@ -91,26 +81,12 @@ func authority(t *testing.T, name string) (*x509.Certificate, crypto.Signer) {
 
 func sign(t *testing.T, template, parent *x509.Certificate, parentKey crypto.Signer) tls.Certificate {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if parent == nil {
-		parent, parentKey = template, key
-	}
-	template.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
-	if err != nil {
-		t.Fatal(err)
-	}
 	template.NotBefore = time.Now().Add(-time.Hour)
 	template.NotAfter = time.Now().Add(24 * time.Hour)
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), parentKey)
-	if err != nil {
-		t.Fatal(err)
+	key := testkit.Key(t)
+	if parent == nil {
+		return testkit.SelfSigned(t, template, key)
 	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+	leaf := testkit.Sign(t, template, parent, key.Public(), parentKey)
+	return tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key, Leaf: leaf}
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"inkan/internal/testkit"
+
 	"software.sslmate.com/src/go-pkcs12"
 )
 
@@ -55,7 +57,7 @@ func renewal(t *testing.T, w *world) {
 		t.Errorf("the renewal is %s, serial %s; the file holds %s", r.State, r.Serial, h.Serial)
 	}
 	relying := newRelying(t, w.Demo, tls.VersionTLS13)
-	says(t, Tool(t, "curl", "-sS", "--cacert", relying.Root, "--cert-type", "P12", "--cert", h.File+":"+pin, relying.URL), fmt.Sprintf("welcome %x", h.number(t)))
+	says(t, testkit.Run(t, "curl", "-sS", "--cacert", relying.Root, "--cert-type", "P12", "--cert", h.File+":"+pin, relying.URL), fmt.Sprintf("welcome %x", h.number(t)))
 	pages := w.look(t, h.File, pin, "/p/check", "/p/ru", "/p/ru/list", "/p/ru/r/"+result.Request)
 	for n, want := range []string{"使える電子証明書です", "からです", "", "発行が終わりました"} {
 		if pages[n].Status != 200 || !strings.Contains(pages[n].Text, want) {
@@ -144,7 +146,7 @@ func renewalTabs(t *testing.T, w *world) {
 // renewed is the request ID of a sample's renewal, which is asked for if it was not yet.
 func (w *world) renewed(t *testing.T, s Sample) string {
 	t.Helper()
-	key, leaf, _, err := pkcs12.DecodeChain(read(t, s.P12), s.Password)
+	key, leaf, _, err := pkcs12.DecodeChain(testkit.ReadFile(t, s.P12), s.Password)
 	if err != nil {
 		t.Fatal(err)
 	}

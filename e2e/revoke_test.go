@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
-	"time"
+
+	"inkan/internal/testkit"
 
 	"golang.org/x/crypto/ocsp"
 )
@@ -19,7 +21,7 @@ type owned struct {
 func (w *world) own(t *testing.T, terminal string) owned {
 	t.Helper()
 	h := held{Request: w.issue(t, terminal)}
-	h.File = write(t, t.TempDir(), "own.p12", newVisitor(t, w.Demo, "").download(t, h.Request, w.pin))
+	h.File = testkit.WriteFile(t, t.TempDir(), "own.p12", newVisitor(t, w.Demo, "").download(t, h.Request, w.pin))
 	h.unpack(t, w.pin)
 	return owned{P12: h.File, Password: w.pin, held: h}
 }
@@ -27,21 +29,13 @@ func (w *world) own(t *testing.T, terminal string) owned {
 // becomes waits until OCSP says of a certificate what it should.
 func (w *world) becomes(t *testing.T, h held, want int) {
 	t.Helper()
-	for began := time.Now(); w.ocsp(t, h) != want; time.Sleep(50 * time.Millisecond) {
-		if time.Since(began) > 10*time.Second {
-			t.Fatalf("OCSP says %d of %s, want %d", w.ocsp(t, h), h.Serial, want)
-		}
-	}
+	testkit.Await(t, fmt.Sprintf("OCSP status %d of %s", want, h.Serial), func() bool { return w.ocsp(t, h) == want })
 }
 
 // listed waits until the CRL lists a certificate, or no longer does.
 func (w *world) listed(t *testing.T, h held, want bool) {
 	t.Helper()
-	for began := time.Now(); w.crl(t).lists(h.number(t)) != want; time.Sleep(50 * time.Millisecond) {
-		if time.Since(began) > 10*time.Second {
-			t.Fatalf("the CRL lists %s: want %t", h.Serial, want)
-		}
-	}
+	testkit.Await(t, fmt.Sprintf("CRL lists %s: %t", h.Serial, want), func() bool { return w.crl(t).lists(h.number(t)) == want })
 }
 
 // revocationByHolder: people revoke on the page by their letter's numbers, impatiently,
@@ -92,7 +86,7 @@ func revocationByHolder(t *testing.T, w *world) {
 	done := make(chan shown, 1)
 	go func() { done <- walk("cessationOfOperation", map[string]any{"until": "公開済み"}) }()
 	number := ""
-	for began := time.Now(); number == ""; time.Sleep(100 * time.Millisecond) {
+	testkit.Await(t, "case to decide", func() bool {
 		var open []struct{ Number, Serial string }
 		w.Must(t, &open, "revocation", "list", "--as", officer)
 		for _, v := range open {
@@ -100,10 +94,8 @@ func revocationByHolder(t *testing.T, w *world) {
 				number = v.Number
 			}
 		}
-		if time.Since(began) > time.Minute {
-			t.Fatal("no case to decide")
-		}
-	}
+		return number != ""
+	})
 	w.becomes(t, h, ocsp.Good)
 	w.Must(t, nil, "revocation", "approve", number, "--as", officer)
 	last := <-done

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"inkan/internal/testkit"
 )
 
 // needle finds a secret as a word of its own: four digits inside a longer number
@@ -79,7 +81,7 @@ func nothingInFiles(t *testing.T, w *world) {
 	}
 	var bytesSeen int
 	for _, file := range files {
-		data := read(t, file)
+		data := testkit.ReadFile(t, file)
 		bytesSeen += len(data)
 		for _, s := range w.secrets {
 			if file == w.stdout && (samples[s.value] || strings.HasPrefix(s.what, "password of ")) {

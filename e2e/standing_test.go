@@ -10,7 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
+
+	"inkan/internal/testkit"
 )
 
 // siteRoot: the root of the site's TLS certificate is the same over https and plain
@@ -24,9 +25,9 @@ func siteRoot(t *testing.T, w *world) {
 		if root.status != http.StatusOK || root.header.Get("Content-Type") != "application/x-x509-ca-cert" {
 			t.Fatalf("%s/p/cert: %d, %v", origin, root.status, root.header)
 		}
-		file := write(t, dir, "tls-root.cer", []byte(root.body))
-		says(t, Tool(t, "openssl", "x509", "-inform", "DER", "-in", file, "-noout", "-ext", "nameConstraints"), "Permitted")
-		printed := Tool(t, "openssl", "x509", "-inform", "DER", "-in", file, "-noout", "-fingerprint", "-sha256")
+		file := testkit.WriteFile(t, dir, "tls-root.cer", []byte(root.body))
+		says(t, testkit.Run(t, "openssl", "x509", "-inform", "DER", "-in", file, "-noout", "-ext", "nameConstraints"), "Permitted")
+		printed := testkit.Run(t, "openssl", "x509", "-inform", "DER", "-in", file, "-noout", "-fingerprint", "-sha256")
 		_, want, _ := strings.Cut(strings.TrimSpace(printed), "=")
 		page := v.do(t, http.MethodGet, origin+"/p/cert/about", nil)
 		shown := ""
@@ -37,8 +38,8 @@ func siteRoot(t *testing.T, w *world) {
 			t.Errorf("%s shows %s, openssl says %s", origin, shown, want)
 		}
 		pem := filepath.Join(dir, "root.pem")
-		Tool(t, "openssl", "x509", "-inform", "DER", "-in", file, "-out", pem)
-		says(t, Tool(t, "openssl", "s_client", "-connect", strings.TrimPrefix(w.Portal, "https://"), "-CAfile", pem, "-verify_return_error", "-brief"), "Verification: OK")
+		testkit.Run(t, "openssl", "x509", "-inform", "DER", "-in", file, "-out", pem)
+		says(t, testkit.Run(t, "openssl", "s_client", "-connect", strings.TrimPrefix(w.Portal, "https://"), "-CAfile", pem, "-verify_return_error", "-brief"), "Verification: OK")
 	}
 }
 
@@ -82,7 +83,7 @@ func publish(t *testing.T, w *world) string {
 		t.Fatal(err)
 	}
 	body := strings.Repeat("no program, but bytes of a size. ", 20_000)
-	path := write(t, dir, clientFile, []byte(body))
+	path := testkit.WriteFile(t, dir, clientFile, []byte(body))
 	w.Must(t, nil, "release", "sign", "--key", filepath.Join(w.Dir, "release.key"), "--version", "1.2.0", "--minimum", "1.1.0", path)
 	awaitOffer(t, w, true)
 	return body
@@ -101,11 +102,8 @@ func unpublish(t *testing.T, w *world) {
 func awaitOffer(t *testing.T, w *world, want bool) {
 	t.Helper()
 	v := newVisitor(t, w.Demo, "")
-	for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(200 * time.Millisecond) {
+	testkit.Await(t, fmt.Sprintf("page with a file: %t", want), func() bool {
 		page := v.do(t, http.MethodGet, w.Portal+"/p/s", nil)
-		if strings.Contains(page.body, `href="/p/s/`+clientFile+`"`) == want {
-			return
-		}
-	}
-	t.Fatalf("after a minute the page does not say that a file is offered: %t", want)
+		return strings.Contains(page.body, `href="/p/s/`+clientFile+`"`) == want
+	})
 }

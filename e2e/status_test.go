@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"inkan/internal/testkit"
+
 	"golang.org/x/crypto/ocsp"
 )
 
@@ -18,44 +20,34 @@ const (
 	revoked = ocsp.Revoked
 )
 
-func certificate(t *testing.T, file string) *x509.Certificate {
-	t.Helper()
-	cert, err := x509.ParseCertificate(derOf(t, file))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert
-}
-
 // ocsp asks our responder as fast as a program can.
 func (w *world) ocsp(t *testing.T, h held) int {
 	t.Helper()
-	issuer := certificate(t, w.Issuer)
-	request, err := ocsp.CreateRequest(certificate(t, h.Cert), issuer, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.Post(w.Status+"/ocsp", "application/ocsp-request", bytes.NewReader(request))
-	if err != nil {
-		t.Fatal(err)
-	}
+	return askOCSP(t, w.Status, testkit.CertificateFile(t, h.Cert), testkit.CertificateFile(t, w.Issuer))
+}
+
+// askOCSP gives the status that the responder of an instance answers.
+func askOCSP(t *testing.T, status string, cert, issuer *x509.Certificate) int {
+	t.Helper()
+	request, err := ocsp.CreateRequest(cert, issuer, nil)
+	testkit.Must(t, err)
+	resp, err := http.Post(status+"/ocsp", "application/ocsp-request", bytes.NewReader(request))
+	testkit.Must(t, err)
 	answer, err := ocsp.ParseResponse(body(t, resp), issuer)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Must(t, err)
 	return answer.Status
 }
 
 func (w *world) opensslOCSP(t *testing.T, h held, chain string) string {
 	t.Helper()
-	out := Tool(t, "openssl", "ocsp", "-issuer", w.Issuer, "-cert", h.Cert, "-url", w.Status+"/ocsp", "-CAfile", chain)
+	out := testkit.Run(t, "openssl", "ocsp", "-issuer", w.Issuer, "-cert", h.Cert, "-url", w.Status+"/ocsp", "-CAfile", chain)
 	says(t, out, "Response verify OK")
 	return out
 }
 
 func (w *world) gnutlsOCSP(t *testing.T, h held, chain string) string {
 	t.Helper()
-	out := Tool(t, "ocsptool", "--ask="+w.Status+"/ocsp", "--load-cert", h.Cert, "--load-issuer", w.Issuer, "--load-trust", chain)
+	out := testkit.Run(t, "ocsptool", "--ask="+w.Status+"/ocsp", "--load-cert", h.Cert, "--load-issuer", w.Issuer, "--load-trust", chain)
 	says(t, out, "Verifying OCSP Response: Success")
 	return out
 }
@@ -69,7 +61,7 @@ func (w *world) nssOCSP(t *testing.T, h held) string {
 	b.Trust(t, w.ClientRoot, "CT,,")
 	nick := b.Nickname(t)
 	// This tool knows only plain directory names.
-	return Tool(t, "ocspclnt", "-S", nick, "-d", strings.TrimPrefix(b.Database(), "sql:"))
+	return testkit.Run(t, "ocspclnt", "-S", nick, "-d", strings.TrimPrefix(b.Database(), "sql:"))
 }
 
 // list is a CRL as Go reads it.
@@ -91,7 +83,7 @@ func (w *world) crl(t *testing.T) list {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = crl.CheckSignatureFrom(certificate(t, w.Issuer))
+	err = crl.CheckSignatureFrom(testkit.CertificateFile(t, w.Issuer))
 	if err != nil {
 		t.Fatal(err)
 	}

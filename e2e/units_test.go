@@ -8,12 +8,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"inkan/internal/testkit"
 )
 
 // TestUnitsAreHardened holds the units to the figure that docs/OPERATE.md names.
 func TestUnitsAreHardened(t *testing.T) {
 	for _, unit := range []string{"inkan.service", "inkan-signer.service"} {
-		out := Tool(t, "systemd-analyze", "security", "--offline=true", "--threshold=15", "--no-pager", "../deploy/"+unit)
+		out := testkit.Run(t, "systemd-analyze", "security", "--offline=true", "--threshold=15", "--no-pager", "../deploy/"+unit)
 		says(t, out, "Overall exposure level for "+unit)
 	}
 }
@@ -21,18 +23,14 @@ func TestUnitsAreHardened(t *testing.T) {
 // TestUnits boots a service manager in namespaces of its own, installs an instance in it
 // as docs/OPERATE.md says, and looks at what runs: e2e/units/steps.sh.
 func TestUnits(t *testing.T) {
-	if testing.Short() {
-		t.Skip("boots a service manager")
-	}
-	Need(t, "unshare", "curl", "ip", "nft", "/lib/systemd/systemd")
+	testkit.Long(t, "boots a service manager")
+	testkit.Tool(t, "unshare", "curl", "ip", "nft", "/lib/systemd/systemd")
 	asRoot := becomeRoot(t)
 	bin, err := buildOnce()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Must(t, err)
 	share := t.TempDir()
-	Tool(t, "cp", bin, filepath.Join(share, "inkan"))
-	Tool(t, "cp", "-r", "../deploy", "units/boot.sh", "units/steps.sh", "units/live.toml", share)
+	testkit.Run(t, "cp", bin, filepath.Join(share, "inkan"))
+	testkit.Run(t, "cp", "-r", "../deploy", "units/boot.sh", "units/steps.sh", "units/live.toml", share)
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	line := append(asRoot, "unshare", "--pid", "--fork", "--kill-child", "--mount", "--uts", "--ipc", "--cgroup", "--net",
@@ -56,9 +54,6 @@ func becomeRoot(t *testing.T) []string {
 	if err == nil {
 		return []string{"sudo", "-n"}
 	}
-	if os.Getenv("CI") != "" {
-		t.Fatal("neither root nor a sudo that asks nothing")
-	}
-	t.Skip("neither root nor a sudo that asks nothing")
+	testkit.Missing(t, "root, or a sudo that asks nothing")
 	return nil
 }

@@ -2,14 +2,14 @@ package e2e
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
 	"strings"
 	"testing"
-	"time"
+
+	"inkan/internal/testkit"
 
 	"golang.org/x/net/html"
 )
@@ -24,17 +24,13 @@ type visitor struct {
 
 func newVisitor(t *testing.T, d *Demo, agent string) *visitor {
 	t.Helper()
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(read(t, d.TLSRoot)) {
-		t.Fatal("tlsRoot holds no certificate")
-	}
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
-	t.Cleanup(transport.CloseIdleConnections)
-	return &visitor{d: d, agent: agent, client: &http.Client{Jar: jar, Transport: transport, Timeout: time.Minute}}
+	client := testkit.HTTP(t, &tls.Config{RootCAs: testkit.Roots(t, d.TLSRoot)}, true)
+	client.Jar = jar
+	return &visitor{d: d, agent: agent, client: client}
 }
 
 // seen is what a visitor gets to see.

@@ -2,14 +2,10 @@ package e2e
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +18,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"inkan/internal/testkit"
 
 	"software.sslmate.com/src/go-pkcs12"
 )
@@ -45,21 +43,9 @@ type switchboard struct {
 
 func newSwitchboard(t *testing.T) *switchboard {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
+	l := testkit.Listen(t)
 	b := &switchboard{port: l.Addr().(*net.TCPAddr).Port, to: map[string]string{}, calls: map[string]int{}}
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go b.connect(conn)
-		}
-	}()
+	go testkit.Accept(l, b.connect)
 	return b
 }
 
@@ -126,14 +112,10 @@ func (reading) Write(p []byte) (int, error)  { return len(p), nil }
 // the certificate is asked for and used, nothing is answered with 421.
 // TestThreatRS4SharedCertificate shows that this browser would share a connection.
 func TestThreatRS4(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts the whole program")
-	}
-	Need(t, "chromium", "certutil", "node", "unshare")
+	testkit.Long(t, "starts the whole program")
+	testkit.Tool(t, "chromium", "certutil", "node", "unshare")
 	bin, err := buildOnce()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Must(t, err)
 	board := newSwitchboard(t)
 	l := NewLive(t, bin, LiveOptions{CAKey: "p-256", Portal: board.host(plainName), PortalAuth: board.host(authName)})
 	board.lead(plainName, fmt.Sprintf("127.0.0.1:%d", l.PortBase+443))
@@ -181,9 +163,7 @@ func TestThreatRS4(t *testing.T) {
 // TestThreatRS4SharedCertificate: the same browser at the same kind of address, where one
 // certificate has both names, sends the one name's request on the other's connection.
 func TestThreatRS4SharedCertificate(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts a browser")
-	}
+	testkit.Long(t, "starts a browser")
 	root, rootKey := authority(t, "E2E Server Root")
 	leaf := sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "both"}, DNSNames: []string{plainName, authName},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, KeyUsage: x509.KeyUsageDigitalSignature}, root, rootKey)
@@ -205,7 +185,7 @@ func TestThreatRS4SharedCertificate(t *testing.T) {
 		t.Cleanup(server.Close)
 		board.lead(name, server.Listener.Addr().String())
 	}
-	b := NewBrowser(t, write(t, t.TempDir(), "root.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.Raw})))
+	b := NewBrowser(t, testkit.WriteFile(t, t.TempDir(), "root.pem", testkit.CertificateText(root)))
 	b.zones(t, [][]string{{"goto", "https://" + board.host(plainName) + "/p/"}, {"goto", "https://" + board.host(authName) + "/p/ru"}})
 	mu.Lock()
 	defer mu.Unlock()
@@ -233,27 +213,19 @@ func (b *Browser) zones(t *testing.T, steps [][]string) zoneWalk {
 // PKCS#12 file.
 func (l *Live) holderFile(t *testing.T, password string) string {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: l.clientTLS(t)}}
-	defer client.CloseIdleConnections()
+	key := testkit.Key(t)
+	client := testkit.HTTP(t, l.clientTLS(t), false)
 	status, body := post(t, client, fmt.Sprintf("https://127.0.0.1:%d", l.PortBase+446), map[string]string{
-		"holderKind": "medical", "holderCode": "0110119153", "terminalName": "振分1号機", "csr": csr(t, key), "idempotencyKey": "zones"})
+		"holderKind": "medical", "holderCode": "0110119153", "terminalName": "振分1号機", "csr": testkit.CSRText(t, key), "idempotencyKey": "zones"})
 	var answer issued
-	err = json.Unmarshal(body, &answer)
-	block, _ := pem.Decode([]byte(answer.Certificate))
-	if status != http.StatusCreated || err != nil || block == nil {
+	err := json.Unmarshal(body, &answer)
+	if status != http.StatusCreated || err != nil {
 		t.Fatalf("%d %v %s", status, err, body)
 	}
-	cert, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert := testkit.Certificate(t, testkit.DecodePEM(t, []byte(answer.Certificate)))
 	file, err := pkcs12.Modern2023.Encode(key, cert, nil, password)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return write(t, t.TempDir(), "holder.p12", file)
+	return testkit.WriteFile(t, t.TempDir(), "holder.p12", file)
 }

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"inkan/internal/portal/portaltest"
 )
 
 // application is one of the site /p/rcr, with the address of its applicant alone.
@@ -135,13 +137,13 @@ var notDigits = regexp.MustCompile(`\D`)
 // pressed, and reads the number.
 func (p *plant) confirm(a *application) error {
 	err := a.load()
-	if err == nil && sealField.Match(a.page) {
+	if err == nil && portaltest.Seal(string(a.page)) != "" {
 		err = a.press(url.Values{})
 	}
 	if err != nil {
 		return err
 	}
-	if sealField.Match(a.page) {
+	if portaltest.Seal(string(a.page)) != "" {
 		return wrong{errors.New("the button leads to itself")}
 	}
 	m := shownID.FindSubmatch(a.page)

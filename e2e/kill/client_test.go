@@ -17,9 +17,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
-	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +27,8 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 
 	"inkan/internal/pki"
+	"inkan/internal/portal/portaltest"
+	"inkan/internal/testkit"
 )
 
 // memory is what clients were told: it must stay true.
@@ -68,18 +68,9 @@ func (p *plant) program(t *testing.T) {
 	t.Helper()
 	pair, err := tls.LoadX509KeyPair(filepath.Join(p.dir, "client-vendor.pem"), filepath.Join(p.dir, "client-vendor.key.pem"))
 	must(t, err)
-	root, err := os.ReadFile(filepath.Join(p.dir, "ca", "tls.pem"))
-	must(t, err)
-	p.roots = x509.NewCertPool()
-	p.roots.AppendCertsFromPEM(root)
-	issuer, err := os.ReadFile(filepath.Join(p.dir, "ca", "g1.pem"))
-	must(t, err)
-	block, _ := pem.Decode(issuer)
-	p.issuer, err = x509.ParseCertificate(block.Bytes)
-	must(t, err)
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: p.roots, Certificates: []tls.Certificate{pair}}}
-	t.Cleanup(transport.CloseIdleConnections)
-	p.api = &http.Client{Transport: transport, Timeout: 30 * time.Second}
+	p.roots = testkit.Roots(t, filepath.Join(p.dir, "ca", "tls.pem"))
+	p.issuer = testkit.CertificateFile(t, p.dir, "ca", "g1.pem")
+	p.api = testkit.HTTP(t, &tls.Config{RootCAs: p.roots, Certificates: []tls.Certificate{pair}}, false)
 }
 
 // wrong is an answer that no death excuses: the client does not repeat.
@@ -257,8 +248,6 @@ func (p *plant) newLetter() (letter, error) {
 	return l, err
 }
 
-var fileLink = regexp.MustCompile(`href="([^"]+\.p12)"`)
-
 // browser is a holder's, with a certificate or without.
 func (p *plant) browser(with ...tls.Certificate) (*http.Client, error) {
 	jar, err := cookiejar.New(nil)
@@ -288,11 +277,11 @@ func (p *plant) fetch(l letter) (tls.Certificate, error) {
 	if err != nil {
 		return none, err
 	}
-	m := fileLink.FindSubmatch(body)
-	if m == nil {
+	link := portaltest.File(string(body))
+	if link == "" {
 		return none, wrong{fmt.Errorf("no file on the page for %s", l.ID)}
 	}
-	file, err := page(browser.Get(site + string(m[1])))
+	file, err := page(browser.Get(site + link))
 	if err != nil {
 		return none, err
 	}

@@ -3,10 +3,10 @@ package kill
 import (
 	"errors"
 	"fmt"
-	"html"
 	"net/http"
 	"net/url"
-	"regexp"
+
+	"inkan/internal/portal/portaltest"
 )
 
 // holder is a person at a browser in the middle of a way through pages, who goes on
@@ -48,26 +48,14 @@ func (h *holder) load() error {
 	return err
 }
 
-var stepField = regexp.MustCompile(`name="step" value="([^"]+)"`)
-
 // step is the step of a flow whose form the page shows; "" where it has none.
 func (h *holder) step() string {
-	m := stepField.FindSubmatch(h.page)
-	if m == nil {
-		return ""
-	}
-	return string(m[1])
+	return portaltest.Sealed(url.Values{}, string(h.page)).Get("step")
 }
 
 // press fills in the form of the page and sends it.
 func (h *holder) press(typed url.Values) error {
-	for name, field := range map[string]*regexp.Regexp{"form": sealField, "step": stepField} {
-		m := field.FindSubmatch(h.page)
-		if m != nil {
-			typed.Set(name, html.UnescapeString(string(m[1])))
-		}
-	}
-	h.unsent = typed
+	h.unsent = portaltest.Sealed(typed, string(h.page))
 	return h.load()
 }
 

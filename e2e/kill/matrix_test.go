@@ -18,6 +18,7 @@ import (
 
 	"inkan/internal/store"
 	"inkan/internal/store/storetest"
+	"inkan/internal/testkit"
 )
 
 // row is a point that the code names, and the step in which somebody comes to it.
@@ -241,9 +242,7 @@ func second(turn int) []row {
 // together, so that neither remembers for the other. Then officers decide while the signer
 // alone is away.
 func TestCrashMatrix(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts the whole program")
-	}
+	testkit.Long(t, "starts the whole program")
 	for turn, engine := range storetest.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()

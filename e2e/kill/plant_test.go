@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -22,8 +21,10 @@ import (
 
 	"inkan/internal/keystore"
 	"inkan/internal/mail/sink"
+	"inkan/internal/mail/sink/sinktest"
 	"inkan/internal/store"
 	"inkan/internal/store/storetest"
+	"inkan/internal/testkit"
 )
 
 // build makes the program once, with the points at which it can die.
@@ -132,19 +133,17 @@ func (p *plant) proof(who string) []string {
 
 func (p *plant) catchMails(t *testing.T) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	p.mails = sink.New(time.Now, quiet)
-	go func() { _ = p.mails.Serve(l) }()
-	t.Cleanup(func() { _ = p.mails.Close() })
-	p.at = map[string]string{"mail": l.Addr().String()}
+	mails, address := sinktest.Start(t)
+	p.mails, p.at = mails, map[string]string{"mail": address}
 }
 
 // configure finds ports and writes the configuration.
 func (p *plant) configure(t *testing.T) string {
 	t.Helper()
-	for _, zone := range []string{"portal", "auth", "api", "status", "internal"} {
-		p.at[zone] = fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	zones := []string{"portal", "auth", "api", "status", "internal"}
+	base := testkit.Ports(t, 0, 1, 2, 3, 4)
+	for n, zone := range zones {
+		p.at[zone] = fmt.Sprintf("127.0.0.1:%d", base+n)
 	}
 	return fmt.Sprintf(`[database]
 dsn = %q
@@ -170,32 +169,6 @@ hosts = [%[8]q]
 smtp = %[7]q
 tls = "none"
 `, p.dsn, p.pool, p.at["portal"], p.at["api"], p.at["status"], p.at["internal"], p.at["mail"], p.at["auth"])
-}
-
-var ports struct {
-	sync.Mutex
-	next int
-}
-
-// freePort gives each caller another port, below the range from which systems take
-// ports for outgoing connections: an instance that is down for a moment keeps its own.
-func freePort(t *testing.T) int {
-	t.Helper()
-	ports.Lock()
-	defer ports.Unlock()
-	if ports.next == 0 {
-		ports.next = 12000 + os.Getpid()%1000*16
-	}
-	for range 1000 {
-		ports.next++
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", ports.next))
-		if err == nil {
-			_ = l.Close()
-			return ports.next
-		}
-	}
-	t.Fatal("no free port")
-	return 0
 }
 
 // edit replaces what is once in the configuration.
@@ -283,9 +256,4 @@ func (p *plant) live() bool {
 	return resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = testkit.Must

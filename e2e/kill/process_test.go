@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,8 +13,6 @@ import (
 
 	"inkan/internal/keystore"
 )
-
-var quiet = slog.New(slog.DiscardHandler)
 
 // process is a part of the program that runs.
 type process struct {

@@ -17,14 +17,13 @@ import (
 
 	"inkan/internal/ra"
 	"inkan/internal/store/storetest"
+	"inkan/internal/testkit"
 )
 
 // Serve and its signer are killed at random moments, each alone and both, while
 // clients go on as clients do. KILL_FOR says for how long, KILL_SEED with which luck.
 func TestRandomKills(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts the whole program")
-	}
+	testkit.Long(t, "starts the whole program")
 	span, seed := time.Minute, rand.Uint64()
 	var err error
 	if s := os.Getenv("KILL_FOR"); s != "" {

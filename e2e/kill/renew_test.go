@@ -4,15 +4,14 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"html"
 	"net/url"
-	"regexp"
 	"strings"
 	"time"
 
 	"software.sslmate.com/src/go-pkcs12"
 
 	"inkan/internal/pki"
+	"inkan/internal/portal/portaltest"
 	"inkan/internal/store"
 )
 
@@ -52,8 +51,6 @@ func (p *plant) stepRenew() (act, error) {
 	}}, p.endsAt(l.Serial, time.Now().AddDate(0, 0, 60))
 }
 
-var sealField = regexp.MustCompile(`name="form" value="([^"]+)"`)
-
 // apply presses Submit, unless the renewal stands already, and gives its request ID.
 func (p *plant) apply(pair tls.Certificate) (string, error) {
 	browser, err := p.browser(pair)
@@ -71,11 +68,11 @@ func (p *plant) apply(pair tls.Certificate) (string, error) {
 		return "", err
 	}
 	if where == "/p/ru/apply" {
-		m := sealField.FindSubmatch(body)
-		if m == nil {
+		seal := portaltest.Seal(string(body))
+		if seal == "" {
 			return "", wrong{errors.New("no form to renew with")}
 		}
-		resp, err = browser.PostForm(at, url.Values{"form": {html.UnescapeString(string(m[1]))}, "action": {"submit"}})
+		resp, err = browser.PostForm(at, url.Values{"form": {seal}, "action": {"submit"}})
 		if err != nil {
 			return "", err
 		}
@@ -103,22 +100,22 @@ func (p *plant) key(pair tls.Certificate, id string) error {
 	if err != nil {
 		return err
 	}
-	m := sealField.FindSubmatch(body)
-	if m == nil {
+	seal := portaltest.Seal(string(body))
+	if seal == "" {
 		return errors.New("the renewal is not issued yet")
 	}
 	if !strings.Contains(string(body), "リファレンス ID") {
 		return wrong{errors.New("the page of an issued renewal has no reference ID")}
 	}
-	body, err = page(browser.PostForm(site+"/p/ru/r/"+id, url.Values{"form": {html.UnescapeString(string(m[1]))}, "requestId": {id}, "password": {pin}, "passwordConfirm": {pin}}))
+	body, err = page(browser.PostForm(site+"/p/ru/r/"+id, url.Values{"form": {seal}, "requestId": {id}, "password": {pin}, "passwordConfirm": {pin}}))
 	if err != nil {
 		return err
 	}
-	m = fileLink.FindSubmatch(body)
-	if m == nil {
+	link := portaltest.File(string(body))
+	if link == "" {
 		return wrong{fmt.Errorf("no file on the page for %s", id)}
 	}
-	file, err := page(browser.Get(site + string(m[1])))
+	file, err := page(browser.Get(site + link))
 	if err != nil {
 		return err
 	}

@@ -2,9 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -21,6 +18,8 @@ import (
 	"inkan/internal/ca/catest"
 	"inkan/internal/issuance"
 	"inkan/internal/pki"
+	"inkan/internal/portal/portaltest"
+	"inkan/internal/testkit"
 )
 
 // authSite is the portal with the product's own listeners' TLS, on a real office.
@@ -35,9 +34,7 @@ func openAuthSite(t *testing.T, o *catest.Office) authSite {
 	s.clock, s.db, s.ra, s.cas = o.Clock, o.DB, o.RA, o.CAs
 	var listeners []net.Listener
 	for _, name := range []string{"portal", "api", "portal_auth"} {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		catest.Must(t, err)
-		l, pair := &leaf{zone: name}, selfSigned(t, key)
+		l, pair := &leaf{zone: name}, selfSigned(t, testkit.Key(t))
 		l.current.Store(&pair)
 		s.leaves = append(s.leaves, l)
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -70,7 +67,7 @@ func newVisitor(t *testing.T, proto string, version uint16, choose func(asked in
 	jar, err := cookiejar.New(nil)
 	catest.Must(t, err)
 	v := &visitor{tickets: &tickets{}}
-	transport := &http.Transport{ForceAttemptHTTP2: proto == "h2", TLSClientConfig: &tls.Config{
+	v.Client = testkit.HTTP(t, &tls.Config{
 		InsecureSkipVerify: true, NextProtos: []string{proto}, ClientSessionCache: v.tickets, MinVersion: version, MaxVersion: version, //nolint:gosec // the test's own server
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			v.asked++
@@ -79,9 +76,9 @@ func newVisitor(t *testing.T, proto string, version uint16, choose func(asked in
 				chosen = &tls.Certificate{}
 			}
 			return chosen, nil
-		}}}
-	t.Cleanup(transport.CloseIdleConnections)
-	v.Client = &http.Client{Jar: jar, Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		}}, proto == "h2")
+	v.Jar = jar
+	v.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return v
 }
 
@@ -94,8 +91,6 @@ type answered struct {
 	*http.Response
 	page, screen string
 }
-
-var screenOf = regexp.MustCompile(`画面番号 ([A-Z0-9-]+)`)
 
 func (v *visitor) do(t *testing.T, method, url string, form url.Values) answered {
 	t.Helper()
@@ -121,12 +116,7 @@ func (v *visitor) try(ctx context.Context, method, url string, form url.Values) 
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(resp.Body)
-	a := answered{Response: resp, page: string(body)}
-	m := screenOf.FindStringSubmatch(a.page)
-	if m != nil {
-		a.screen = m[1]
-	}
-	return a, err
+	return answered{Response: resp, page: string(body), screen: portaltest.Screen(string(body))}, err
 }
 
 // eachProto are the ways in which a browser of today, and of yesterday, connects.
@@ -148,15 +138,14 @@ func TestThreatRS1(t *testing.T) {
 	}
 	o.DaysBefore(holders[0], 60)
 	s := openAuthSite(t, o)
-	form := regexp.MustCompile(`name="form" value="([^"]*)"`)
 	eachProto(t, func(t *testing.T, proto string, version uint16) {
 		h := holders[0]
 		holders = holders[1:]
 		v := newVisitor(t, proto, version, with(&h.Pair))
 		v.do(t, "GET", "https://"+s.auth+"/p/ru", nil)
 		apply := v.do(t, "GET", "https://"+s.auth+"/p/ru/apply", nil)
-		m := form.FindStringSubmatch(apply.page)
-		if apply.StatusCode != 200 || m == nil || !v.reused {
+		seal := portaltest.Seal(apply.page)
+		if apply.StatusCode != 200 || seal == "" || !v.reused {
 			t.Fatalf("apply: %d %s, the same connection: %t", apply.StatusCode, apply.screen, v.reused)
 		}
 		before := o.Count("request WHERE kind = 'renewal'")
@@ -164,7 +153,7 @@ func TestThreatRS1(t *testing.T) {
 		catest.Must(t, err)
 		o.Advance(time.Second)
 		for _, connection := range []string{"the same", "another"} {
-			got := v.do(t, "POST", "https://"+s.auth+"/p/ru/apply", url.Values{"form": {m[1]}, "action": {"submit"}})
+			got := v.do(t, "POST", "https://"+s.auth+"/p/ru/apply", url.Values{"form": {seal}, "action": {"submit"}})
 			home := v.do(t, "GET", "https://"+s.auth+"/p/ru", nil)
 			if got.StatusCode != 410 || got.screen != "RU-1R" || home.screen != "RU-1R" {
 				t.Errorf("%s connection: %d %s, home %s", connection, got.StatusCode, got.screen, home.screen)
@@ -217,8 +206,7 @@ func TestThreatRS2(t *testing.T) {
 func TestThreatRS7Pages(t *testing.T) {
 	o := catest.New(t, catest.Options{Activate: true, Grace: 30})
 	good, expired, revoked, suspended := o.Holding(catest.Application(1)), o.Holding(catest.Application(2)), o.Holding(catest.Application(3)), o.Holding(catest.Application(4))
-	own, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	catest.Must(t, err)
+	own := testkit.Key(t)
 	ours, err := o.CA.IssueOwn(t.Context(), issuance.ProfileAPIClient, "API client vendor", own.Public(), nil, nil)
 	catest.Must(t, err)
 	o.DaysBefore(good, 60)

@@ -2,12 +2,8 @@ package app
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"math/big"
 	"path/filepath"
 	"reflect"
 	"testing"
@@ -16,6 +12,7 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 
 	"inkan/internal/pki"
+	"inkan/internal/testkit"
 )
 
 // FuzzConfig: a configuration without a fault means the same once it is written and read
@@ -59,19 +56,8 @@ func normal(c Config) Config {
 
 // FuzzOperatorKey: a PKCS#12 file is a key and a certificate, or a refusal in words.
 func FuzzOperatorKey(f *testing.F) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		f.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "x"}, NotAfter: time.Now().AddDate(1, 0, 0)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		f.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		f.Fatal(err)
-	}
+	key := testkit.Key(f)
+	cert := testkit.SelfSigned(f, &x509.Certificate{Subject: pkix.Name{CommonName: "x"}, NotAfter: time.Now().AddDate(1, 0, 0)}, key).Leaf
 	for _, encoder := range []*pkcs12.Encoder{pkcs12.Modern2023.WithIterations(1), pkcs12.LegacyDES.WithIterations(1), pkcs12.Passwordless} {
 		password := "1234"
 		if encoder == pkcs12.Passwordless {

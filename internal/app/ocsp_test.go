@@ -3,8 +3,6 @@ package app
 import (
 	"bytes"
 	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"math/big"
 	"net/http"
@@ -15,20 +13,15 @@ import (
 	"golang.org/x/crypto/ocsp"
 
 	"inkan/internal/pki"
+	"inkan/internal/testkit"
 )
 
 // TestThreatST12: a probe from outside fails where nobody answers, where something else
 // answers, and where somebody repeats an old answer.
 func TestThreatST12(t *testing.T) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := testkit.Key(t)
 	pair := selfSigned(t, key)
-	other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	other := testkit.Key(t)
 	stranger := selfSigned(t, other)
 	serial := big.NewInt(4711)
 	answer := func(by *x509.Certificate, key *ecdsa.PrivateKey, serial *big.Int, until time.Time) []byte {
@@ -67,7 +60,7 @@ func TestThreatST12(t *testing.T) {
 	}
 	gone := httptest.NewServer(nil)
 	gone.Close()
-	err = (&cli{}).checkOCSP(t.Context(), gone.URL, pair.Leaf, serial)
+	err := (&cli{}).checkOCSP(t.Context(), gone.URL, pair.Leaf, serial)
 	if pki.CodeOf(err) != "ocsp.away" {
 		t.Errorf("nobody there: %v", err)
 	}

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
-	"html"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -17,11 +16,11 @@ import (
 
 	"inkan/internal/ca/catest"
 	"inkan/internal/pki"
+	"inkan/internal/portal/portaltest"
+	"inkan/internal/testkit"
 )
 
 var (
-	sealOn = regexp.MustCompile(`name="form" value="([^"]+)"`)
-	fileOn = regexp.MustCompile(`href="(/p/ru/t/[^"]+\.p12)"`)
 	hashOn = regexp.MustCompile(`<span class="hash">(.*?)</span></span>`)
 )
 
@@ -29,9 +28,7 @@ var (
 // TLS connection of its own, from the first page to the file. Nobody meets an error, and
 // nobody waits for a key to be made: the pool has one for each.
 func TestRenewals200(t *testing.T) {
-	if testing.Short() {
-		t.Skip("makes hundreds of certificates")
-	}
+	testkit.Long(t, "makes hundreds of certificates")
 	const holders = 200
 	o := catest.New(t, catest.Options{Activate: true, Grace: 30, PoolSize: holders})
 	own := make([]catest.Held, holders)
@@ -104,28 +101,21 @@ func renewWith(t *testing.T, s authSite, h catest.Held) {
 		}
 		return got.page, path
 	}
-	seal := func(page string) string {
-		m := sealOn.FindStringSubmatch(page)
-		if m == nil {
-			return ""
-		}
-		return html.UnescapeString(m[1])
-	}
 	step("GET", "/p/ru", nil)
 	page, _ := step("GET", "/p/ru/apply", nil)
-	page, at := step("POST", "/p/ru/apply", url.Values{"form": {seal(page)}, "action": {"submit"}})
+	page, at := step("POST", "/p/ru/apply", url.Values{"form": {portaltest.Seal(page)}, "action": {"submit"}})
 	for strings.Contains(page, "data-waiting") {
 		time.Sleep(100 * time.Millisecond)
 		page, _ = step("GET", at, nil)
 	}
 	id := strings.TrimPrefix(at, "/p/ru/r/")
-	page, _ = step("POST", at, url.Values{"form": {seal(page)}, "requestId": {id}, "password": {"1234"}, "passwordConfirm": {"1234"}})
-	link, hash := fileOn.FindStringSubmatch(page), hashOn.FindStringSubmatch(page)
-	if link == nil || hash == nil {
+	page, _ = step("POST", at, url.Values{"form": {portaltest.Seal(page)}, "requestId": {id}, "password": {"1234"}, "passwordConfirm": {"1234"}})
+	link, hash := portaltest.File(page), hashOn.FindStringSubmatch(page)
+	if link == "" || hash == nil {
 		t.Errorf("no file for %s", id)
 		return
 	}
-	file := ask("GET", link[1], nil)
+	file := ask("GET", link, nil)
 	sum := sha256.Sum256([]byte(file.page))
 	shown := regexp.MustCompile(`<[^>]*>|\s`).ReplaceAllString(hash[1], "")
 	if file.StatusCode != 200 || hex.EncodeToString(sum[:]) != shown {

@@ -20,7 +20,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
+
+	"inkan/internal/testkit"
 
 	"filippo.io/age"
 	"software.sslmate.com/src/go-pkcs12"
@@ -31,18 +32,17 @@ import (
 // passphrase, what is in the vault, the operator's password. And the instance runs
 // without it.
 func TestThreatCK2(t *testing.T) {
-	if testing.Short() {
-		t.Skip("makes and runs an instance")
-	}
+	testkit.Long(t, "makes and runs an instance")
 	home := t.TempDir()
 	dir := filepath.Join(home, "inst")
-	_, at, err := freePorts()
-	check(t, err)
+	_, at, release, err := freePorts()
+	testkit.Must(t, err)
+	t.Cleanup(release)
 	config := filepath.Join(home, "want.toml")
-	check(t, os.WriteFile(config, fmt.Appendf(nil, "%s[portal]\nlisten = %[2]q\nhosts = [%[2]q]\n[api]\nlisten = %[3]q\nhosts = [%[3]q]\n[portal_auth]\nlisten = %[6]q\nhosts = [%[6]q]\n[status]\nlisten = %[4]q\nurl = \"http://%[4]s\"\n[internal]\nlisten = %[5]q\n",
+	testkit.Must(t, os.WriteFile(config, fmt.Appendf(nil, "%s[portal]\nlisten = %[2]q\nhosts = [%[2]q]\n[api]\nlisten = %[3]q\nhosts = [%[3]q]\n[portal_auth]\nlisten = %[6]q\nhosts = [%[6]q]\n[status]\nlisten = %[4]q\nurl = \"http://%[4]s\"\n[internal]\nlisten = %[5]q\n",
 		liveConfig, at["PORTAL"], at["API"], at["STATUS"], at["INTERNAL"], at["AUTH"]), 0o600))
 	out, err := exec.Command("inkan", "init", "--dir", dir, "--config", config).Output()
-	check(t, err)
+	testkit.Must(t, err)
 	shown := regexp.MustCompile(`password of operator-admin\.p12: +(\S+)\n +passphrase of offline/root\.key\.age: +(\S{32})\n`).FindSubmatch(out)
 	if shown == nil {
 		t.Fatalf("init shows %s", out)
@@ -50,34 +50,32 @@ func TestThreatCK2(t *testing.T) {
 	operator, passphrase := string(shown[1]), string(shown[2])
 
 	// With the passphrase the file is the root's key; so what is looked for is that.
-	block, _ := pem.Decode(readFile(t, dir, "ca/root.pem"))
-	root, err := x509.ParseCertificate(block.Bytes)
-	check(t, err)
-	plain := opened(readFile(t, dir, "offline/root.key.age"), scrypt(t, passphrase))
+	root := testkit.CertificateFile(t, dir, "ca/root.pem")
+	plain := opened(testkit.ReadFile(t, dir, "offline/root.key.age"), scrypt(t, passphrase))
 	if !isKeyOf(plain, root.PublicKey) {
 		t.Fatal("the passphrase that was shown does not open the root's key")
 	}
 	key, err := x509.ParsePKCS8PrivateKey(plain)
-	check(t, err)
+	testkit.Must(t, err)
 	secret, err := key.(*ecdsa.PrivateKey).Bytes()
-	check(t, err)
+	testkit.Must(t, err)
 	needles := map[string][]byte{"the root's key": secret, "the root's key in hex": []byte(hex.EncodeToString(secret)), "its passphrase": []byte(passphrase)}
 	for shift := range 3 { // base64 of whatever stands before it
 		text := base64.StdEncoding.EncodeToString(append(make([]byte, shift), secret...))
 		needles[fmt.Sprintf("the root's key in base64 (%d)", shift)] = []byte(text[4 : len(text)-4])
 	}
 
-	vaultPass := strings.TrimSpace(string(readFile(t, dir, "signer/passphrase")))
+	vaultPass := strings.TrimSpace(string(testkit.ReadFile(t, dir, "signer/passphrase")))
 	var vault struct{ Identity string }
-	check(t, json.Unmarshal(opened(readFile(t, dir, "signer/vault.age"), scrypt(t, vaultPass)), &vault))
+	testkit.Must(t, json.Unmarshal(opened(testkit.ReadFile(t, dir, "signer/vault.age"), scrypt(t, vaultPass)), &vault))
 	identity, err := age.ParseX25519Identity(vault.Identity)
-	check(t, err)
+	testkit.Must(t, err)
 	inside := 0
-	check(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	testkit.Must(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
-		raw := readFile(t, path)
+		raw := testkit.ReadFile(t, path)
 		contents := [][]byte{raw}
 		for _, i := range []age.Identity{identity, scrypt(t, vaultPass), scrypt(t, operator)} {
 			if content := opened(raw, i); content != nil {
@@ -86,7 +84,7 @@ func TestThreatCK2(t *testing.T) {
 		}
 		if own, _, _, err := pkcs12.DecodeChain(raw, operator); err == nil {
 			der, err := x509.MarshalPKCS8PrivateKey(own)
-			check(t, err)
+			testkit.Must(t, err)
 			contents = append(contents, der)
 		}
 		inside += len(contents) - 1
@@ -106,7 +104,7 @@ func TestThreatCK2(t *testing.T) {
 		t.Errorf("%d files could be opened: nothing is shown", inside)
 	}
 
-	check(t, os.RemoveAll(filepath.Join(dir, "offline"))) // carried away
+	testkit.Must(t, os.RemoveAll(filepath.Join(dir, "offline"))) // carried away
 	runs(t, dir, at["INTERNAL"])
 }
 
@@ -115,42 +113,20 @@ func runs(t *testing.T, dir, internal string) {
 	t.Helper()
 	serve := exec.Command("inkan", "serve", "--dir", dir)
 	serve.Stderr = os.Stderr
-	check(t, serve.Start())
+	testkit.Must(t, serve.Start())
 	defer func() { _ = serve.Process.Kill() }()
-	for began := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+	testkit.Await(t, "ready", func() bool {
 		resp, err := http.Get("http://" + internal + "/ready")
-		if err == nil {
-			_ = resp.Body.Close()
-		}
-		if err == nil && resp.StatusCode == http.StatusOK {
-			break
-		}
-		if time.Since(began) > patience {
-			t.Fatalf("not ready: %v", err)
-		}
-	}
-	check(t, serve.Process.Signal(syscall.SIGTERM))
-	check(t, serve.Wait())
-}
-
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func readFile(t *testing.T, path ...string) []byte {
-	t.Helper()
-	raw, err := os.ReadFile(filepath.Join(path...))
-	check(t, err)
-	return raw
+		return err == nil && resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
+	})
+	testkit.Must(t, serve.Process.Signal(syscall.SIGTERM))
+	testkit.Must(t, serve.Wait())
 }
 
 func scrypt(t *testing.T, passphrase string) age.Identity {
 	t.Helper()
 	i, err := age.NewScryptIdentity(passphrase)
-	check(t, err)
+	testkit.Must(t, err)
 	return i
 }
 

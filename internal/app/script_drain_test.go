@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"inkan/internal/testkit"
+
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -137,7 +139,7 @@ func hoard(ts *testscript.TestScript, _ bool, args []string) {
 	for n := range 2 * most {
 		select {
 		case <-closed:
-		case <-time.After(patience):
+		case <-time.After(testkit.Patience):
 			ts.Fatalf("%d of %d connections were closed, want %d", n, 3*most, 2*most)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"html"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -14,6 +13,9 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"inkan/internal/portal/portaltest"
+	"inkan/internal/testkit"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -62,7 +64,7 @@ func newVisit(ts *testscript.TestScript) visit {
 	jar, err := cookiejar.New(nil)
 	ts.Check(err)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}
-	return visit{&http.Client{Jar: jar, Timeout: patience, Transport: transport}, ts}
+	return visit{&http.Client{Jar: jar, Timeout: testkit.Patience, Transport: transport}, ts}
 }
 
 // read gives a page and where it is after all redirects.
@@ -74,8 +76,6 @@ func (v visit) read(resp *http.Response, err error) (string, *url.URL) {
 	return string(body), resp.Request.URL
 }
 
-var fileLink = regexp.MustCompile(`href="([^"]+\.p12)"`)
-
 // fetch REQUEST-ID REFERENCE-ID PIN FILE: downloads a certificate as its holder does;
 // with !, a page says why not, which is then on stdout.
 func fetch(ts *testscript.TestScript, neg bool, args []string) {
@@ -83,26 +83,24 @@ func fetch(ts *testscript.TestScript, neg bool, args []string) {
 	form := "https://" + ts.Getenv("PORTAL") + "/p/rcd"
 	v.read(v.Get(form))
 	page, at := v.read(v.PostForm(form, url.Values{"requestId": {args[0]}, "referenceId": {args[1]}, "password": {args[2]}, "passwordConfirm": {args[2]}}))
-	link := fileLink.FindStringSubmatch(page)
+	link := portaltest.File(page)
 	if neg {
-		if link != nil {
+		if link != "" {
 			ts.Fatalf("a file is offered")
 		}
 		_, _ = io.Copy(ts.Stdout(), strings.NewReader(page))
 		return
 	}
-	if link == nil {
+	if link == "" {
 		ts.Fatalf("no file is offered: %s", page)
 	}
-	address, err := at.Parse(link[1])
+	address, err := at.Parse(link)
 	ts.Check(err)
 	file, _ := v.read(v.Get(address.String()))
 	ts.Check(os.WriteFile(ts.MkAbs(args[3]), []byte(file), 0o600))
 }
 
 var (
-	sealField  = regexp.MustCompile(`name="form" value="([^"]+)"`)
-	stepField  = regexp.MustCompile(`name="step" value="([^"]+)"`)
 	caseNumber = regexp.MustCompile(`R-\d{8}-\d{6}`)
 )
 
@@ -114,11 +112,10 @@ func report(ts *testscript.TestScript, _ bool, args []string) {
 	v.read(v.Get(form))
 	page, at := v.read(v.PostForm(form, url.Values{"requestId": {args[1]}, "referenceId": {args[2]}}))
 	for _, typed := range []url.Values{{"email": {"typed@example.jp"}, "emailConfirm": {"typed@example.jp"}, "reason": {args[3]}}, {"action": {"apply"}}} {
-		seal, step := sealField.FindStringSubmatch(page), stepField.FindStringSubmatch(page)
-		if seal == nil || step == nil {
+		portaltest.Sealed(typed, page)
+		if !typed.Has("form") || !typed.Has("step") {
 			ts.Fatalf("no form to ask with: %s", page)
 		}
-		typed["form"], typed["step"] = []string{html.UnescapeString(seal[1])}, []string{step[1]}
 		page, at = v.read(v.PostForm(at.String(), typed))
 	}
 	number := caseNumber.FindString(page)

@@ -2,9 +2,10 @@ package app_test
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"os/user"
+
+	"inkan/internal/testkit"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -18,7 +19,7 @@ func conditions(cond string) (bool, error) {
 		return false, fmt.Errorf("unknown condition %s", cond)
 	}
 	out, err := exec.Command("sh", "-c", enter, "1", "true").CombinedOutput()
-	if err != nil && os.Getenv("CI") != "" {
+	if err != nil && testkit.InCI() {
 		return false, fmt.Errorf("set login uid: %w: %s", err, out)
 	}
 	return err == nil, nil

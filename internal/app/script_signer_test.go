@@ -5,17 +5,16 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"inkan/internal/keystore"
 	"inkan/internal/pki"
+	"inkan/internal/testkit"
 )
 
 // passing DIR: the signer of a command that is about to end listens in the directory of an
@@ -39,7 +38,7 @@ func passing(ts *testscript.TestScript, _ bool, args []string) {
 			if last {
 				_ = listener.Close()
 			}
-			_ = keystore.ServeConn(context.Background(), lastWords{conn}, passer{}, nil, slog.New(slog.DiscardHandler))
+			_ = keystore.ServeConn(context.Background(), lastWords{conn}, passer{}, nil, testkit.Quiet)
 		}
 	}()
 }
@@ -75,18 +74,5 @@ func listed(ts *testscript.TestScript, neg bool, args []string) {
 		until(ts, args[0]+" in the CRL", holds)
 	} else if holds() {
 		ts.Fatalf("%s is in the CRL", args[0])
-	}
-}
-
-// soonIn is far more than the two seconds within which a silent signer is told, and less
-// than a call has that is not told.
-const soonIn = 8 * time.Second
-
-// soon COMMAND ARGS…: a command of these scripts ends soon.
-func soon(ts *testscript.TestScript, neg bool, args []string) {
-	began := time.Now()
-	map[string]func(*testscript.TestScript, bool, []string){"as": as, "retry-get": retryGet}[args[0]](ts, neg, args[1:])
-	if took := time.Since(began); took > soonIn {
-		ts.Fatalf("took %s", took)
 	}
 }

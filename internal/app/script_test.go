@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,14 +15,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"inkan/internal/app"
+	"inkan/internal/testkit"
 )
 
 // The scripts in testdata/script run the program itself: testscript puts a copy of
@@ -77,20 +76,17 @@ func TestScripts(t *testing.T) {
 			"gone":      gone,
 			"unseen":    unseen,
 			"listed":    listed,
-			"soon":      soon,
 			"typed":     typed,
 		},
 	})
 }
 
-// bases counts the scripts, so that each has ports of its own.
-var bases atomic.Int32
-
 func setup(env *testscript.Env) error {
-	base, addresses, err := freePorts()
+	base, addresses, release, err := freePorts()
 	if err != nil {
 		return err
 	}
+	env.Defer(release)
 	for name, address := range addresses {
 		env.Setenv(name, address)
 	}
@@ -99,25 +95,16 @@ func setup(env *testscript.Env) error {
 	return nil
 }
 
-// freePorts gives a port base of which nobody holds a port, and the zones' addresses.
-func freePorts() (int, map[string]string, error) {
-	for range 20 {
-		base := 10500 + 1000*int(bases.Add(1)%19) // between those of the end-to-end tests
-		addresses := map[string]string{}
-		for name, offset := range map[string]int{"PORTAL": 443, "AUTH": 444, "API": 446, "STATUS": 80, "INTERNAL": 90, "MAIL": 25} {
-			address := fmt.Sprintf("127.0.0.1:%d", base+offset)
-			l, err := net.Listen("tcp", address)
-			if err != nil {
-				break
-			}
-			_ = l.Close()
-			addresses[name] = address
-		}
-		if len(addresses) == 6 {
-			return base, addresses, nil
-		}
+// freePorts gives a port base of which nobody holds a port, and the zones' addresses;
+// release gives them back.
+func freePorts() (int, map[string]string, func(), error) {
+	offsets := map[string]int{"PORTAL": 443, "AUTH": 444, "API": 446, "STATUS": 80, "INTERNAL": 90, "MAIL": 25}
+	base, release, err := testkit.ReservePorts(slices.Collect(maps.Values(offsets))...)
+	addresses := map[string]string{}
+	for name, offset := range offsets {
+		addresses[name] = fmt.Sprintf("127.0.0.1:%d", base+offset)
 	}
-	return 0, nil, errors.New("no free ports")
+	return base, addresses, release, err
 }
 
 // people are the operators of the instance that most scripts begin with; admin comes
@@ -279,14 +266,9 @@ func keys(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// patience bounds every wait; the machine may be busy.
-const patience = 60 * time.Second
-
 func until(ts *testscript.TestScript, what string, do func() bool) {
-	for began := time.Now(); !do(); time.Sleep(50 * time.Millisecond) {
-		if time.Since(began) > patience {
-			ts.Fatalf("not within %s: %s", patience, what)
-		}
+	if !testkit.Soon(do) {
+		ts.Fatalf("not within %s: %s", testkit.Patience, what)
 	}
 }
 

@@ -2,15 +2,11 @@ package app
 
 import (
 	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
 	"io"
-	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -21,18 +17,16 @@ import (
 	"time"
 
 	"inkan/internal/issuance"
+	"inkan/internal/testkit"
 )
 
 // openZone serves a TLS configuration at a loopback port until the test ends.
 func openZone(t *testing.T, config *tls.Config) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := testkit.Listen(t)
 	s := httpServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintf(w, "resumed=%t", r.TLS.DidResume)
-	}), config, slog.New(slog.DiscardHandler))
+	}), config, testkit.Quiet)
 	go func() { _ = s.ServeTLS(l, "", "") }()
 	t.Cleanup(func() { _ = s.Close() })
 	return l.Addr().String()
@@ -41,19 +35,10 @@ func openZone(t *testing.T, config *tls.Config) string {
 // selfSigned makes a certificate for both sides of a connection.
 func selfSigned(t *testing.T, key *ecdsa.PrivateKey) tls.Certificate {
 	t.Helper()
-	template := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "test"},
+	return testkit.SelfSigned(t, &x509.Certificate{Subject: pkix.Name{CommonName: "test"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: cert}
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}, key)
 }
 
 // zones are a portal and an api zone with the product's own TLS, and what a client needs.
@@ -65,14 +50,11 @@ type zones struct {
 func newZones(t *testing.T) zones {
 	t.Helper()
 	pair := func() tls.Certificate {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
+		key := testkit.Key(t)
 		return selfSigned(t, key)
 	}
 	z := zones{own: pair()}
-	s := &server{instance: newInstance("", Config{}, slog.New(slog.DiscardHandler))}
+	s := &server{instance: newInstance("", Config{}, testkit.Quiet)}
 	s.cas = map[string]*x509.Certificate{issuance.Operations: z.own.Leaf}
 	for _, name := range []string{"portal", "api"} {
 		l, serving := &leaf{zone: name}, pair()
@@ -149,10 +131,7 @@ func (c *tickets) Put(_ string, s *tls.ClientSessionState) {
 // takes it.
 func TestThreatRS6(t *testing.T) {
 	z := newZones(t)
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := testkit.Key(t)
 	everything := []uint16{}
 	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
 		everything = append(everything, s.ID)
@@ -198,13 +177,7 @@ func TestThreatRS6(t *testing.T) {
 // TestThreatRS6OpenSSL has openssl ask what Go's client cannot: renegotiation and early
 // data.
 func TestThreatRS6OpenSSL(t *testing.T) {
-	_, err := exec.LookPath("openssl")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("openssl is not installed")
-		}
-		t.Skip("openssl is not installed: scripts/setup-tests.sh")
-	}
+	testkit.Tool(t, "openssl")
 	at := newZones(t).portal
 	client := func(stdin string, args ...string) string {
 		t.Helper()
@@ -239,13 +212,9 @@ func TestThreatRS6OpenSSL(t *testing.T) {
 	thirteen := client(request, "-tls1_3", "-ign_eof", "-sess_out", session)
 	says("TLS 1.3", thirteen, true, "resumed=false")
 	says("TLS 1.3", thirteen, false, "Post-Handshake New Session Ticket", "Max Early Data: 1")
-	_, err = os.Stat(session)
+	_, err := os.Stat(session)
 	if err == nil { // without a ticket there is nothing to send early data with
-		early := filepath.Join(t.TempDir(), "early")
-		err = os.WriteFile(early, []byte(request), 0o600)
-		if err != nil {
-			t.Fatal(err)
-		}
+		early := testkit.WriteFile(t, t.TempDir(), "early", []byte(request))
 		says("early data", client("", "-tls1_3", "-sess_in", session, "-early_data", early), false, "Early data was accepted")
 	}
 }

@@ -1,9 +1,12 @@
 package archtest
 
 import (
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
+
+	"inkan/internal/testkit"
 )
 
 // lines is the house: a package may import only packages of lower lines, never of
@@ -59,14 +62,6 @@ var client = map[string]int{
 // testsOnly are packages that hold nothing but tests.
 var testsOnly = []string{"internal/archtest", "e2e", "e2e/kill"}
 
-// testkit says whether a package helps the tests of its parent directory's
-// package: internal/store/storetest. It may import what its parent may, and the
-// parent; production code never imports it.
-func testkit(short string) bool {
-	i := strings.LastIndex(short, "/")
-	return i > 0 && strings.HasSuffix(short, "/"+short[strings.LastIndex(short[:i], "/")+1:i]+"test")
-}
-
 func TestImportsGoDown(t *testing.T) {
 	for _, p := range repo(t).ours {
 		from := p.Short()
@@ -76,7 +71,7 @@ func TestImportsGoDown(t *testing.T) {
 			}
 			continue
 		}
-		if testkit(from) {
+		if isKit(from) {
 			continue
 		}
 		table, level, ok := row(from)
@@ -93,7 +88,7 @@ func TestImportsGoDown(t *testing.T) {
 			}
 			to := strings.TrimPrefix(path, module+"/")
 			switch target, ok := table[to]; {
-			case testkit(to):
+			case isKit(to):
 				t.Errorf("%s imports %s, which is for tests", from, to)
 			case !ok:
 				t.Errorf("%s imports %s, which is not on its side of the house", from, to)
@@ -134,12 +129,12 @@ func standard(t *testing.T, path string) bool {
 var forbiddenImports = map[string]string{
 	"math/rand":             "serials, IDs and keys come from crypto/rand; jitter too",
 	"math/rand/v2":          "serials, IDs and keys come from crypto/rand; jitter too",
-	"testing":               "test helpers live in a package that ends in 'test'",
-	"testing/fstest":        "test helpers live in a package that ends in 'test'",
-	"testing/iotest":        "test helpers live in a package that ends in 'test'",
-	"testing/slogtest":      "test helpers live in a package that ends in 'test'",
-	"net/http/httptest":     "test helpers live in a package that ends in 'test'",
-	"pgregory.net/rapid":    "test helpers live in a package that ends in 'test'",
+	"testing":               "test helpers live in a kit, see kits_test.go",
+	"testing/fstest":        "test helpers live in a kit, see kits_test.go",
+	"testing/iotest":        "test helpers live in a kit, see kits_test.go",
+	"testing/slogtest":      "test helpers live in a kit, see kits_test.go",
+	"net/http/httptest":     "test helpers live in a kit, see kits_test.go",
+	"pgregory.net/rapid":    "test helpers live in a kit, see kits_test.go",
 	"log":                   "logs go through log/slog, and only cmd may end the program",
 	"text/template":         "what reaches a person is escaped: html/template, or the i18n catalogues",
 	"net/http/pprof":        "its init puts handlers on the default mux; app wires runtime/pprof by hand",
@@ -154,7 +149,7 @@ var importExceptions = map[[2]string]string{}
 
 func TestForbiddenImports(t *testing.T) {
 	for _, p := range repo(t).ours {
-		if testkit(p.Short()) || slices.Contains(testsOnly, p.Short()) {
+		if isKit(p.Short()) || slices.Contains(testsOnly, p.Short()) {
 			continue
 		}
 		for _, path := range p.Imports {
@@ -166,9 +161,21 @@ func TestForbiddenImports(t *testing.T) {
 	}
 }
 
-// signerModules bounds what runs in the process that holds the CA keys: every
-// module in it can use them.
-const signerModules = 40
+// cgo says whether go list looked at what is built with cgo.
+func cgo(t *testing.T) bool {
+	t.Helper()
+	out, err := exec.Command("go", "env", "CGO_ENABLED").Output()
+	testkit.Must(t, err)
+	return strings.TrimSpace(string(out)) == "1"
+}
+
+// signerModules are the modules in the process that holds the CA keys: every one of them
+// can use the keys. A new one needs a reason. miekg/pkcs11 is there where cgo is.
+var signerModules = []string{
+	"filippo.io/age", "filippo.io/hpke", "github.com/miekg/pkcs11", "github.com/pelletier/go-toml", "github.com/weppos/publicsuffix-go",
+	"github.com/zmap/zcrypto", "github.com/zmap/zlint/v3", "golang.org/x/crypto", "golang.org/x/mod", "golang.org/x/net", "golang.org/x/sys",
+	"golang.org/x/text", "golang.org/x/time",
+}
 
 func TestSignerLinksLittle(t *testing.T) {
 	r := repo(t)
@@ -193,8 +200,14 @@ func TestSignerLinksLittle(t *testing.T) {
 			walk(module + "/" + root)
 		}
 	}
-	t.Logf("signer and keystore link %d modules", len(modules))
-	if len(modules) >= signerModules {
-		t.Errorf("signer and keystore link %d modules, want fewer than %d: %v", len(modules), signerModules, modules)
+	for name := range modules {
+		if !slices.Contains(signerModules, name) {
+			t.Errorf("signer and keystore link %s, which is not on their list", name)
+		}
+	}
+	for _, name := range signerModules {
+		if !modules[name] && (cgo(t) || name != "github.com/miekg/pkcs11") {
+			t.Errorf("signer and keystore do not link %s: take it off their list", name)
+		}
 	}
 }

@@ -33,6 +33,8 @@ type listed struct {
 	TestGoFiles  []string
 	XTestGoFiles []string
 	Imports      []string
+	TestImports  []string
+	XTestImports []string
 	Module       *struct{ Path string }
 	Error        *struct{ Err string }
 	DepsErrors   []struct{ Err string }
@@ -57,7 +59,7 @@ var load = sync.OnceValues(func() (*repository, error) {
 	}
 	// -export compiles what is not in the build cache, so that types can be read
 	// without compiling a second time; a test run has just done so anyway.
-	cmd := exec.Command("go", "list", "-e", "-export", "-deps", "-json=ImportPath,Dir,Name,Export,Standard,GoFiles,TestGoFiles,XTestGoFiles,Imports,Module,Error,DepsErrors", "./...")
+	cmd := exec.Command("go", "list", "-e", "-export", "-deps", "-json=ImportPath,Dir,Name,Export,Standard,GoFiles,TestGoFiles,XTestGoFiles,Imports,TestImports,XTestImports,Module,Error,DepsErrors", "./...")
 	cmd.Dir = root
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

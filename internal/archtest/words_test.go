@@ -41,7 +41,7 @@ func (b ban) allows(short string) bool {
 
 func TestForbiddenNames(t *testing.T) {
 	for _, s := range sources(t) {
-		if testkit(s.Short()) {
+		if isKit(s.Short()) {
 			continue
 		}
 		for id, obj := range s.info.Uses {

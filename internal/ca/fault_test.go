@@ -11,6 +11,7 @@ import (
 	"inkan/internal/ops"
 	"inkan/internal/pki"
 	"inkan/internal/store/storetest"
+	"inkan/internal/testkit"
 )
 
 // work is one piece of an office's work, with a subject of its own.
@@ -175,9 +176,7 @@ func revokedOnce(t *testing.T, o *catest.Office, r pki.Request) {
 // the signer, fails, or its answer is lost though it took effect. The steps are those
 // that the work is seen to take, so that a new one is in the table by itself.
 func TestFailedButTookEffect(t *testing.T) {
-	if testing.Short() {
-		t.Skip("half a minute: the whole suite runs it")
-	}
+	testkit.Long(t, "half a minute: the whole suite runs it")
 	for _, engine := range storetest.Engines {
 		for name, prepare := range works {
 			t.Run(engine+"/"+name, func(t *testing.T) {

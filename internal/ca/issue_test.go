@@ -15,19 +15,16 @@ import (
 	"inkan/internal/ca/catest"
 	"inkan/internal/keystore"
 	"inkan/internal/pki"
+	"inkan/internal/pki/pkitest"
 	"inkan/internal/store"
 	"inkan/internal/store/storetest"
+	"inkan/internal/testkit"
 )
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	catest.Must(t, err)
-}
-
-func wantCode(t testing.TB, err error, code string) {
-	t.Helper()
-	catest.WantCode(t, err, code)
-}
+var (
+	must     = testkit.Must
+	wantCode = pkitest.WantCode
+)
 
 // whole checks that a request has exactly one certificate, and that its letter opens
 // the key of exactly that certificate.

@@ -4,11 +4,12 @@ import (
 	"bytes"
 	"net"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+
+	"inkan/internal/testkit"
 )
 
 // proxy stands between the store and PostgreSQL and cuts the line at a COMMIT.
@@ -27,9 +28,7 @@ func newProxy(t *testing.T, dsn string) *proxy {
 	u, err := url.Parse(dsn)
 	must(t, err)
 	q := u.Query()
-	dir, err := os.MkdirTemp("", "pg") // short, as a socket's path must be
-	must(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	dir := testkit.ShortDir(t)
 	const name = ".s.PGSQL.5432"
 	p := &proxy{real: filepath.Join(q.Get("host"), name)}
 	q.Set("host", dir)
@@ -37,15 +36,7 @@ func newProxy(t *testing.T, dsn string) *proxy {
 	l, err := net.Listen("unix", filepath.Join(dir, name))
 	must(t, err)
 	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go p.serve(c)
-		}
-	}()
+	go testkit.Accept(l, p.serve)
 	return p
 }
 

@@ -6,9 +6,7 @@ import (
 	_ "crypto/sha1" // hashes of issuers, as clients choose them
 	_ "crypto/sha512"
 	"crypto/x509"
-	"encoding/pem"
 	"math/big"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -23,33 +21,22 @@ import (
 	"inkan/internal/ca/catest"
 	"inkan/internal/issuance"
 	"inkan/internal/pki"
+	"inkan/internal/testkit"
 )
 
 // TestThreatST1: a captured "good" is worth nothing to a client that sends a nonce, and
 // nothing after an hour to one that does not. openssl is the client.
 func TestThreatST1(t *testing.T) {
-	_, err := exec.LookPath("openssl")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("openssl is not installed")
-		}
-		t.Skip("openssl is not installed: scripts/setup-tests.sh")
-	}
+	testkit.Tool(t, "openssl")
 	o := catest.New(t, catest.Options{})
 	dir := t.TempDir()
-	file := func(name string, data []byte) string {
-		path := filepath.Join(dir, name)
-		must(t, os.WriteFile(path, data, 0o600))
-		return path
-	}
-	inPEM := func(name string, der []byte) string {
-		return file(name, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-	}
+	file := func(name string, data []byte) string { return testkit.WriteFile(t, dir, name, data) }
+	inPEM := func(name string, cert *x509.Certificate) string { return file(name, testkit.CertificateText(cert)) }
 	// openssl believes its own clock: what it must refuse is signed 61 minutes ago.
 	o.Set(time.Now().Add(-61 * time.Minute))
 	r := o.Issued(catest.Application(1))
-	root, g1 := inPEM("root.pem", o.CAs[issuance.Root].Raw), inPEM("g1.pem", o.CAs[issuance.G1].Raw)
-	cert := inPEM("cert.pem", o.Certificate(r.Serial).DER)
+	root, g1 := inPEM("root.pem", o.CAs[issuance.Root]), inPEM("g1.pem", o.CAs[issuance.G1])
+	cert := inPEM("cert.pem", o.Leaf(r.Serial))
 	check := func(question, answer []byte) string {
 		// openssl tells expiry for a -cert, and compares nonces only without one.
 		about := []string{"-cert", cert, "-no_nonce"}
@@ -62,13 +49,8 @@ func TestThreatST1(t *testing.T) {
 	}
 	ask := func(name string, more ...string) []byte {
 		path := filepath.Join(dir, name)
-		out, err := exec.Command("openssl", append([]string{"ocsp", "-issuer", g1, "-cert", cert, "-reqout", path}, more...)...).CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
-		raw, err := os.ReadFile(path)
-		must(t, err)
-		return raw
+		testkit.Run(t, "openssl", append([]string{"ocsp", "-issuer", g1, "-cert", cert, "-reqout", path}, more...)...)
+		return testkit.ReadFile(t, path)
 	}
 	v := newView(t, o, o.Now)
 	a := newAnswers(t, o, v)

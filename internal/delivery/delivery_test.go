@@ -3,16 +3,10 @@ package delivery_test
 import (
 	"bytes"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"math/big"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -22,6 +16,7 @@ import (
 
 	"inkan/internal/delivery"
 	"inkan/internal/pki"
+	"inkan/internal/testkit"
 )
 
 const (
@@ -32,58 +27,28 @@ const (
 // authority makes a CA and a holder's certificate under it.
 func authority(t testing.TB, key crypto.Signer) (cert, ca *x509.Certificate) {
 	t.Helper()
-	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	now := time.Now()
-	template := &x509.Certificate{
-		SerialNumber: serial(t), Subject: pkix.Name{CommonName: "Test CA - G1", Organization: []string{"Test"}},
+	caKey, now := testkit.Key(t), time.Now()
+	ca = testkit.SelfSigned(t, &x509.Certificate{
+		Subject:   pkix.Name{CommonName: "Test CA - G1", Organization: []string{"Test"}},
 		NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(5, 0, 0), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	sign := func(template, parent *x509.Certificate, public any) *x509.Certificate {
-		der, err := x509.CreateCertificate(rand.Reader, template, parent, public, caKey)
-		if err != nil {
-			t.Fatal(err)
-		}
-		cert, err := x509.ParseCertificate(der)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return cert
-	}
-	ca = sign(template, template, caKey.Public())
+	}, caKey).Leaf
 	leaf := &x509.Certificate{
-		SerialNumber: serial(t), Subject: pkix.Name{CommonName: "0110119153"},
+		Subject:   pkix.Name{CommonName: "0110119153"},
 		NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(3, 3, 0), KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
-	return sign(leaf, ca, key.Public()), ca
+	return testkit.Sign(t, leaf, ca, key.Public(), caKey), ca
 }
 
-func serial(t testing.TB) *big.Int {
-	t.Helper()
-	n, err := rand.Int(rand.Reader, big.NewInt(1<<60))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
-func rsaKey(t *testing.T) crypto.Signer {
+func rsaKey(t testing.TB) crypto.Signer {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Must(t, err)
 	return key
 }
 
 func TestPKCS12(t *testing.T) {
-	p256, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p256 := testkit.Key(t)
 	for _, tt := range []struct {
 		name string
 		key  crypto.Signer
@@ -112,33 +77,13 @@ func TestPKCS12(t *testing.T) {
 			if err == nil {
 				t.Error("another password opens the file")
 			}
-			path := filepath.Join(t.TempDir(), "file.p12")
-			err = os.WriteFile(path, file, 0o600)
-			if err != nil {
-				t.Fatal(err)
-			}
-			withOpenSSL(t, path, tt.opts)
-			withNSS(t, path, tt.opts)
-			withJava(t, path, tt.opts)
-			withGnuTLS(t, path)
+			path := testkit.WriteFile(t, t.TempDir(), "file.p12", file)
+			t.Run("OpenSSL", func(t *testing.T) { withOpenSSL(t, path, tt.opts) })
+			t.Run("NSS", func(t *testing.T) { withNSS(t, path, tt.opts) })
+			t.Run("Java", func(t *testing.T) { withJava(t, path) })
+			t.Run("GnuTLS", func(t *testing.T) { withGnuTLS(t, path) })
 		})
 	}
-}
-
-// run runs a program of another maker when it is installed.
-func run(t *testing.T, program string, args ...string) (string, bool) {
-	t.Helper()
-	_, err := exec.LookPath(program)
-	if err != nil {
-		t.Logf("%s is not installed", program)
-		return "", false
-	}
-	out, err := exec.Command(program, args...).CombinedOutput()
-	if err != nil {
-		t.Errorf("%s %s: %v\n%s", program, strings.Join(args, " "), err, out)
-		return "", false
-	}
-	return string(out), true
 }
 
 // TestThreatDL6: a guess at the PIN costs 100,000 rounds at each of the three places where
@@ -165,13 +110,10 @@ func TestThreatDL6(t *testing.T) {
 
 // BenchmarkPKCS12 makes the file of one download.
 func BenchmarkPKCS12(b *testing.B) {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		b.Fatal(err)
-	}
+	key := rsaKey(b)
 	cert, ca := authority(b, key)
 	for b.Loop() {
-		_, err = delivery.PKCS12(key, cert, []*x509.Certificate{ca}, pin, delivery.Options{FriendlyName: name})
+		_, err := delivery.PKCS12(key, cert, []*x509.Certificate{ca}, pin, delivery.Options{FriendlyName: name})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -180,10 +122,7 @@ func BenchmarkPKCS12(b *testing.B) {
 
 // BenchmarkThreatDL6 measures what all ten thousand PINs cost on one core, beside the limit.
 func BenchmarkThreatDL6(b *testing.B) {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		b.Fatal(err)
-	}
+	key := rsaKey(b)
 	cert, ca := authority(b, key)
 	file, err := delivery.PKCS12(key, cert, []*x509.Certificate{ca}, pin, delivery.Options{})
 	if err != nil {
@@ -201,10 +140,7 @@ func BenchmarkThreatDL6(b *testing.B) {
 
 func withOpenSSL(t *testing.T, path string, opts delivery.Options) {
 	t.Helper()
-	out, ok := run(t, "openssl", "pkcs12", "-in", path, "-passin", "pass:"+pin.Reveal(), "-info", "-nodes")
-	if !ok {
-		return
-	}
+	out := testkit.Run(t, "openssl", "pkcs12", "-in", path, "-passin", "pass:"+pin.Reveal(), "-info", "-nodes")
 	wants := []string{
 		"MAC: sha256, Iteration 100000", "MAC length: 32, salt length: 16",
 		"Certificate bag", "PKCS7 Encrypted data: PBES2, PBKDF2, AES-256-CBC, Iteration 100000, PRF hmacWithSHA256",
@@ -233,19 +169,13 @@ func withOpenSSL(t *testing.T, path string, opts delivery.Options) {
 func withNSS(t *testing.T, path string, opts delivery.Options) {
 	t.Helper()
 	db := "sql:" + t.TempDir()
-	_, ok := run(t, "certutil", "-N", "-d", db, "--empty-password")
-	if !ok {
-		return
-	}
-	_, ok = run(t, "pk12util", "-i", path, "-d", db, "-W", pin.Reveal())
-	if !ok {
-		return
-	}
-	out, _ := run(t, "certutil", "-L", "-d", db)
+	testkit.Run(t, "certutil", "-N", "-d", db, "--empty-password")
+	testkit.Run(t, "pk12util", "-i", path, "-d", db, "-W", pin.Reveal())
+	out := testkit.Run(t, "certutil", "-L", "-d", db)
 	if opts.FriendlyName != "" && !strings.Contains(out, opts.FriendlyName) {
 		t.Errorf("NSS does not show the friendly name:\n%s", out)
 	}
-	keys, _ := run(t, "certutil", "-K", "-d", db)
+	keys := testkit.Run(t, "certutil", "-K", "-d", db)
 	if !strings.Contains(keys, "< 0>") {
 		t.Errorf("NSS has no key:\n%s", keys)
 	}
@@ -256,10 +186,7 @@ func withNSS(t *testing.T, path string, opts delivery.Options) {
 func TestRenewalBesideTheOldOne(t *testing.T) {
 	dir := t.TempDir()
 	db := "sql:" + dir
-	_, ok := run(t, "certutil", "-N", "-d", db, "--empty-password")
-	if !ok {
-		return
-	}
+	testkit.Run(t, "certutil", "-N", "-d", db, "--empty-password")
 	for _, until := range []string{"2030-02-24", "2033-05-24"} {
 		key := rsaKey(t)
 		cert, ca := authority(t, key)
@@ -267,31 +194,27 @@ func TestRenewalBesideTheOldOne(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		path := filepath.Join(dir, until+".p12")
-		err = os.WriteFile(path, file, 0o600)
-		if err != nil {
-			t.Fatal(err)
-		}
-		run(t, "pk12util", "-i", path, "-d", db, "-W", pin.Reveal())
+		path := testkit.WriteFile(t, dir, until+".p12", file)
+		testkit.Run(t, "pk12util", "-i", path, "-d", db, "-W", pin.Reveal())
 	}
-	keys, _ := run(t, "certutil", "-K", "-d", db)
+	keys := testkit.Run(t, "certutil", "-K", "-d", db)
 	if strings.Count(keys, "rsa") != 2 {
 		t.Errorf("NSS has not both keys:\n%s", keys)
 	}
 }
 
-func withJava(t *testing.T, path string, opts delivery.Options) {
+func withJava(t *testing.T, path string) {
 	t.Helper()
-	out, ok := run(t, "keytool", "-J-Duser.language=en", "-J-Dfile.encoding=UTF-8", "-J-Dstdout.encoding=UTF-8", "-list", "-v", "-storetype", "PKCS12", "-keystore", path, "-storepass", pin.Reveal())
-	if ok && (!strings.Contains(out, "PrivateKeyEntry") || !strings.Contains(out, "Certificate chain length: 2")) {
+	out := testkit.Run(t, "keytool", "-J-Duser.language=en", "-J-Dfile.encoding=UTF-8", "-J-Dstdout.encoding=UTF-8", "-list", "-v", "-storetype", "PKCS12", "-keystore", path, "-storepass", pin.Reveal())
+	if !strings.Contains(out, "PrivateKeyEntry") || !strings.Contains(out, "Certificate chain length: 2") {
 		t.Errorf("keytool:\n%s", out)
 	}
 }
 
 func withGnuTLS(t *testing.T, path string) {
 	t.Helper()
-	out, ok := run(t, "certtool", "--p12-info", "--inder", "--infile", path, "--password", pin.Reveal())
-	if ok && (strings.Count(out, "BEGIN CERTIFICATE") != 2 || !strings.Contains(out, "PRIVATE KEY")) {
+	out := testkit.Run(t, "certtool", "--p12-info", "--inder", "--infile", path, "--password", pin.Reveal())
+	if strings.Count(out, "BEGIN CERTIFICATE") != 2 || !strings.Contains(out, "PRIVATE KEY") {
 		t.Errorf("certtool:\n%s", out)
 	}
 }
@@ -300,10 +223,7 @@ func withGnuTLS(t *testing.T, path string) {
 func TestRefusals(t *testing.T) {
 	mine, other := rsaKey(t), rsaKey(t)
 	cert, ca := authority(t, mine)
-	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ec := testkit.Key(t)
 	for _, tt := range []struct {
 		name string
 		key  crypto.PrivateKey
@@ -322,26 +242,5 @@ func TestRefusals(t *testing.T) {
 		if err != nil && strings.Contains(err.Error(), pin.Reveal()) {
 			t.Errorf("%s: the error holds the password", tt.name)
 		}
-	}
-}
-
-// Threat DL6: ten thousand guesses cost at least a minute of one core.
-func TestGuessingIsNotFree(t *testing.T) {
-	key := rsaKey(t)
-	cert, ca := authority(t, key)
-	file, err := delivery.PKCS12(key, cert, []*x509.Certificate{ca}, pin, delivery.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	const guesses = 20
-	before := time.Now()
-	for range guesses {
-		_, _, err = pkcs12.Decode(file, "0000")
-		if err == nil {
-			t.Fatal("0000 opens the file")
-		}
-	}
-	if all := time.Since(before) / guesses * 10_000; all < time.Minute {
-		t.Errorf("10,000 guesses take %s", all)
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"inkan/internal/issuance"
 	"inkan/internal/pki"
+	"inkan/internal/testkit"
 )
 
 // invalidity gives the invalidity date of an entry as the standard library finds it; zero
@@ -36,7 +37,7 @@ func invalidity(t *testing.T, e x509.RevocationListEntry) time.Time {
 // of its revocation and never instead of it; the signer accepts it in one form only.
 func TestThreatRV7InvalidityDate(t *testing.T) {
 	h := newHierarchy(t, pki.P256, config)
-	g1 := h.issuers[issuance.G1]
+	g1 := h.Issuers[issuance.G1]
 	since := now.AddDate(0, 0, -40)
 	for _, row := range []struct {
 		reason pki.Reason
@@ -99,7 +100,7 @@ func TestThreatRV7InvalidityDate(t *testing.T) {
 
 // TestThreatRV7OpenSSL has openssl read the date.
 func TestThreatRV7OpenSSL(t *testing.T) {
-	need(t, "openssl")
+	testkit.Tool(t, "openssl")
 	h := newHierarchy(t, pki.P256, config)
 	since := time.Date(2026, 10, 14, 15, 0, 0, 0, time.UTC)
 	entry := issuance.EncodeEntry(issuance.NewSerial(), now, pki.KeyCompromise, since)

@@ -56,7 +56,7 @@ func TestOpenCRL(t *testing.T) {
 	h := newHierarchy(t, pki.P256, config)
 	for _, n := range []int{0, 3} {
 		der := signedList(t, h, n)
-		info, entries, err := h.issuers[issuance.G1].OpenCRL(der)
+		info, entries, err := h.Issuers[issuance.G1].OpenCRL(der)
 		if err != nil || info.Number != 77 || !info.ThisUpdate.Equal(now) || !info.NextUpdate.Equal(now.Add(24*time.Hour)) {
 			t.Fatalf("%+v, %v", info, err)
 		}
@@ -66,7 +66,7 @@ func TestOpenCRL(t *testing.T) {
 			t.Errorf("%d entries, want %d; %v", draft.Count(), n, err)
 		}
 		for name, bad := range map[string][]byte{"empty": nil, "cut short": der[:len(der)-1], "longer": append(bytes.Clone(der), 0)} {
-			_, _, err = h.issuers[issuance.G1].OpenCRL(bad)
+			_, _, err = h.Issuers[issuance.G1].OpenCRL(bad)
 			if pki.CodeOf(err) != "issuance.signature" {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -74,12 +74,12 @@ func TestOpenCRL(t *testing.T) {
 		for at := range der {
 			bad := bytes.Clone(der)
 			bad[at] ^= 1
-			_, _, err = h.issuers[issuance.G1].OpenCRL(bad)
+			_, _, err = h.Issuers[issuance.G1].OpenCRL(bad)
 			if pki.CodeOf(err) != "issuance.signature" {
 				t.Errorf("bit flipped in octet %d of %d: %v", at, len(der), err)
 			}
 		}
-		_, _, err = h.issuers[issuance.Operations].OpenCRL(der)
+		_, _, err = h.Issuers[issuance.Operations].OpenCRL(der)
 		if pki.CodeOf(err) != "issuance.signature" {
 			t.Errorf("list of another issuer: %v", err)
 		}
@@ -88,7 +88,7 @@ func TestOpenCRL(t *testing.T) {
 
 func TestCopyEntries(t *testing.T) {
 	h := newHierarchy(t, pki.P256, config)
-	g1 := h.issuers[issuance.G1]
+	g1 := h.Issuers[issuance.G1]
 	var all [][]byte
 	for n := range 6 {
 		all = append(all, issuance.EncodeEntry(big.NewInt(int64(n+1)), now, pki.KeyCompromise, time.Time{}))
@@ -143,7 +143,7 @@ func FuzzReadCRL(f *testing.F) {
 		f.Add(der[:len(der)/2])
 	}
 	f.Fuzz(func(t *testing.T, der []byte) {
-		_, _, err := h.issuers[issuance.G1].OpenCRL(der)
+		_, _, err := h.Issuers[issuance.G1].OpenCRL(der)
 		if err == nil && !genuine[string(der)] {
 			t.Error("a list that nobody signed")
 		}

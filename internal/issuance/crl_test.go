@@ -14,12 +14,13 @@ import (
 	"inkan/internal/issuance"
 	"inkan/internal/lint"
 	"inkan/internal/pki"
+	"inkan/internal/testkit"
 )
 
 func TestCRL(t *testing.T) {
 	for _, keyType := range []pki.KeyType{pki.RSA2048, pki.P256, pki.P384} {
 		h := newHierarchy(t, keyType, config)
-		g1 := h.issuers[issuance.G1]
+		g1 := h.Issuers[issuance.G1]
 		entries := []struct {
 			serial *big.Int
 			at     time.Time
@@ -40,7 +41,7 @@ func TestCRL(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = list.CheckSignatureFrom(h.certs[issuance.G1])
+			err = list.CheckSignatureFrom(h.Certs[issuance.G1])
 			if err != nil || len(lint.CRL(list)) > 0 {
 				t.Fatal(err, lint.CRL(list))
 			}
@@ -63,12 +64,17 @@ func TestCRL(t *testing.T) {
 
 func signCRL(t testing.TB, h hierarchy, entries [][]byte) []byte {
 	t.Helper()
-	g1 := h.issuers[issuance.G1]
-	tbs, err := g1.CRLTBS(77, now, now.Add(24*time.Hour), entries)
+	return signCRLAt(t, h, now, entries)
+}
+
+func signCRLAt(t testing.TB, h hierarchy, at time.Time, entries [][]byte) []byte {
+	t.Helper()
+	g1 := h.Issuers[issuance.G1]
+	tbs, err := g1.CRLTBS(77, at, at.Add(24*time.Hour), entries)
 	if err != nil {
 		t.Fatal(err)
 	}
-	signature, err := g1.SignCRL(h.keys[issuance.G1], tbs)
+	signature, err := g1.SignCRL(h.Keys[issuance.G1], tbs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,14 +87,14 @@ func signCRL(t testing.TB, h hierarchy, entries [][]byte) []byte {
 
 func TestCheckCRLRefuses(t *testing.T) {
 	h := newHierarchy(t, pki.P256, config)
-	g1 := h.issuers[issuance.G1]
+	g1 := h.Issuers[issuance.G1]
 	entry := issuance.EncodeEntry(issuance.NewSerial(), now, pki.KeyCompromise, time.Time{})
 	good, err := g1.CRLTBS(5, now, now.Add(time.Hour), [][]byte{entry, entry})
 	if err != nil {
 		t.Fatal(err)
 	}
 	make1 := func(issuer string, entries ...[]byte) []byte {
-		tbs, err := h.issuers[issuer].CRLTBS(5, now, now.Add(time.Hour), entries)
+		tbs, err := h.Issuers[issuer].CRLTBS(5, now, now.Add(time.Hour), entries)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -121,7 +127,7 @@ func TestCheckCRLRefuses(t *testing.T) {
 		if pki.CodeOf(err) != "crl.tbs" {
 			t.Errorf("%s: %v", name, err)
 		}
-		_, err = g1.SignCRL(h.keys[issuance.G1], tbs)
+		_, err = g1.SignCRL(h.Keys[issuance.G1], tbs)
 		if err == nil {
 			t.Errorf("%s: signed", name)
 		}
@@ -136,7 +142,7 @@ func TestCheckCRLRefuses(t *testing.T) {
 	if err == nil {
 		t.Error("number 0")
 	}
-	signature, err := g1.SignCRL(h.keys[issuance.G1], good)
+	signature, err := g1.SignCRL(h.Keys[issuance.G1], good)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +151,7 @@ func TestCheckCRLRefuses(t *testing.T) {
 	if pki.CodeOf(err) != "issuance.signature" {
 		t.Errorf("a flipped bit: %v", err)
 	}
-	_, err = g1.SignCRL(h.keys[issuance.Root], good)
+	_, err = g1.SignCRL(h.Keys[issuance.Root], good)
 	if pki.CodeOf(err) != "issuance.key" {
 		t.Errorf("another key: %v", err)
 	}
@@ -154,7 +160,7 @@ func TestCheckCRLRefuses(t *testing.T) {
 // TestCheckCRLEveryBit: what the check accepts is what our encoder writes.
 func TestCheckCRLEveryBit(t *testing.T) {
 	h := newHierarchy(t, pki.P256, config)
-	g1 := h.issuers[issuance.G1]
+	g1 := h.Issuers[issuance.G1]
 	entry := issuance.EncodeEntry(issuance.NewSerial(), now, pki.KeyCompromise, time.Time{})
 	good, err := g1.CRLTBS(5, now, now.Add(time.Hour), [][]byte{entry})
 	if err != nil {
@@ -182,7 +188,7 @@ func TestCheckCRLEveryBit(t *testing.T) {
 
 // TestCRLOpenSSL has openssl read the list and refuse what is on it.
 func TestCRLOpenSSL(t *testing.T) {
-	need(t, "openssl")
+	testkit.Tool(t, "openssl")
 	h := newHierarchy(t, pki.RSA3072, config)
 	live := func() *x509.Certificate {
 		p := params(t, issuance.ProfileHolder, newKey(t, pki.P256).Public())
@@ -190,23 +196,10 @@ func TestCRLOpenSSL(t *testing.T) {
 		return h.issue(t, config, p)
 	}
 	good, bad := live(), live()
-	g1 := h.issuers[issuance.G1]
-	tbs, err := g1.CRLTBS(1, time.Now().Add(-time.Minute), time.Now().Add(time.Hour),
-		[][]byte{issuance.EncodeEntry(bad.SerialNumber, time.Now(), pki.KeyCompromise, time.Time{})})
-	if err != nil {
-		t.Fatal(err)
-	}
-	signature, err := g1.SignCRL(h.keys[issuance.G1], tbs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := g1.AssembleCRL(tbs, signature)
-	if err != nil {
-		t.Fatal(err)
-	}
+	der := signCRLAt(t, h, time.Now().Add(-time.Minute), [][]byte{issuance.EncodeEntry(bad.SerialNumber, time.Now(), pki.KeyCompromise, time.Time{})})
 	dir := t.TempDir()
-	crl := writeFile(t, dir, "g1.crl", der)
-	root, inter := writePEM(t, dir, "root.pem", h.certs[issuance.Root]), writePEM(t, dir, "g1.pem", h.certs[issuance.G1])
+	crl := testkit.WriteFile(t, dir, "g1.crl", der)
+	root, inter := writePEM(t, dir, "root.pem", h.Certs[issuance.Root]), writePEM(t, dir, "g1.pem", h.Certs[issuance.G1])
 	for name, c := range map[string]*x509.Certificate{"good": good, "bad": bad} {
 		ok, text := run(exec.Command("openssl", "verify", "-x509_strict", "-CAfile", root, "-untrusted", inter, "-crl_check",
 			"-CRLfile", crl, writePEM(t, dir, name+".pem", c)))
@@ -231,7 +224,7 @@ func million(b testing.TB) [][]byte {
 
 func BenchmarkCRLMillion(b *testing.B) {
 	h := newHierarchy(b, pki.RSA3072, config)
-	g1, entries := h.issuers[issuance.G1], million(b)
+	g1, entries := h.Issuers[issuance.G1], million(b)
 	var tbs, signature []byte
 	var err error
 	b.Run("encode", func(b *testing.B) {
@@ -250,7 +243,7 @@ func BenchmarkCRLMillion(b *testing.B) {
 	b.Run("check+sign", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			signature, err = g1.SignCRL(h.keys[issuance.G1], tbs)
+			signature, err = g1.SignCRL(h.Keys[issuance.G1], tbs)
 		}
 	})
 	b.Run("assemble", func(b *testing.B) {
@@ -270,7 +263,7 @@ func BenchmarkCRLMillion(b *testing.B) {
 
 func FuzzCheckCRLTBS(f *testing.F) {
 	h := newHierarchy(f, pki.P256, config)
-	g1 := h.issuers[issuance.G1]
+	g1 := h.Issuers[issuance.G1]
 	for _, entries := range [][][]byte{nil, {issuance.EncodeEntry(issuance.NewSerial(), now, pki.KeyCompromise, now.Add(-time.Hour))}} {
 		tbs, err := g1.CRLTBS(9, now, now.Add(time.Hour), entries)
 		if err != nil {
@@ -283,7 +276,7 @@ func FuzzCheckCRLTBS(f *testing.F) {
 		if err != nil {
 			return
 		}
-		signature, err := g1.SignCRL(h.keys[issuance.G1], tbs)
+		signature, err := g1.SignCRL(h.Keys[issuance.G1], tbs)
 		if err != nil {
 			t.Fatal(err)
 		}

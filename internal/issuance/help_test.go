@@ -5,23 +5,20 @@ import (
 	"crypto/x509"
 	"net"
 	"testing"
-	"time"
 
 	"inkan/internal/issuance"
+	"inkan/internal/issuance/issuancetest"
 	"inkan/internal/pki"
+	"inkan/internal/testkit"
 )
 
 // now is a time in the life of everything that the tests make.
-var now = time.Date(2026, 11, 23, 1, 2, 3, 0, time.UTC)
+var now = issuancetest.Start
 
-var config = issuance.Config{Country: "JP", Organization: "ReceiptOnline", PolicyOID: "1.3.6.1.4.1.99999.1.1", StatusURL: "http://127.0.0.1:8080"}
+var config = issuancetest.Config
 
 // hierarchy is all CAs with their keys.
-type hierarchy struct {
-	certs   map[string]*x509.Certificate
-	keys    map[string]crypto.Signer
-	issuers map[string]*issuance.Issuer
-}
+type hierarchy struct{ issuancetest.Hierarchy }
 
 func newKey(t testing.TB, keyType pki.KeyType) crypto.Signer {
 	t.Helper()
@@ -32,44 +29,17 @@ func newKey(t testing.TB, keyType pki.KeyType) crypto.Signer {
 	return key
 }
 
-func localNames() ([]string, []*net.IPNet) {
-	_, v4, _ := net.ParseCIDR("127.0.0.0/8")
-	_, v6, _ := net.ParseCIDR("::1/128")
-	return []string{"localhost", "portal.example"}, []*net.IPNet{v4, v6}
-}
-
 func newHierarchy(t testing.TB, keyType pki.KeyType, cfg issuance.Config) hierarchy {
 	t.Helper()
-	h := hierarchy{map[string]*x509.Certificate{}, map[string]crypto.Signer{}, map[string]*issuance.Issuer{}}
-	dns, ips := localNames()
-	for _, p := range []issuance.CAParams{
-		{ID: issuance.Root, CommonName: "Online Billing NW Common Root CA"},
-		{ID: issuance.G1, CommonName: "Online Billing NW Common Root CA - G1"},
-		{ID: issuance.Operations, CommonName: "Inkan Operations CA"},
-		{ID: issuance.TLS, CommonName: "Inkan Site Root CA", PermittedDNS: dns, PermittedIPs: ips},
-	} {
-		p.NotBefore = now.AddDate(-5, 0, 0)
-		p.Key = newKey(t, keyType)
-		if p.ID == issuance.G1 {
-			p.Parent, p.ParentKey = h.certs[issuance.Root], h.keys[issuance.Root]
-		}
-		cert, err := issuance.NewCA(p, cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.certs[p.ID], h.keys[p.ID] = cert, p.Key
-		h.issuers[p.ID], err = issuance.NewIssuer(p.ID, cert, cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	return h
+	h, err := issuancetest.Make(cfg, now.AddDate(-5, 0, 0), issuancetest.Keys(keyType))
+	testkit.Must(t, err)
+	return hierarchy{h}
 }
 
 // issue runs the whole line: Prepare, Relint, Sign, Assemble.
 func (h hierarchy) issue(t testing.TB, cfg issuance.Config, p issuance.Params) *x509.Certificate {
 	t.Helper()
-	i := h.issuers[p.Profile.Issuer]
+	i := h.Issuers[p.Profile.Issuer]
 	prepared, err := i.Prepare(p)
 	if err != nil {
 		t.Fatal(err)
@@ -78,7 +48,7 @@ func (h hierarchy) issue(t testing.TB, cfg issuance.Config, p issuance.Params) *
 	if err != nil {
 		t.Fatal(err)
 	}
-	signature, err := linted.Sign(h.keys[p.Profile.Issuer])
+	signature, err := linted.Sign(h.Keys[p.Profile.Issuer])
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ import (
 
 	"inkan/internal/issuance"
 	"inkan/internal/pki"
+	"inkan/internal/testkit"
 )
 
 // responder makes a responder of g1 whose certificate began at a time.
@@ -28,7 +29,7 @@ func responder(t testing.TB, h hierarchy, at time.Time) *issuance.Responder {
 	key := newKey(t, pki.P256)
 	p := params(t, issuance.ProfileOCSP, key.Public())
 	p.NotBefore = at
-	r, err := issuance.NewResponder(h.issuers[issuance.G1], h.issue(t, config, p), key)
+	r, err := issuance.NewResponder(h.Issuers[issuance.G1], h.issue(t, config, p), key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,14 +49,14 @@ func TestOCSP(t *testing.T) {
 	h := newHierarchy(t, pki.RSA3072, config)
 	cert := h.issue(t, config, params(t, issuance.ProfileHolder, newKey(t, pki.P256).Public()))
 	r := responder(t, h, now)
-	g1 := h.issuers[issuance.G1]
+	g1 := h.Issuers[issuance.G1]
 	for _, hash := range []crypto.Hash{crypto.SHA1, crypto.SHA256} {
-		request, err := issuance.ParseOCSPRequest(askOCSP(t, cert, h.certs[issuance.G1], hash))
+		request, err := issuance.ParseOCSPRequest(askOCSP(t, cert, h.Certs[issuance.G1], hash))
 		if err != nil {
 			t.Fatal(err)
 		}
 		id := request.IDs[0]
-		if !g1.Asks(id) || h.issuers[issuance.Root].Asks(id) || h.issuers[issuance.Operations].Asks(id) || id.Serial.Cmp(cert.SerialNumber) != 0 || request.Nonce != nil {
+		if !g1.Asks(id) || h.Issuers[issuance.Root].Asks(id) || h.Issuers[issuance.Operations].Asks(id) || id.Serial.Cmp(cert.SerialNumber) != 0 || request.Nonce != nil {
 			t.Errorf("%s: %+v", hash, request)
 		}
 		swapped := id
@@ -70,7 +71,7 @@ func TestOCSP(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				got, err := ocsp.ParseResponseForCert(answer, cert, h.certs[issuance.G1])
+				got, err := ocsp.ParseResponseForCert(answer, cert, h.Certs[issuance.G1])
 				switch {
 				case err != nil:
 					t.Error(err)
@@ -85,7 +86,7 @@ func TestOCSP(t *testing.T) {
 		}
 	}
 	for _, hash := range []crypto.Hash{crypto.SHA384, crypto.SHA512} {
-		request, err := issuance.ParseOCSPRequest(askOCSP(t, cert, h.certs[issuance.G1], hash))
+		request, err := issuance.ParseOCSPRequest(askOCSP(t, cert, h.Certs[issuance.G1], hash))
 		if err != nil || g1.Asks(request.IDs[0]) {
 			t.Errorf("%s: %v", hash, err)
 		}
@@ -101,13 +102,13 @@ func TestNewResponderRefuses(t *testing.T) {
 	key := newKey(t, pki.P256)
 	good := h.issue(t, config, params(t, issuance.ProfileOCSP, key.Public()))
 	holder := h.issue(t, config, params(t, issuance.ProfileHolder, key.Public()))
-	g1 := h.issuers[issuance.G1]
+	g1 := h.Issuers[issuance.G1]
 	for name, test := range map[string]struct {
 		issuer *issuance.Issuer
 		cert   *x509.Certificate
 		key    crypto.Signer
 	}{
-		"another CA's": {h.issuers[issuance.Operations], good, key},
+		"another CA's": {h.Issuers[issuance.Operations], good, key},
 		"a holder's":   {g1, holder, key},
 		"another key":  {g1, good, newKey(t, pki.P256)},
 	} {
@@ -165,7 +166,7 @@ func makeRequest(t testing.TB, raw []byte, ids int, extensions []extension, sign
 func TestThreatST2ST4Requests(t *testing.T) {
 	h := newHierarchy(t, pki.P256, config)
 	cert := h.issue(t, config, params(t, issuance.ProfileHolder, newKey(t, pki.P256).Public()))
-	first, err := issuance.ParseOCSPRequest(askOCSP(t, cert, h.certs[issuance.G1], crypto.SHA1))
+	first, err := issuance.ParseOCSPRequest(askOCSP(t, cert, h.Certs[issuance.G1], crypto.SHA1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +225,7 @@ func TestThreatST2ST4Requests(t *testing.T) {
 // TestOCSPOpenSSL has openssl ask about two certificates in one request with a nonce,
 // and check the answer.
 func TestOCSPOpenSSL(t *testing.T) {
-	need(t, "openssl")
+	testkit.Tool(t, "openssl")
 	for _, keyType := range []pki.KeyType{pki.RSA3072, pki.P384} {
 		h := newHierarchy(t, keyType, config)
 		live := func() *x509.Certificate {
@@ -233,7 +234,7 @@ func TestOCSPOpenSSL(t *testing.T) {
 			return h.issue(t, config, p)
 		}
 		dir := t.TempDir()
-		root, g1 := writePEM(t, dir, "root.pem", h.certs[issuance.Root]), writePEM(t, dir, "g1.pem", h.certs[issuance.G1])
+		root, g1 := writePEM(t, dir, "root.pem", h.Certs[issuance.Root]), writePEM(t, dir, "g1.pem", h.Certs[issuance.G1])
 		one, two := writePEM(t, dir, "one.pem", live()), writePEM(t, dir, "two.pem", live())
 		at := time.Now()
 		r := responder(t, h, at)
@@ -269,7 +270,7 @@ func TestOCSPOpenSSL(t *testing.T) {
 
 func FuzzParseOCSPRequest(f *testing.F) {
 	h := newHierarchy(f, pki.P256, config)
-	raw := askOCSP(f, h.certs[issuance.G1], h.certs[issuance.Root], crypto.SHA256)
+	raw := askOCSP(f, h.Certs[issuance.G1], h.Certs[issuance.Root], crypto.SHA256)
 	f.Add(raw)
 	first, err := issuance.ParseOCSPRequest(raw)
 	if err != nil {
@@ -287,7 +288,7 @@ func FuzzParseOCSPRequest(f *testing.F) {
 		}
 		var answers []issuance.OCSPAnswer
 		for _, id := range got.IDs {
-			if id.Serial == nil || h.issuers[issuance.G1].Asks(id) && id.Hash == 0 {
+			if id.Serial == nil || h.Issuers[issuance.G1].Asks(id) && id.Hash == 0 {
 				t.Fatal("half an ID")
 			}
 			answers = append(answers, issuance.OCSPAnswer{ID: id, ThisUpdate: now, NextUpdate: now})
@@ -302,7 +303,7 @@ func FuzzParseOCSPRequest(f *testing.F) {
 func BenchmarkOCSPAnswer(b *testing.B) {
 	h := newHierarchy(b, pki.P256, config)
 	r := responder(b, h, now)
-	request, err := issuance.ParseOCSPRequest(askOCSP(b, h.certs[issuance.G1], h.certs[issuance.Root], crypto.SHA256))
+	request, err := issuance.ParseOCSPRequest(askOCSP(b, h.Certs[issuance.G1], h.Certs[issuance.Root], crypto.SHA256))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -324,7 +325,7 @@ func benchmarkIssue(b *testing.B, relint bool) {
 			h := newHierarchy(b, caType, config)
 			p := params(b, issuance.ProfileHolder, newKey(b, pki.P256).Public())
 			p.Serial = new(big.Int).Set(p.Serial)
-			g1 := h.issuers[issuance.G1]
+			g1 := h.Issuers[issuance.G1]
 			linted, err := g1.Prepare(p)
 			if err != nil {
 				b.Fatal(err)

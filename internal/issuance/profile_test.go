@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"inkan/internal/issuance"
+	"inkan/internal/issuance/issuancetest"
 	"inkan/internal/lint"
 	"inkan/internal/pki"
 )
@@ -36,7 +37,7 @@ func TestPrepareRefuses(t *testing.T) {
 			p.PublicKey, p.NotBefore = newKey(t, pki.P384).Public(), jst(2037, 10, 1, 0, 0, 0)
 		}, "profile.issuer_until"},
 		{"before the issuer", "holder", func(p *issuance.Params) { p.NotBefore = now.AddDate(-6, 0, 0) }, "profile.issuer_from"},
-		{"key of the CA", "holder", func(p *issuance.Params) { p.PublicKey = h.keys["g1"].Public() }, "profile.key"},
+		{"key of the CA", "holder", func(p *issuance.Params) { p.PublicKey = h.Keys["g1"].Public() }, "profile.key"},
 		{"no key", "holder", func(p *issuance.Params) { p.PublicKey = nil }, "profile.key"},
 		{"RSA where P-256 belongs", "tls-server", func(p *issuance.Params) { p.PublicKey = rsa3072 }, "profile.key"},
 		{"no serial", "holder", func(p *issuance.Params) { p.Serial = nil }, "profile.serial"},
@@ -67,10 +68,10 @@ func TestPrepareRefuses(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			p := params(t, test.profile, p256)
-			issuer := h.issuers[p.Profile.Issuer]
+			issuer := h.Issuers[p.Profile.Issuer]
 			test.change(&p)
 			if test.profile == issuance.ProfileHolder && p.Profile.Issuer == issuance.Operations {
-				issuer = h.issuers[issuance.Operations]
+				issuer = h.Issuers[issuance.Operations]
 			}
 			_, err := issuer.Prepare(p)
 			if test.code == "" && err != nil || test.code != "" && (err == nil || pki.CodeOf(err) != test.code) {
@@ -139,7 +140,7 @@ func TestThreatCK7(t *testing.T) {
 
 func TestNewCARefuses(t *testing.T) {
 	h := newHierarchy(t, pki.P256, config)
-	dns, _ := localNames()
+	dns, _ := issuancetest.Local()
 	_, all, _ := net.ParseCIDR("0.0.0.0/0")
 	good := issuance.CAParams{ID: issuance.TLS, CommonName: "Site Root", Key: newKey(t, pki.P256), NotBefore: now, PermittedDNS: dns}
 	tests := []struct {
@@ -148,7 +149,7 @@ func TestNewCARefuses(t *testing.T) {
 		want   string
 	}{
 		{"good", func(*issuance.CAParams) {}, ""},
-		{"addresses alone", func(p *issuance.CAParams) { _, p.PermittedIPs = localNames(); p.PermittedDNS = nil }, ""},
+		{"addresses alone", func(p *issuance.CAParams) { _, p.PermittedIPs = issuancetest.Local(); p.PermittedDNS = nil }, ""},
 		{"beyond 2040", func(p *issuance.CAParams) { p.NotAfter = jst(2041, 1, 1, 0, 0, 0) }, "ends 2041-01-01"},
 		{"every name", func(p *issuance.CAParams) { p.PermittedDNS = []string{""} }, "name_constraints"},
 		{"every address", func(p *issuance.CAParams) { p.PermittedIPs = []*net.IPNet{all} }, "name_constraints"},
@@ -156,7 +157,7 @@ func TestNewCARefuses(t *testing.T) {
 		{"issuing CA without parent", func(p *issuance.CAParams) { p.ID, p.PermittedDNS = issuance.G1, nil }, "parent"},
 		{"root with parent", func(p *issuance.CAParams) {
 			p.ID, p.PermittedDNS = issuance.Root, nil
-			p.Parent, p.ParentKey = h.certs["root"], h.keys["root"]
+			p.Parent, p.ParentKey = h.Certs["root"], h.Keys["root"]
 		}, "parent"},
 		{"unknown", func(p *issuance.CAParams) { p.ID, p.PermittedDNS = "g9", nil }, "no such CA"},
 		{"no name", func(p *issuance.CAParams) { p.ID, p.PermittedDNS, p.CommonName = issuance.Operations, nil, "" }, "common name"},
@@ -174,7 +175,7 @@ func TestNewCARefuses(t *testing.T) {
 			}
 		})
 	}
-	for id, c := range h.certs {
+	for id, c := range h.Certs {
 		if !c.NotAfter.Equal(jst(2040, 12, 31, 23, 59, 59)) {
 			t.Errorf("%s ends %s", id, c.NotAfter)
 		}
@@ -190,7 +191,7 @@ func TestNewIssuerRefuses(t *testing.T) {
 		id, cert string
 		cfg      issuance.Config
 	}{{"g1", "root", config}, {"ops", "tls", config}, {"root", "ops", config}, {"g2", "g1", config}, {"holder", "g1", config}, {"g1", "g1", bad}} {
-		_, err := issuance.NewIssuer(test.id, h.certs[test.cert], test.cfg)
+		_, err := issuance.NewIssuer(test.id, h.Certs[test.cert], test.cfg)
 		if err == nil {
 			t.Errorf("%s accepted as %s", test.cert, test.id)
 		}

@@ -2,17 +2,17 @@ package issuance_test
 
 import (
 	"crypto"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"net"
 	"os"
-	"os/exec"
 	"testing"
 	"time"
 
 	"inkan/internal/issuance"
+	"inkan/internal/issuance/issuancetest"
 	"inkan/internal/pki"
+	"inkan/internal/testkit"
 )
 
 // The hierarchy freezes on this file: certificates of CAs cannot be recalled from a
@@ -32,15 +32,7 @@ func (h hierarchy) forge(t *testing.T, issuer string, template x509.Certificate,
 		template.Subject = pkix.Name{Country: []string{"JP"}, Organization: []string{"ReceiptOnline"}, CommonName: "1619931494"}
 	}
 	template.SubjectKeyId = issuance.NewSerial().Bytes() // anything but another one's: Windows finds issuers by it
-	der, err := x509.CreateCertificate(rand.Reader, &template, h.certs[issuer], public, h.keys[issuer])
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
+	return testkit.Sign(t, &template, h.Certs[issuer], public, h.Keys[issuer])
 }
 
 // forgery is one thing that a thief of a CA key would like to have, asked twice: under
@@ -60,12 +52,12 @@ const namesOnly = "tls, names only"
 func (h hierarchy) addNamesOnly(t *testing.T, keyType pki.KeyType) {
 	t.Helper()
 	key := newKey(t, keyType)
-	dns, _ := localNames()
+	dns, _ := issuancetest.Local()
 	cert, err := issuance.NewCA(issuance.CAParams{ID: issuance.TLS, CommonName: "Site Root 2", Key: key, NotBefore: now.AddDate(-1, 0, 0), PermittedDNS: dns}, config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.certs[namesOnly], h.keys[namesOnly] = cert, key
+	h.Certs[namesOnly], h.Keys[namesOnly] = cert, key
 }
 
 func forgeries() []forgery {
@@ -101,7 +93,7 @@ func questions(t *testing.T, h hierarchy) []question {
 		p.NotBefore = time.Now()
 		return h.chain(p.Profile.Issuer, h.issue(t, config, p))
 	}
-	root, ops, tls := h.certs[issuance.Root], h.certs[issuance.Operations], h.certs[issuance.TLS]
+	root, ops, tls := h.Certs[issuance.Root], h.Certs[issuance.Operations], h.Certs[issuance.TLS]
 	out := []question{
 		{"holder RSA", asClient, root, good(issuance.ProfileHolder, rsaKey), nil},
 		{"holder ECDSA", asClient, root, good(issuance.ProfileHolder, ecKey), nil},
@@ -135,17 +127,17 @@ func (h hierarchy) subordinates(t *testing.T, public any) []question {
 	plain := x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
 	below := func(issuer string, leaf x509.Certificate) []*x509.Certificate {
 		ca := h.forge(t, issuer, sub, thief.Public())
-		stolen := hierarchy{certs: map[string]*x509.Certificate{"thief": ca}, keys: map[string]crypto.Signer{"thief": thief}}
+		stolen := hierarchy{issuancetest.Hierarchy{Certs: map[string]*x509.Certificate{"thief": ca}, Keys: map[string]crypto.Signer{"thief": thief}}}
 		return append([]*x509.Certificate{stolen.forge(t, "thief", leaf, public)}, h.chain(issuer, ca)...)
 	}
 	named := plain
 	named.Subject = pkix.Name{Country: []string{"JP"}, Organization: []string{"ReceiptOnline"}, CommonName: "V12345"}
-	root := h.certs[issuance.Root]
+	root := h.Certs[issuance.Root]
 	return []question{
 		{"root makes a CA for hosts", asServer, root, below(issuance.Root, host), butJava},
 		{"g1 makes a CA", asClient, root, below(issuance.G1, plain), everyone},
-		{"ops makes a CA", asClient, h.certs[issuance.Operations], below(issuance.Operations, plain), butJava},
-		{"tls makes a CA", asServer, h.certs[issuance.TLS], below(issuance.TLS, host), butJava},
+		{"ops makes a CA", asClient, h.Certs[issuance.Operations], below(issuance.Operations, plain), butJava},
+		{"tls makes a CA", asServer, h.Certs[issuance.TLS], below(issuance.TLS, host), butJava},
 		{"V12345", asClient, root, h.chain(issuance.G1, h.forge(t, issuance.G1, named, public)), map[string]bool{"java": true}},
 	}
 }
@@ -154,12 +146,12 @@ func (h hierarchy) anchor(issuer string) *x509.Certificate {
 	if issuer == issuance.G1 {
 		issuer = issuance.Root
 	}
-	return h.certs[issuer]
+	return h.Certs[issuer]
 }
 
 func (h hierarchy) chain(issuer string, leaf *x509.Certificate) []*x509.Certificate {
 	if issuer == issuance.G1 {
-		return []*x509.Certificate{leaf, h.certs[issuer]}
+		return []*x509.Certificate{leaf, h.Certs[issuer]}
 	}
 	return []*x509.Certificate{leaf}
 }
@@ -167,22 +159,15 @@ func (h hierarchy) chain(issuer string, leaf *x509.Certificate) []*x509.Certific
 // unconstrained is the same hierarchy with the same keys but no name constraints.
 func (h hierarchy) unconstrained(t *testing.T) hierarchy {
 	t.Helper()
-	free := hierarchy{map[string]*x509.Certificate{}, h.keys, nil}
+	free := hierarchy{issuancetest.Hierarchy{Certs: map[string]*x509.Certificate{}, Keys: h.Keys}}
 	for _, id := range []string{issuance.Root, issuance.G1, issuance.Operations, issuance.TLS, namesOnly} {
-		template := *h.certs[id]
+		template := *h.Certs[id]
 		template.PermittedDNSDomains, template.PermittedIPRanges, template.ExcludedIPRanges = nil, nil, nil
-		parent, key := &template, h.keys[id]
+		parent, key := &template, h.Keys[id]
 		if id == issuance.G1 {
-			parent, key = free.certs[issuance.Root], h.keys[issuance.Root]
+			parent, key = free.Certs[issuance.Root], h.Keys[issuance.Root]
 		}
-		der, err := x509.CreateCertificate(rand.Reader, &template, parent, h.keys[id].Public(), key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		free.certs[id], err = x509.ParseCertificate(der)
-		if err != nil {
-			t.Fatal(err)
-		}
+		free.Certs[id] = testkit.Sign(t, &template, parent, h.Keys[id].Public(), key)
 	}
 	return free
 }
@@ -200,12 +185,11 @@ func TestThreatCK3ST9(t *testing.T) {
 func realTools(t *testing.T, keyType pki.KeyType) {
 	h := newHierarchy(t, keyType, config)
 	h.addNamesOnly(t, keyType)
-	_, err := exec.LookPath("java")
-	if err == nil {
+	if testkit.Find("java") != "" { // else each question to it is missing
 		java = start(t, "java", "testdata/CheckChain.java")
 	}
-	_, err = exec.LookPath("wine")
-	if err == nil && os.Getenv("WINEPREFIX") != "" {
+	if os.Getenv("WINEPREFIX") != "" {
+		testkit.Tool(t, "wine")
 		wine = startWine(t)
 	}
 	t.Cleanup(func() {
@@ -216,8 +200,11 @@ func realTools(t *testing.T, keyType pki.KeyType) {
 	})
 	for _, q := range questions(t, h) {
 		for _, v := range verifiers {
+			if v.only != 0 && v.only != q.anchor.SignatureAlgorithm {
+				continue
+			}
 			t.Run(q.name+"/"+v.name, func(t *testing.T) {
-				need(t, v.needs...)
+				testkit.Tool(t, v.needs...)
 				ok, text := v.ask(t, q, t.TempDir())
 				if ok == q.refused[v.name] {
 					t.Errorf("accepted %t, want %t: %s", ok, !ok, text)

@@ -15,6 +15,7 @@ import (
 
 	"inkan/internal/issuance"
 	"inkan/internal/pki"
+	"inkan/internal/testkit"
 )
 
 // rebuild has the real CA key sign a changed copy of a certificate: what a
@@ -24,22 +25,14 @@ func rebuild(t testing.TB, h hierarchy, issuer string, good *x509.Certificate, c
 	template := *good
 	template.ExtraExtensions = nil
 	change(&template)
-	der, err := x509.CreateCertificate(rand.Reader, &template, h.certs[issuer], template.PublicKey, h.keys[issuer])
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c.RawTBSCertificate
+	return testkit.Sign(t, &template, h.Certs[issuer], template.PublicKey, h.Keys[issuer]).RawTBSCertificate
 }
 
 // TestThreatCK4 is the signer against everything a captured edge can send.
 func TestThreatCK4(t *testing.T) {
 	h := newHierarchy(t, pki.P256, config)
 	key := newKey(t, pki.P256).Public()
-	g1 := h.issuers[issuance.G1]
+	g1 := h.Issuers[issuance.G1]
 	holder := profile(t, issuance.ProfileHolder)
 	good := h.issue(t, config, params(t, issuance.ProfileHolder, key))
 	same := func(*x509.Certificate) {}
@@ -86,7 +79,7 @@ func TestThreatCK4(t *testing.T) {
 		{"short serial", "g1", func(c *x509.Certificate) { c.SerialNumber = big.NewInt(12345) }, now, "profile.lint"},
 		{"key identifier of another key", "g1", func(c *x509.Certificate) { c.SubjectKeyId = make([]byte, 20) }, now, "profile.tbs"},
 		{"key of another certificate", "g1", func(c *x509.Certificate) { c.PublicKey = newKey(t, pki.P256).Public() }, now, "profile.tbs"},
-		{"key of the CA", "g1", func(c *x509.Certificate) { c.PublicKey, c.SubjectKeyId = h.keys["g1"].Public(), nil }, now, "profile.key"},
+		{"key of the CA", "g1", func(c *x509.Certificate) { c.PublicKey, c.SubjectKeyId = h.Keys["g1"].Public(), nil }, now, "profile.key"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -111,14 +104,14 @@ func TestThreatCK4(t *testing.T) {
 func FuzzRelint(f *testing.F) {
 	h := newHierarchy(f, pki.P256, config)
 	f.Add(h.issue(f, config, params(f, issuance.ProfileHolder, newKey(f, pki.P256).Public())).RawTBSCertificate)
-	f.Add(h.certs[issuance.G1].RawTBSCertificate)
+	f.Add(h.Certs[issuance.G1].RawTBSCertificate)
 	f.Add([]byte{0x30, 0x84, 0xff, 0xff, 0xff, 0xff})
 	holder := profile(f, issuance.ProfileHolder)
 	f.Fuzz(func(t *testing.T, tbs []byte) {
 		if len(tbs) > 16<<10 {
 			return
 		}
-		linted, err := h.issuers[issuance.G1].Relint(holder, tbs, now)
+		linted, err := h.Issuers[issuance.G1].Relint(holder, tbs, now)
 		if err != nil {
 			return
 		}
@@ -134,7 +127,7 @@ func TestRelintEveryBit(t *testing.T) {
 	h := newHierarchy(t, pki.P256, config)
 	p := params(t, issuance.ProfileHolder, newKey(t, pki.P256).Public())
 	p.Serial = new(big.Int).SetBytes(append([]byte{0x41}, make([]byte, 19)...))
-	linted, err := h.issuers[issuance.G1].Prepare(p)
+	linted, err := h.Issuers[issuance.G1].Prepare(p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +136,7 @@ func TestRelintEveryBit(t *testing.T) {
 	for n := range 8 * len(tbs) {
 		changed := bytes.Clone(tbs)
 		changed[n/8] ^= 1 << (n % 8)
-		_, err := h.issuers[issuance.G1].Relint(p.Profile, changed, now)
+		_, err := h.Issuers[issuance.G1].Relint(p.Profile, changed, now)
 		isSerial := n/8 >= serial && n/8 < serial+20
 		negative := n == 8*serial+7
 		if (err == nil) != (isSerial && !negative) {
@@ -151,11 +144,11 @@ func TestRelintEveryBit(t *testing.T) {
 		}
 	}
 	longer := append(bytes.Clone(tbs), 0)
-	_, err = h.issuers[issuance.G1].Relint(p.Profile, longer, now)
+	_, err = h.Issuers[issuance.G1].Relint(p.Profile, longer, now)
 	if err == nil {
 		t.Error("accepted with something behind it")
 	}
-	_, err = h.issuers[issuance.G1].Relint(p.Profile, make([]byte, 1<<20), now)
+	_, err = h.Issuers[issuance.G1].Relint(p.Profile, make([]byte, 1<<20), now)
 	if err == nil {
 		t.Error("accepted a megabyte of nothing")
 	}
@@ -168,11 +161,11 @@ func TestRelintDemo(t *testing.T) {
 	h := newHierarchy(t, pki.P256, demo)
 	p := params(t, issuance.ProfileHolder, newKey(t, pki.P256).Public())
 	p.NotBefore = now.AddDate(-4, 0, 0)
-	linted, err := h.issuers[issuance.G1].Prepare(p)
+	linted, err := h.Issuers[issuance.G1].Prepare(p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = h.issuers[issuance.G1].Relint(p.Profile, linted.TBS(), now)
+	_, err = h.Issuers[issuance.G1].Relint(p.Profile, linted.TBS(), now)
 	if err != nil {
 		t.Error(err)
 	}
@@ -180,7 +173,7 @@ func TestRelintDemo(t *testing.T) {
 
 func TestSignOnce(t *testing.T) {
 	h := newHierarchy(t, pki.P256, config)
-	g1, key := h.issuers[issuance.G1], newKey(t, pki.P256).Public()
+	g1, key := h.Issuers[issuance.G1], newKey(t, pki.P256).Public()
 	prepare := func() *issuance.Linted {
 		linted, err := g1.Prepare(params(t, issuance.ProfileHolder, key))
 		if err != nil {
@@ -189,20 +182,20 @@ func TestSignOnce(t *testing.T) {
 		return linted
 	}
 	linted := prepare()
-	signature, err := linted.Sign(h.keys[issuance.G1])
+	signature, err := linted.Sign(h.Keys[issuance.G1])
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = linted.Sign(h.keys[issuance.G1])
+	_, err = linted.Sign(h.Keys[issuance.G1])
 	if pki.CodeOf(err) != "issuance.signed" {
 		t.Errorf("second signature: %v", err)
 	}
 	other := prepare()
-	_, err = other.Sign(h.keys[issuance.Operations])
+	_, err = other.Sign(h.Keys[issuance.Operations])
 	if pki.CodeOf(err) != "issuance.key" {
 		t.Errorf("signed by another CA: %v", err)
 	}
-	_, err = other.Sign(h.keys[issuance.G1])
+	_, err = other.Sign(h.Keys[issuance.G1])
 	if pki.CodeOf(err) != "issuance.signed" {
 		t.Errorf("signed after a failure: %v", err)
 	}
@@ -227,7 +220,7 @@ func TestSignOnce(t *testing.T) {
 			t.Errorf("assembled with octet %d changed", n)
 		}
 	}
-	_, err = h.issuers[issuance.Operations].Assemble(linted.TBS(), signature)
+	_, err = h.Issuers[issuance.Operations].Assemble(linted.TBS(), signature)
 	if err == nil {
 		t.Error("assembled under another CA")
 	}
@@ -239,11 +232,11 @@ func TestAssembleForeignIssuer(t *testing.T) {
 	good := h.issue(t, config, params(t, issuance.ProfileHolder, newKey(t, pki.P256).Public()))
 	tbs := bytes.Replace(bytes.Clone(good.RawTBSCertificate), []byte("CA - G1"), []byte("CA - G9"), 1)
 	digest := sha256.Sum256(tbs)
-	signature, err := h.keys[issuance.G1].Sign(rand.Reader, digest[:], crypto.SHA256)
+	signature, err := h.Keys[issuance.G1].Sign(rand.Reader, digest[:], crypto.SHA256)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = h.issuers[issuance.G1].Assemble(tbs, signature)
+	_, err = h.Issuers[issuance.G1].Assemble(tbs, signature)
 	if err == nil {
 		t.Error("assembled with another issuer's name")
 	}
@@ -263,11 +256,11 @@ func (f faulty) Sign(r io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte
 func TestFaultySigner(t *testing.T) {
 	for _, keyType := range []pki.KeyType{pki.RSA2048, pki.P256, pki.P384} {
 		h := newHierarchy(t, keyType, config)
-		linted, err := h.issuers[issuance.G1].Prepare(params(t, issuance.ProfileHolder, newKey(t, pki.P256).Public()))
+		linted, err := h.Issuers[issuance.G1].Prepare(params(t, issuance.ProfileHolder, newKey(t, pki.P256).Public()))
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = linted.Sign(faulty{h.keys[issuance.G1]})
+		_, err = linted.Sign(faulty{h.Keys[issuance.G1]})
 		if pki.CodeOf(err) != "issuance.signature" {
 			t.Errorf("%s: a faulty signature left: %v", keyType, err)
 		}

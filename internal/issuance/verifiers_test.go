@@ -2,9 +2,7 @@ package issuance_test
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"inkan/internal/testkit"
 )
 
 // purpose is what a verifier is asked to check a chain for.
@@ -37,32 +37,18 @@ type question struct {
 type verifier struct {
 	name  string
 	needs []string
+	only  x509.SignatureAlgorithm // of the anchors about which it is asked; 0: of all
 	ask   func(t *testing.T, q question, dir string) (bool, string)
 }
 
 var verifiers = []verifier{
-	{"go", nil, askGo},
-	{"openssl", []string{"openssl"}, askOpenSSL},
-	{"nss", []string{"certutil", "vfychain"}, func(t *testing.T, q question, dir string) (bool, string) { return askNSS(t, q, dir, "-p") }},
-	{"nss-pkix", []string{"certutil", "vfychain"}, func(t *testing.T, q question, dir string) (bool, string) { return askNSS(t, q, dir, "-p", "-p") }},
-	{"gnutls", []string{"certtool"}, askGnuTLS},
-	{"java", []string{"java"}, askJava},
-	{"windows", nil, askWindows},
-}
-
-// need skips the test when a program is missing, and fails it where all must be there.
-func need(t *testing.T, programs ...string) {
-	t.Helper()
-	for _, program := range programs {
-		_, err := exec.LookPath(program)
-		if err == nil {
-			continue
-		}
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("%s is not installed (scripts/setup-tests.sh installs it)", program)
-		}
-		t.Skipf("%s is not installed (scripts/setup-tests.sh installs it)", program)
-	}
+	{"go", nil, 0, askGo},
+	{"openssl", []string{"openssl"}, 0, askOpenSSL},
+	{"nss", []string{"certutil", "vfychain"}, 0, func(t *testing.T, q question, dir string) (bool, string) { return askNSS(t, q, dir, "-p") }},
+	{"nss-pkix", []string{"certutil", "vfychain"}, 0, func(t *testing.T, q question, dir string) (bool, string) { return askNSS(t, q, dir, "-p", "-p") }},
+	{"gnutls", []string{"certtool"}, 0, askGnuTLS},
+	{"java", []string{"java"}, 0, askJava},
+	{"windows", nil, x509.SHA256WithRSA, askWindows}, // Wine 8 now and then finds a good ECDSA signature bad
 }
 
 func askGo(_ *testing.T, q question, _ string) (bool, string) {
@@ -189,7 +175,7 @@ func startWine(t *testing.T) *lineServer {
 func (s *lineServer) ask(t *testing.T, q question, dir, drive string) (bool, string) {
 	words := []string{map[purpose]string{anyPurpose: "any", asClient: "client", asServer: "server", asResponder: "any"}[q.purpose]}
 	for n, c := range append([]*x509.Certificate{q.anchor}, q.chain...) {
-		words = append(words, drive+writeFile(t, dir, fmt.Sprintf("%d.der", n), c.Raw))
+		words = append(words, drive+testkit.WriteFile(t, dir, fmt.Sprintf("%d.der", n), c.Raw))
 	}
 	_, err := fmt.Fprintln(s.in, strings.Join(words, " "))
 	if err != nil {
@@ -209,12 +195,7 @@ func askJava(t *testing.T, q question, dir string) (bool, string) {
 // askWindows runs testdata/winchain under Wine. WINEPREFIX must name a prefix in
 // which Go programs start (before Wine 8.13 that takes a bcryptprimitives.dll).
 func askWindows(t *testing.T, q question, dir string) (bool, string) {
-	if wine == nil {
-		t.Skip("wine is not installed, or WINEPREFIX names no prefix in which Go programs start")
-	}
-	if q.anchor.SignatureAlgorithm != x509.SHA256WithRSA {
-		t.Skip("Wine 8 now and then finds a good ECDSA signature bad")
-	}
+	testkit.Asked(t, "WINEPREFIX", "it names a prefix of Wine in which Go programs start")
 	return wine.ask(t, q, dir, "Z:")
 }
 
@@ -225,27 +206,5 @@ func run(command *exec.Cmd) (bool, string) {
 
 func writePEM(t *testing.T, dir, name string, certs ...*x509.Certificate) string {
 	t.Helper()
-	var b bytes.Buffer
-	for _, c := range certs {
-		err := pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	file := filepath.Join(dir, name)
-	err := os.WriteFile(file, b.Bytes(), 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return file
-}
-
-func writeFile(t *testing.T, dir, name string, content []byte) string {
-	t.Helper()
-	file := filepath.Join(dir, name)
-	err := os.WriteFile(file, content, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return file
+	return testkit.WriteFile(t, dir, name, testkit.CertificateText(certs...))
 }

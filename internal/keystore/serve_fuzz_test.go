@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"log/slog"
 	"net"
 	"testing"
+
+	"inkan/internal/testkit"
 )
 
 // nobody is a signer with a defect in every call.
@@ -38,7 +39,7 @@ func FuzzServeConn(f *testing.F) {
 			return
 		}
 		var answers bytes.Buffer
-		err := ServeConn(context.Background(), wire{Reader: bytes.NewReader(sent), Writer: &answers}, nobody{}, make(chan struct{}, 2), slog.New(slog.DiscardHandler))
+		err := ServeConn(context.Background(), wire{Reader: bytes.NewReader(sent), Writer: &answers}, nobody{}, make(chan struct{}, 2), testkit.Quiet)
 		whole := wholeFrames(sent)
 		for answers.Len() > 0 {
 			kind, size, err := readHeader(&answers)

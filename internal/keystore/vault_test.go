@@ -2,8 +2,6 @@ package keystore_test
 
 import (
 	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"os"
 	"path/filepath"
@@ -14,6 +12,8 @@ import (
 
 	"inkan/internal/keystore"
 	"inkan/internal/pki"
+	"inkan/internal/pki/pkitest"
+	"inkan/internal/testkit"
 )
 
 // newVault makes a demo vault with a cheap passphrase work factor.
@@ -33,10 +33,7 @@ func newVault(t testing.TB) (*keystore.Vault, string, pki.Secret) {
 
 func newKey(t testing.TB) (*ecdsa.PrivateKey, []byte) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := testkit.Key(t)
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		t.Fatal(err)
@@ -44,12 +41,7 @@ func newKey(t testing.TB) (*ecdsa.PrivateKey, []byte) {
 	return key, der
 }
 
-func wantCode(t testing.TB, err error, code string) {
-	t.Helper()
-	if pki.CodeOf(err) != code {
-		t.Errorf("got %v, want code %s", err, code)
-	}
-}
+var wantCode = pkitest.WantCode
 
 func TestVaultRefusals(t *testing.T) {
 	tests := []struct {
@@ -214,12 +206,7 @@ func TestNote(t *testing.T) {
 	}
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = testkit.Must
 
 func chmod(t testing.TB, path string, mode os.FileMode) {
 	t.Helper()

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -19,6 +18,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"inkan/internal/pki"
+	"inkan/internal/testkit"
 )
 
 // FuzzDecode: whatever is decoded has one encoding, and nothing panics.
@@ -175,12 +175,7 @@ func TestPanicIsAnswered(t *testing.T) {
 // listen gives a unix socket whose name is short.
 func listen(t *testing.T) net.Listener {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "k")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	l, err := net.Listen("unix", filepath.Join(dir, "s"))
+	l, err := net.Listen("unix", filepath.Join(testkit.ShortDir(t), "s"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,18 +188,10 @@ func served(t *testing.T, s Service, log io.Writer) (string, *atomic.Int64) {
 	t.Helper()
 	l := listen(t)
 	accepted := new(atomic.Int64)
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			accepted.Add(1)
-			go func() {
-				_ = ServeConn(context.Background(), conn, s, make(chan struct{}, 1), slog.New(slog.NewTextHandler(log, nil)))
-			}()
-		}
-	}()
+	go testkit.Accept(l, func(conn net.Conn) {
+		accepted.Add(1)
+		_ = ServeConn(context.Background(), conn, s, make(chan struct{}, 1), slog.New(slog.NewTextHandler(log, nil)))
+	})
 	return l.Addr().String(), accepted
 }
 

@@ -3,15 +3,11 @@ package mail_test
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	netmail "net/mail"
 	"os"
@@ -25,6 +21,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"inkan/internal/mail"
+	"inkan/internal/testkit"
 )
 
 // relay is an SMTP server that answers as a test wants and remembers what it heard.
@@ -105,12 +102,7 @@ func sender(t *testing.T, address string) *mail.Sender {
 	return s
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = testkit.Must
 
 var good = mail.Message{To: "clinic@example.jp", Subject: "【クライアント証明書 失効完了の通知】", Text: "一行目\n.点で始まる行\n", ID: "revoked/00ab/keyCompromise"}
 
@@ -269,17 +261,11 @@ func TestTLS(t *testing.T) {
 
 func newCertificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	must(t, err)
-	parsed, err := x509.ParseCertificate(der)
-	must(t, err)
+	pair := testkit.SelfSigned(t, &x509.Certificate{NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}, testkit.Key(t))
 	roots := x509.NewCertPool()
-	roots.AddCert(parsed)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, roots
+	roots.AddCert(pair.Leaf)
+	return pair, roots
 }
 
 func TestConfig(t *testing.T) {

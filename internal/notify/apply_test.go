@@ -40,9 +40,9 @@ func TestHoldersMails(t *testing.T) {
 		for kind, k := range kinds {
 			o := newOffice(t, storetest.Migrated(t, store.SQLite))
 			o.Site = "https://portal.test"
-			o.add(store.Message{ID: kind, Kind: kind, Address: "clinic@example.jp", Language: lang, Args: k.args, Due: o.clock.now().Add(time.Hour)})
+			o.add(store.Message{ID: kind, Kind: kind, Address: "clinic@example.jp", Language: lang, Args: k.args, Due: o.clock.Now().Add(time.Hour)})
 			o.drain(0)
-			o.clock.add(time.Hour)
+			o.clock.Advance(time.Hour)
 			o.drain(1)
 			if len(o.relay.sent) != 1 {
 				t.Errorf("%s %s: did not leave", lang, kind)

@@ -8,10 +8,9 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,11 +18,12 @@ import (
 
 	"inkan/internal/i18n"
 	"inkan/internal/mail"
-	"inkan/internal/mail/sink"
+	"inkan/internal/mail/sink/sinktest"
 	"inkan/internal/notify"
 	"inkan/internal/pki"
 	"inkan/internal/store"
 	"inkan/internal/store/storetest"
+	"inkan/internal/testkit"
 )
 
 // relay is a sender that answers as a test wants.
@@ -48,38 +48,20 @@ func (r *relay) Send(_ context.Context, m mail.Message) error {
 	return nil
 }
 
-// clock is the clock of office and store.
-type clock struct {
-	mu sync.Mutex
-	at time.Time
-}
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.at
-}
-
-func (c *clock) add(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.at = c.at.Add(d)
-}
-
 type office struct {
 	*notify.Service
 	t     *testing.T
 	db    *store.DB
 	relay *relay
-	clock *clock
-	log   *bytes.Buffer
+	clock *testkit.FakeClock
+	log   *testkit.Log
 }
 
 func newOffice(t *testing.T, dsn string) *office {
 	t.Helper()
-	o := &office{t: t, relay: &relay{}, clock: &clock{at: time.Date(2026, 11, 23, 5, 5, 0, 0, time.UTC)}, log: &bytes.Buffer{}}
-	o.db = storetest.Open(t, dsn, o.clock.now)
-	o.Service = notify.New(notify.Config{DB: o.db, Sender: o.relay, Text: i18n.Text, Now: o.clock.now, Log: slog.New(slog.NewTextHandler(o.log, nil))})
+	o := &office{t: t, relay: &relay{}, clock: testkit.NewClock(time.Date(2026, 11, 23, 5, 5, 0, 0, time.UTC)), log: &testkit.Log{}}
+	o.db = storetest.Open(t, dsn, o.clock.Now)
+	o.Service = notify.New(notify.Config{DB: o.db, Sender: o.relay, Text: i18n.Text, Now: o.clock.Now, Log: o.log.Logger()})
 	return o
 }
 
@@ -90,12 +72,7 @@ func run(t *testing.T, test func(t *testing.T, o *office)) {
 	}
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = testkit.Must
 
 func revoked(id string) store.Message {
 	return store.Message{ID: "revoked/" + id, Kind: "revoked", Request: "202611230000001", Address: "clinic@example.jp", Language: "ja",
@@ -163,7 +140,7 @@ func TestSendsOnce(t *testing.T) {
 		o.add(revoked("1"), downloaded("1"), revoked("1"))
 		o.drain(2)
 		o.drain(0)
-		o.clock.add(1000 * time.Hour)
+		o.clock.Advance(1000 * time.Hour)
 		o.drain(0)
 		for _, r := range o.audit() {
 			if r.Kind != "mail.sent" || r.Subject != "202611230000001" || r.Actor != "system/notify" ||
@@ -230,20 +207,20 @@ func TestTriesAgain(t *testing.T) {
 		waits := []time.Duration{10 * time.Second, 30 * time.Second, time.Minute, 3 * time.Minute, 10 * time.Minute, 30 * time.Minute, 90 * time.Minute, 4 * time.Hour, 6 * time.Hour, 24 * time.Hour, 24 * time.Hour}
 		o.drain(0)
 		for i, wait := range waits {
-			o.clock.add(wait - time.Second)
+			o.clock.Advance(wait - time.Second)
 			o.drain(0)
 			if o.relay.tries != i+1 {
 				t.Fatalf("tried %d times a second before pause %d was over, want %d", o.relay.tries, i, i+1)
 			}
 			o.delayed(1)
-			o.clock.add(2 * time.Second)
+			o.clock.Advance(2 * time.Second)
 			o.drain(0)
 			if o.relay.tries != i+2 {
 				t.Fatalf("tried %d times after pause %d, want %d", o.relay.tries, i, i+2)
 			}
 		}
 		o.relay.answer = nil
-		o.clock.add(10000 * time.Hour)
+		o.clock.Advance(10000 * time.Hour)
 		o.drain(0)
 		o.delayed(0) // given up
 		if o.relay.tries != 12 || o.kinds() != "mail.given_up" {
@@ -261,7 +238,7 @@ func TestComesThroughAtLast(t *testing.T) {
 	o.add(revoked("1"))
 	o.drain(0)
 	o.relay.answer = nil
-	o.clock.add(2 * time.Minute)
+	o.clock.Advance(2 * time.Minute)
 	o.drain(1)
 	o.delayed(0)
 	if o.kinds() != "mail.sent" {
@@ -296,7 +273,7 @@ func TestOneForAll(t *testing.T) {
 	}
 	o.relay.answer = nil
 	o.drain(0) // the pause holds for all
-	o.clock.add(2 * time.Minute)
+	o.clock.Advance(2 * time.Minute)
 	o.drain(20)
 }
 
@@ -360,7 +337,7 @@ func TestStop(t *testing.T) {
 func TestSlowRelay(t *testing.T) {
 	o := newOffice(t, storetest.Migrated(t, store.SQLite))
 	o.relay.answer = func(mail.Message) error {
-		o.clock.add(5 * time.Minute)
+		o.clock.Advance(5 * time.Minute)
 		return nil
 	}
 	o.add(revoked("1"), revoked("2"), revoked("3"))
@@ -388,14 +365,14 @@ func TestNoReferenceID(t *testing.T) {
 		}
 	}
 	o.relay.answer = nil
-	o.clock.add(10000 * time.Hour)
+	o.clock.Advance(10000 * time.Hour)
 	o.drain(0)
 }
 
 // TestArgumentsOfTheTree reads every store.Message that the program makes: the names
 // of its facts are those that a mail may name.
 func TestArgumentsOfTheTree(t *testing.T) {
-	allowed := "HolderCode Terminal At Source Reason Number RequestID Path Lines"
+	allowed := strings.Fields("HolderCode Terminal At Source Reason Number RequestID Path Lines")
 	found := 0
 	files, err := filepath.Glob("../*/*.go")
 	must(t, err)
@@ -420,7 +397,7 @@ func TestArgumentsOfTheTree(t *testing.T) {
 			found++
 			for _, e := range args.Elts {
 				key := strings.Trim(e.(*ast.KeyValueExpr).Key.(*ast.BasicLit).Value, `"`)
-				if !strings.Contains(allowed, key) {
+				if !slices.Contains(allowed, key) {
 					t.Errorf("%s puts %q into a mail", file, key)
 				}
 			}
@@ -446,7 +423,7 @@ func TestUnsendable(t *testing.T) {
 			change(&m)
 			o.add(m, revoked("2"))
 			o.drain(1)
-			o.clock.add(10000 * time.Hour)
+			o.clock.Advance(10000 * time.Hour)
 			o.drain(0)
 			if o.relay.tries != 1 || !strings.Contains(o.kinds(), "mail.given_up") {
 				t.Errorf("%d tries, audit %s", o.relay.tries, o.kinds())
@@ -458,12 +435,9 @@ func TestUnsendable(t *testing.T) {
 // The whole way: outbox, MIME, SMTP, the demo's sink.
 func TestThroughSMTP(t *testing.T) {
 	o := newOffice(t, storetest.Migrated(t, store.SQLite))
-	s := sink.New(o.clock.now, slog.New(slog.DiscardHandler))
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	go func() { _ = s.Serve(l) }()
-	defer s.Close()
-	o.Sender, err = mail.New(mail.Config{Address: l.Addr().String(), From: "no-reply@pki.example.jp", TLS: mail.TLSNone})
+	s, address := sinktest.Start(t)
+	var err error
+	o.Sender, err = mail.New(mail.Config{Address: address, From: "no-reply@pki.example.jp", TLS: mail.TLSNone})
 	must(t, err)
 	o.add(revoked("1"))
 	o.drain(1)

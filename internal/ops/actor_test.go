@@ -185,8 +185,6 @@ func TestThreatCO2(t *testing.T) {
 	_, _, err = o.Ops.Client(t.Context(), cert)
 	catest.WantCode(t, err, "client.unknown")
 	holder := o.Issued(catest.Application(1))
-	leaf, err := x509.ParseCertificate(o.Certificate(holder.Serial).DER)
-	catest.Must(t, err)
-	_, _, err = o.Ops.Client(t.Context(), leaf)
+	_, _, err = o.Ops.Client(t.Context(), o.Leaf(holder.Serial))
 	catest.WantCode(t, err, "client.unknown")
 }

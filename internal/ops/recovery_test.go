@@ -13,9 +13,10 @@ import (
 	"inkan/internal/ops"
 	"inkan/internal/pki"
 	"inkan/internal/store"
+	"inkan/internal/store/storetest"
 )
 
-var engines = []string{store.SQLite, store.PostgreSQL}
+var engines = storetest.Engines
 
 // instanceID is what the tests call their instance.
 const instanceID = "0123456789abcdef"

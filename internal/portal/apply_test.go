@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"net/url"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -13,45 +12,13 @@ import (
 	"inkan/internal/ca/catest"
 	"inkan/internal/i18n"
 	"inkan/internal/pki"
-	"inkan/internal/portal"
-	"inkan/internal/webkit"
+	"inkan/internal/portal/portaltest"
 )
-
-// desk is the site over a real registration authority.
-type desk struct {
-	*site
-	o *catest.Office
-}
-
-func openDesk(t testing.TB) *desk {
-	t.Helper()
-	o := catest.New(t, catest.Options{})
-	var c portal.Config
-	s := open(t, func(made *portal.Config) { c = *made })
-	c.Flows, c.Now = webkit.Flows{DB: o.DB, Idle: 30 * time.Minute}, o.Now
-	p, err := portal.New(c, o.RA)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.h = p.Handler()
-	return &desk{site: s, o: o}
-}
 
 func applicationForm() url.Values {
 	return url.Values{"holderKind": {"medical"}, "holderCode": {"0110119153"}, "department": {"医事課"}, "phone": {"011-000-0000"},
 		"email": {"clinic@example.jp"}, "emailConfirm": {"clinic@example.jp"}, "maintenanceEmail": {""}, "terminalName": {"受付1号機"}, "paymentMethod": {"1"}}
 }
-
-// pressed sends the form of a page as its browser would, with a button.
-func (b *browser) pressed(path string, page *httptest.ResponseRecorder, action string) *httptest.ResponseRecorder {
-	form := url.Values{"action": {action}}
-	for _, m := range hidden.FindAllStringSubmatch(page.Body.String(), -1) {
-		form.Set(m[1], m[2])
-	}
-	return b.do("POST", path, form)
-}
-
-var hidden = regexp.MustCompile(`<input type="hidden" name="([^"]+)" value="([^"]*)"`)
 
 // applied types an application and presses 申請; it gives the flow's path.
 func (b *browser) applied(t *testing.T, form url.Values) string {
@@ -70,22 +37,22 @@ func (b *browser) applied(t *testing.T, form url.Values) string {
 }
 
 // mailed gives the path of the link in the newest mail of a kind.
-func (d *desk) mailed(kind string) string {
-	d.t.Helper()
-	db := d.o.Raw()
+func (s *site) mailed(kind string) string {
+	s.T.Helper()
+	db := s.Raw()
 	defer func() { _ = db.Close() }()
 	var args string
 	var facts map[string]string
-	err := db.QueryRowContext(d.t.Context(), `SELECT args FROM outbox WHERE kind = $1 ORDER BY made_at DESC LIMIT 1`, kind).Scan(&args)
-	catest.Must(d.t, err)
-	catest.Must(d.t, json.Unmarshal([]byte(args), &facts))
+	err := db.QueryRowContext(s.T.Context(), `SELECT args FROM outbox WHERE kind = $1 ORDER BY made_at DESC LIMIT 1`, kind).Scan(&args)
+	catest.Must(s.T, err)
+	catest.Must(s.T, json.Unmarshal([]byte(args), &facts))
 	return facts["Path"]
 }
 
 // TestApplication goes the whole way, pressing every button twice, going back and
 // reloading; there is one request in the end.
 func TestApplication(t *testing.T) {
-	d := openDesk(t)
+	d := open(t)
 	b := d.browser()
 	flow := b.applied(t, applicationForm())
 	sent := b.get(flow)
@@ -108,9 +75,7 @@ func TestApplication(t *testing.T) {
 	typed := applicationForm()
 	typed.Set("email", "right@example.jp")
 	typed.Set("emailConfirm", "right@example.jp")
-	for _, m := range hidden.FindAllStringSubmatch(form.Body.String(), -1) {
-		typed.Set(m[1], m[2])
-	}
+	portaltest.Sealed(typed, form.Body.String())
 	for range 2 {
 		if w := b.do("POST", flow, typed); w.Code != 303 {
 			t.Fatalf("the form again: %d\n%s", w.Code, w.Body)
@@ -122,7 +87,7 @@ func TestApplication(t *testing.T) {
 			t.Fatalf("申請: %d", w.Code)
 		}
 	}
-	if n := d.o.Count("outbox WHERE kind = 'confirm'"); n != 2 {
+	if n := d.Count("outbox WHERE kind = 'confirm'"); n != 2 {
 		t.Errorf("%d mails to confirm, want 2", n)
 	}
 	if w := b.get(stale); w.Code != 404 {
@@ -132,10 +97,10 @@ func TestApplication(t *testing.T) {
 	reader := d.browser() // the mail is read in another browser
 	link := d.mailed("confirm")
 	page := reader.get(link)
-	if page.Code != 200 || !strings.Contains(page.Body.String(), "right@example.jp") || d.o.Count("request") != 0 {
-		t.Fatalf("the link: %d, %d requests", page.Code, d.o.Count("request"))
+	if page.Code != 200 || !strings.Contains(page.Body.String(), "right@example.jp") || d.Count("request") != 0 {
+		t.Fatalf("the link: %d, %d requests", page.Code, d.Count("request"))
 	}
-	if w := d.browser().pressed(link, page, ""); w.Code != 409 || d.o.Count("request") != 0 {
+	if w := d.browser().pressed(link, page, ""); w.Code != 409 || d.Count("request") != 0 {
 		t.Errorf("its button in another browser: %d", w.Code)
 	}
 	for range 2 {
@@ -144,7 +109,7 @@ func TestApplication(t *testing.T) {
 			t.Fatalf("the button: %d\n%s", w.Code, w.Body)
 		}
 	}
-	if n := d.o.Count("request"); n != 1 {
+	if n := d.Count("request"); n != 1 {
 		t.Fatalf("%d requests", n)
 	}
 	for path, who := range map[string]*browser{link: reader, flow: b} { // reload
@@ -181,11 +146,11 @@ func TestApplication(t *testing.T) {
 // TestApplicationResumes: after the session's end one press leads back to the same step
 // with everything typed.
 func TestApplicationResumes(t *testing.T) {
-	d := openDesk(t)
+	d := open(t)
 	b := d.browser()
 	b.get("/p/rcr")
 	flow := b.do("POST", "/p/rcr", applicationForm()).Header().Get("Location")
-	d.o.Advance(31 * time.Minute)
+	d.Advance(31 * time.Minute)
 	ended := b.get(flow)
 	if ended.Code != 410 {
 		t.Fatalf("after the session's end: %d", ended.Code)
@@ -205,13 +170,13 @@ func TestApplicationResumes(t *testing.T) {
 // numbers in a row give pages that differ in that word alone. Without its mailed link
 // nobody sees or withdraws a request.
 func TestThreatAP3(t *testing.T) {
-	d := openDesk(t)
+	d := open(t)
 	b := d.browser()
 	b.applied(t, applicationForm())
 	link := d.mailed("confirm")
 	b.pressed(link, b.get(link), "")
-	first := d.o.Request(d.only())
-	neighbour := d.o.Submit(catest.Application(7)) // the next number, another institution's
+	first := d.Request(d.only())
+	neighbour := d.Submit(catest.Application(7)) // the next number, another institution's
 	words := map[string]string{}
 	for _, p := range []string{"received", "processing", "issued", "sent", "ended", "unknown"} {
 		words[p] = i18n.Text("ja", "progress."+p, nil)
@@ -219,7 +184,7 @@ func TestThreatAP3(t *testing.T) {
 	var page string
 	ask := func(id, word string) {
 		t.Helper()
-		d.o.Advance(2 * time.Second) // the budget of a source
+		d.Advance(2 * time.Second) // the budget of a source
 		w := b.do("POST", "/p/status", url.Values{"receiptNumber": {id}, "holderCode": {first.Application.Holder.Code}})
 		got := strings.Replace(w.Body.String(), words[word], "WORD", 1)
 		if page == "" {
@@ -238,17 +203,17 @@ func TestThreatAP3(t *testing.T) {
 	}
 	ask(neighbour.ID, "unknown")
 	for _, by := range []pki.Actor{catest.Approver, catest.Second} {
-		_, err := d.o.RA.Approve(t.Context(), by, first.ID, first.ContentHash)
+		_, err := d.RA.Approve(t.Context(), by, first.ID, first.ContentHash)
 		catest.Must(t, err)
 	}
 	ask(first.ID, "issued")
-	d.o.Dispatch(first.ID)
+	d.Dispatch(first.ID)
 	ask(first.ID, "sent")
 	if strings.Contains(page, first.ID) || strings.Contains(page, "受付1号機") || strings.Contains(page, "clinic@example.jp") {
 		t.Error("the page tells more than the word")
 	}
 
-	before := d.o.Count("audit WHERE kind = 'withdrawal.refused'")
+	before := d.Count("audit WHERE kind = 'withdrawal.refused'")
 	for _, token := range []string{"", "AAAAAAAAAAAAAAAAAAAAAA", first.ID} {
 		for _, w := range []*httptest.ResponseRecorder{b.get("/p/status/l/" + token), b.do("POST", "/p/status/l/"+token, url.Values{"receiptNumber": {neighbour.ID}})} {
 			if w.Code != 403 || strings.Contains(w.Body.String(), "受付1号機") {
@@ -256,29 +221,29 @@ func TestThreatAP3(t *testing.T) {
 			}
 		}
 	}
-	if n := d.o.Count("audit WHERE kind = 'withdrawal.refused'") - before; n != 3 {
+	if n := d.Count("audit WHERE kind = 'withdrawal.refused'") - before; n != 3 {
 		t.Errorf("%d refusals on the record, want 3", n)
 	}
 	for id, want := range map[string]pki.RequestState{first.ID: pki.Issued, neighbour.ID: pki.Received} {
-		if got := d.o.Request(id).State; got != want {
+		if got := d.Request(id).State; got != want {
 			t.Errorf("%s is %s", id, got)
 		}
 	}
 }
 
 // only gives the ID of the only request.
-func (d *desk) only() string {
-	d.t.Helper()
-	db := d.o.Raw()
+func (s *site) only() string {
+	s.T.Helper()
+	db := s.Raw()
 	defer func() { _ = db.Close() }()
 	var id string
-	catest.Must(d.t, db.QueryRowContext(d.t.Context(), `SELECT id FROM request`).Scan(&id))
+	catest.Must(s.T, db.QueryRowContext(s.T.Context(), `SELECT id FROM request`).Scan(&id))
 	return id
 }
 
 // TestThreatAP3Walkers: who asks for many states at once is slowed down, by source.
 func TestThreatAP3Walkers(t *testing.T) {
-	d := openDesk(t)
+	d := open(t)
 	b := d.browser()
 	for n := range 61 {
 		w := b.do("POST", "/p/status", url.Values{"receiptNumber": {"202611230000001"}, "holderCode": {"0110119153"}})
@@ -295,7 +260,7 @@ func TestThreatAP3Walkers(t *testing.T) {
 
 // TestThreatAP4Sources: one source presses 申請 so often, and no more.
 func TestThreatAP4Sources(t *testing.T) {
-	d := openDesk(t)
+	d := open(t)
 	b := d.browser()
 	b.get("/p/rcr")
 	code := 0
@@ -306,8 +271,8 @@ func TestThreatAP4Sources(t *testing.T) {
 		flow := b.do("POST", "/p/rcr", form).Header().Get("Location")
 		code = b.pressed(flow, b.get(flow), "apply").Code
 	}
-	if code != 429 || d.o.Count("outbox") != 20 {
-		t.Errorf("the last press: %d, %d mails", code, d.o.Count("outbox"))
+	if code != 429 || d.Count("outbox") != 20 {
+		t.Errorf("the last press: %d, %d mails", code, d.Count("outbox"))
 	}
 }
 
@@ -315,7 +280,7 @@ func TestThreatAP4Sources(t *testing.T) {
 func TestThreatAP9(t *testing.T) {
 	polyglots := []string{`"><svg onload=alert(1)>`, `<a hx-post=/p/rcr>x</a>`, `]]><script>1</script>`, `{{.}}'onfocus=1 autofocus'`, `**[x]**<b>`}
 	for _, evil := range polyglots {
-		d := openDesk(t)
+		d := open(t)
 		b := d.browser()
 		b.get("/p/rcr")
 		form := applicationForm()

@@ -2,7 +2,6 @@ package portal_test
 
 import (
 	"fmt"
-	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"inkan/internal/i18n"
+	"inkan/internal/portal/portaltest"
 	"inkan/internal/webkit"
 )
 
@@ -25,23 +25,15 @@ func (b *browser) typed(t *testing.T, path string, form url.Values) string {
 	return flow
 }
 
-// sealed adds to a form what the hidden fields of its page hold.
-func sealed(form url.Values, page *httptest.ResponseRecorder) url.Values {
-	for _, m := range hidden.FindAllStringSubmatch(page.Body.String(), -1) {
-		form.Set(m[1], m[2])
-	}
-	return form
-}
-
 // TestTypedApplicationIsKept: what was typed is there after a mistake, in another language,
 // and when the form was sent after its session had ended; nothing goes on by itself then.
 func TestTypedApplicationIsKept(t *testing.T) {
-	d := openDesk(t)
+	d := open(t)
 	b := d.browser()
 	b.get("/p/rcr")
 	form := applicationForm()
 	form.Set("phone", "")
-	flow, kept := b.typed(t, "/p/rcr", form), d.o.Now().Add(webkit.Kept)
+	flow, kept := b.typed(t, "/p/rcr", form), d.Now().Add(webkit.Kept)
 	b.lang = "en"
 	page := b.get(flow)
 	if page.Code != 422 || !strings.Contains(page.Body.String(), `value="受付1号機"`) || !strings.Contains(page.Body.String(), `lang="en"`) {
@@ -50,8 +42,8 @@ func TestTypedApplicationIsKept(t *testing.T) {
 	b.lang = ""
 	form.Set("phone", "011-000-0009")
 	form.Set("terminalName", "受付9号機")
-	d.o.Advance(31 * time.Minute)
-	ended := b.do("POST", flow, sealed(form, page))
+	d.Advance(31 * time.Minute)
+	ended := b.do("POST", flow, portaltest.Sealed(form, page.Body.String()))
 	if ended.Code != 410 || !strings.Contains(b.get(flow).Body.String(), "ERR-6") {
 		t.Fatalf("the form after the session's end: %d", ended.Code)
 	}
@@ -67,7 +59,7 @@ func TestTypedApplicationIsKept(t *testing.T) {
 			t.Errorf("resumed: %d, the form does not hold %s", page.Code, kept)
 		}
 	}
-	if next := b.get(b.typed(t, flow, sealed(form, page))); next.Code != 200 || !strings.Contains(next.Body.String(), "<b>受付9号機</b>") {
+	if next := b.get(b.typed(t, flow, portaltest.Sealed(form, page.Body.String()))); next.Code != 200 || !strings.Contains(next.Body.String(), "<b>受付9号機</b>") {
 		t.Errorf("the confirmation: %d", next.Code)
 	}
 }
@@ -99,7 +91,7 @@ func TestApplicationFields(t *testing.T) {
 		{"payment", map[string]string{"paymentMethod": "3"}, []string{"paymentMethod"}, "支払い方法"},
 		{"maintenance", map[string]string{"maintenanceEmail": "vendor"}, []string{"maintenanceEmail"}, "メールアドレスの形"},
 	}
-	d := openDesk(t)
+	d := open(t)
 	b := d.browser()
 	b.get("/p/rcr")
 	for _, tt := range tests {
@@ -107,7 +99,7 @@ func TestApplicationFields(t *testing.T) {
 		for field, value := range tt.change {
 			form.Set(field, value)
 		}
-		d.o.Advance(5 * time.Second) // the budget of a source
+		d.Advance(5 * time.Second) // the budget of a source
 		flow := b.typed(t, "/p/rcr", form)
 		w := b.get(flow) // and as often as it is opened again
 		page := w.Body.String()
@@ -130,7 +122,7 @@ func TestApplicationFields(t *testing.T) {
 			}
 		}
 	}
-	if n := d.o.Count("draft") + d.o.Count("outbox"); n != 0 {
+	if n := d.Count("draft") + d.Count("outbox"); n != 0 {
 		t.Errorf("%d drafts and mails of what was wrong", n)
 	}
 	// What people type is folded, not refused; a browser that comes without our cookie gets it.
@@ -149,7 +141,7 @@ func TestApplicationFields(t *testing.T) {
 
 // TestSevenDigits: kind and prefecture make ten digits of seven, and the person says yes.
 func TestSevenDigits(t *testing.T) {
-	d := openDesk(t)
+	d := open(t)
 	b := d.browser()
 	b.get("/p/rcr")
 	form := applicationForm()
@@ -161,12 +153,12 @@ func TestSevenDigits(t *testing.T) {
 		t.Errorf("a prefecture that does not fit: %d", w.Code)
 	}
 	form.Set("prefecture", "1")
-	w = b.get(b.typed(t, flow, sealed(form, w)))
+	w = b.get(b.typed(t, flow, portaltest.Sealed(form, w.Body.String())))
 	if w.Code != 422 || !strings.Contains(w.Body.String(), "北海道・医科なら") || !strings.Contains(w.Body.String(), "<span>01</span><span>1</span><span>0119153</span>") {
 		t.Fatalf("the suggestion: %d\n%s", w.Code, w.Body)
 	}
 	form.Set("action", "useCode")
-	if page := b.get(b.typed(t, flow, sealed(form, w))); page.Code != 200 || !strings.Contains(page.Body.String(), "<span>01</span><span>1</span><span>0119153</span>") {
+	if page := b.get(b.typed(t, flow, portaltest.Sealed(form, w.Body.String()))); page.Code != 200 || !strings.Contains(page.Body.String(), "<span>01</span><span>1</span><span>0119153</span>") {
 		t.Error("the confirmation does not show the ten digits")
 	}
 }

@@ -78,7 +78,7 @@ func TestClientFile(t *testing.T) {
 			}
 		}
 		w := httptest.NewRecorder()
-		s.h.ServeHTTP(w, r)
+		s.plain.ServeHTTP(w, r)
 		if w.Code != tt.code || tt.length >= 0 && w.Header().Get("Content-Length") != fmt.Sprint(tt.length) {
 			t.Errorf("%s: %d, %v", tt.name, w.Code, w.Header())
 		}
@@ -108,13 +108,13 @@ func TestLargeFilesOnSlowLines(t *testing.T) {
 	r := httptest.NewRequest("GET", "/p/s/"+installer, nil)
 	r.Host = "portal.test"
 	c := &connection{ResponseRecorder: httptest.NewRecorder()}
-	s.h.ServeHTTP(c, r)
+	s.plain.ServeHTTP(c, r)
 	if len(c.deadlines) < 8 || c.Body.Len() != 1<<20 {
 		t.Fatalf("%d deadlines for %d bytes", len(c.deadlines), c.Body.Len())
 	}
 	for _, d := range c.deadlines {
-		if !d.Equal(s.now.Add(30 * time.Second)) {
-			t.Errorf("deadline %s at %s", d, *s.now)
+		if !d.Equal(s.Now().Add(30 * time.Second)) {
+			t.Errorf("deadline %s at %s", d, s.Now())
 		}
 	}
 }

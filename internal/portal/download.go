@@ -55,8 +55,7 @@ func (p *Portal) getForm(w http.ResponseWriter, r *http.Request) error {
 // postForm prepares a file and leads to its page. It may be sent any number of times:
 // each gives a ticket and a page of its own.
 func (p *Portal) postForm(w http.ResponseWriter, r *http.Request) error {
-	floor := time.NewTimer(max(p.Floor, 0)) // starts before anything depends on what was typed
-	defer floor.Stop()
+	floor := p.Timer(max(p.Floor, 0)) // starts before anything depends on what was typed
 	err := parseForm(r)
 	if err != nil {
 		return err
@@ -139,16 +138,14 @@ func (p *Portal) prepare(ctx context.Context, in ra.PickupInput, form formData) 
 	wrong := pki.CodeOf(err) == "pickup.wrong_ids"
 	leave(wrong)
 	if attacked && !wrong {
-		slow := time.NewTimer(attackDelay)
-		defer slow.Stop()
-		wait(ctx, slow)
+		wait(ctx, p.Timer(attackDelay))
 	}
 	return ticket, err
 }
 
-func wait(ctx context.Context, timer *time.Timer) {
+func wait(ctx context.Context, timer <-chan time.Time) {
 	select {
-	case <-timer.C:
+	case <-timer:
 	case <-ctx.Done():
 	}
 }

@@ -2,12 +2,12 @@ package portal
 
 import (
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"testing"
 	"time"
 
 	"inkan/internal/pki"
+	"inkan/internal/testkit"
 )
 
 // TestThreatDL2Flood: 100,000 wrong answers on one request, as fast as 50 sources can send
@@ -15,7 +15,7 @@ import (
 func TestThreatDL2Flood(t *testing.T) {
 	const request = "202611230000123"
 	now := time.Date(2026, 11, 24, 5, 0, 0, 0, time.UTC)
-	g := newGuard(nil, func() time.Time { return now }, slog.New(slog.DiscardHandler))
+	g := newGuard(nil, func() time.Time { return now }, testkit.Quiet)
 	answered, refused := 0, 0
 	for n := range 100_000 {
 		now = now.Add(2 * time.Millisecond)
@@ -59,7 +59,7 @@ func TestThreatDL2Flood(t *testing.T) {
 // find every budget as if nothing had been, and the memory of it all is bounded.
 func TestThreatDL1Work(t *testing.T) {
 	now := time.Date(2026, 11, 24, 5, 0, 0, 0, time.UTC)
-	g := newGuard(nil, func() time.Time { return now }, slog.New(slog.DiscardHandler))
+	g := newGuard(nil, func() time.Time { return now }, testkit.Quiet)
 	answered := 0
 	for n := range 10_000 {
 		leave, err := g.enter(netip.MustParseAddr("203.0.113.1"), fmt.Sprintf("20261123%07d", n))
@@ -89,7 +89,7 @@ func TestThreatDL1Work(t *testing.T) {
 // more than the office is asked; a second later it goes on.
 func TestThreatDL1AllTogether(t *testing.T) {
 	now := time.Date(2026, 11, 24, 5, 0, 0, 0, time.UTC)
-	g := newGuard(nil, func() time.Time { return now }, slog.New(slog.DiscardHandler))
+	g := newGuard(nil, func() time.Time { return now }, testkit.Quiet)
 	answered := 0
 	for n := range 1_000 {
 		leave, err := g.enter(netip.MustParseAddr(fmt.Sprintf("10.0.%d.%d", n/250, n%250)), fmt.Sprintf("20261123%07d", n))

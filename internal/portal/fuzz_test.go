@@ -6,40 +6,31 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"inkan/internal/pki"
-	"inkan/internal/ra"
 )
 
 // FuzzForm: whatever a browser sends, the answer is one of ours: never an internal error,
 // and for IDs that are wrong always of one size.
 func FuzzForm(f *testing.F) {
-	f.Add("requestId="+goodRequest+"&referenceId="+goodReference+"&password=7391&passwordConfirm=7391&format=legacy", "ja", "Mozilla/5.0 (Windows NT 6.3)")
+	s := openLetter(f)
+	legacy := s.typed()
+	legacy.Set("format", "legacy")
+	f.Add(legacy.Encode(), "ja", "Mozilla/5.0 (Windows NT 6.3)")
 	f.Add("requestId=%EF%BC%92&referenceId=<svg onload=x>&password=%zz", "en;q=0.5,ja;q=nan", "Windows NT ")
 	f.Add(strings.Repeat("a=b&", 200), "*;q=,,-", "Windows NT 6.")
 	f.Add("requestId=1;referenceId=2", "", "")
-	s := open(f)
 	f.Fuzz(func(t *testing.T, form, language, agent string) {
 		if len(form) > 64<<10 || len(language) > 1<<10 || len(agent) > 1<<10 {
 			return
 		}
-		*s.now = s.now.Add(time.Hour) // budgets are another test's
-		wrong := false
-		s.pickups.prepare = func(in ra.PickupInput) (pki.Secret, error) {
-			wrong = in.ReferenceID != goodReference
-			if wrong {
-				return "", pki.E(pki.NotFound, "pickup.wrong_ids")
-			}
-			return goodTicket, nil
-		}
+		s.Advance(30 * time.Second) // budgets are another test's
 		r := httptest.NewRequest(http.MethodPost, "/p/rcd", strings.NewReader(form))
-		r.Host, r.RemoteAddr = "portal.test", "192.0.2.7:40000"
+		r.Host, r.RemoteAddr = plainHost, "192.0.2.7:40000"
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		r.Header.Set("Accept-Language", language)
 		r.Header.Set("User-Agent", agent)
 		r.Header.Set("Sec-Fetch-Site", "same-origin")
 		w := httptest.NewRecorder()
-		s.h.ServeHTTP(w, r)
+		s.plain.ServeHTTP(w, r)
 		page := w.Body.String()
 		switch w.Code {
 		case http.StatusSeeOther, http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusTooManyRequests:

@@ -3,15 +3,10 @@ package portal_test
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
 	"log/slog"
-	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -21,187 +16,216 @@ import (
 	"testing"
 	"time"
 
+	"inkan/internal/ca/catest"
+	"inkan/internal/issuance"
 	"inkan/internal/pki"
 	"inkan/internal/portal"
+	"inkan/internal/portal/portaltest"
 	"inkan/internal/ra"
 	"inkan/internal/release"
+	"inkan/internal/testkit"
+	"inkan/internal/webkit"
 )
 
-// Canaries: they must appear nowhere but where the person put them.
 const (
-	goodRequest   = "202611230000123"
-	goodReference = "hT7kWm4Qzr"
-	canaryPIN     = "7391"
-	goodTicket    = "VElDS0VUQ0FOQVJZ"
+	plainHost = "portal.test"
+	authHost  = "auth.test" // of the zone that asks for a certificate
+
+	// pin is a canary: it must appear nowhere but where the person put it.
+	pin = "7391"
+	// wrongReference has the form of a reference ID, and is nobody's.
+	wrongReference = "AAAAAAAAAA"
+	issuerName     = "Test Root CA - G1"
 )
 
-var start = time.Date(2026, 11, 24, 5, 0, 30, 0, time.UTC) // 14:00:30 in Japan
+// start is 14:00:30 in Japan.
+var start = time.Date(2026, 11, 24, 5, 0, 30, 0, time.UTC)
 
-// pickups is a registration authority of one request.
-type pickups struct {
-	mu      sync.Mutex
-	prepare func(ra.PickupInput) (pki.Secret, error)
-	asked   []ra.PickupInput
-	cookie  [32]byte
-	left    int
-	ended   bool
-	err     error // of page and file
-}
-
-func (p *pickups) EndPickup(_ context.Context, ticket pki.Secret, cookie [32]byte) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	err := p.view(ticket, cookie)
-	if err == nil && p.left == ra.TicketUses {
-		err = pki.E(pki.Conflict, "pickup.not_saved")
-	}
-	p.ended = p.ended || err == nil
-	return err
-}
-
-func (p *pickups) PreparePickup(_ context.Context, in ra.PickupInput) (pki.Secret, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.asked = append(p.asked, in)
-	if p.prepare != nil {
-		return p.prepare(in)
-	}
-	p.cookie, p.left = in.CookieHash, 3
-	return goodTicket, nil
-}
-
-func (p *pickups) view(ticket pki.Secret, cookie [32]byte) error {
-	switch {
-	case p.err != nil:
-		return p.err
-	case ticket != goodTicket:
-		return pki.E(pki.NotFound, "ticket.unknown")
-	case cookie != p.cookie:
-		return pki.E(pki.Forbidden, "ticket.foreign")
-	}
-	return nil
-}
-
-func (p *pickups) PickupPage(_ context.Context, ticket pki.Secret, cookie [32]byte) (ra.PickupView, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return ra.PickupView{
-		RequestID: goodRequest, Holder: pki.Holder{Kind: pki.Medical, Code: "0110119153"}, TerminalName: "受付1号機",
-		Issuer: "Test CA - G1", NotBefore: start, NotAfter: pki.AddMonths(start, pki.ValidityMonths).Add(-time.Second),
-		Deadline: pki.DownloadDeadline(start), TicketUntil: start.Add(10 * time.Minute), FileName: goodRequest + ".p12",
-		SHA256: strings.Repeat("ec864fe9", 8), Size: len(theFile), FetchesLeft: p.left, KeyHere: !p.ended,
-	}, p.view(ticket, cookie)
-}
-
-var theFile = []byte("0\x82 a file of PKCS#12")
-
-func (p *pickups) PickupFile(_ context.Context, ticket pki.Secret, cookie [32]byte) (string, []byte, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	err := p.view(ticket, cookie)
-	if err != nil {
-		return "", nil, err
-	}
-	if p.left == 0 {
-		return "", nil, pki.E(pki.Gone, "ticket.over")
-	}
-	p.left--
-	return goodRequest + ".p12", theFile, nil
-}
-
-// site is a portal with what a test wants to look at.
+// site is the portal with its zones over a real office.
 type site struct {
-	t         testing.TB
-	h         http.Handler
-	aboutRoot http.Handler // on plain http
-	auth      http.Handler // the zone that asks for a certificate
-	pickups   *pickups
-	log       *bytes.Buffer
-	now       *time.Time
+	*catest.Office
+	portal      *portal.Portal
+	plain, auth http.Handler
+	aboutRoot   http.Handler // on plain http
+	office      *office
+	timers      *timers
+	log         *testkit.Log // of the portal, in JSON
+
+	letter pki.Request // whose letter was sent; see openLetter
+	ref    pki.Secret
 }
 
+// office is the real registration authority. It keeps what the download form asked.
+type office struct {
+	*ra.Service
+	mu    sync.Mutex
+	asked []ra.PickupInput
+	// refusal is answered instead: for a state that the real one cannot be brought to.
+	refusal error
+}
+
+// PreparePickup passes the question on.
+func (o *office) PreparePickup(ctx context.Context, in ra.PickupInput) (pki.Secret, error) {
+	o.mu.Lock()
+	o.asked = append(o.asked, in)
+	refusal := o.refusal
+	o.mu.Unlock()
+	if refusal != nil {
+		return "", refusal
+	}
+	return o.Service.PreparePickup(ctx, in)
+}
+
+// count says how often it was asked.
+func (o *office) count() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.asked)
+}
+
+// timers are waits that end at once. They tell how long each was to be, and how much the
+// office had been asked when it began.
+type timers struct {
+	office *office
+	mu     sync.Mutex
+	made   []timer
+	begun  []int
+}
+
+type timer struct {
+	length time.Duration
+	end    chan time.Time
+}
+
+func (t *timers) start(length time.Duration) <-chan time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.begun = append(t.begun, t.office.count())
+	made := timer{length, make(chan time.Time, 1)}
+	made.end <- time.Time{}
+	t.made = append(t.made, made)
+	return made.end
+}
+
+// waited gives the lengths of the waits that somebody has waited for, since the last call.
+func (t *timers) waited() []time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var lengths []time.Duration
+	for _, m := range t.made {
+		if len(m.end) == 0 {
+			lengths = append(lengths, m.length)
+		}
+	}
+	t.made = nil
+	return lengths
+}
+
+// open makes a site over an office of its own.
 func open(t testing.TB, change ...func(*portal.Config)) *site {
 	t.Helper()
-	s := &site{t: t, pickups: &pickups{}, log: &bytes.Buffer{}}
-	now := start
-	s.now = &now
+	return openOver(catest.New(t, catest.Options{}), change...)
+}
+
+func openOver(o *catest.Office, change ...func(*portal.Config)) *site {
+	o.T.Helper()
+	s := &site{Office: o, office: &office{Service: o.RA}, log: &testkit.Log{}}
+	s.timers = &timers{office: s.office}
 	c := portal.Config{
-		Hosts: []string{"portal.test"}, AuthHosts: []string{"auth.test"}, Floor: -1, Issuer: "Test CA - G1", SiteRoot: siteRoot(t), StatusURL: "http://status.test",
+		Hosts: []string{plainHost}, AuthHosts: []string{authHost}, Floor: -1, Issuer: issuerName, SiteRoot: o.CAs[issuance.TLS], StatusURL: "http://status.test",
 		Releases: func() (release.Offer, bool) { return release.Offer{}, false },
 		Help:     portal.HelpDesk{Phone: "0570-123-456", Free: true, Hours: map[string]string{"ja": "月〜金 9:00〜17:00", "en": "Mon-Fri 9:00-17:00"}},
-		Now:      func() time.Time { return now }, Log: slog.New(slog.NewJSONHandler(&guarded{out: s.log}, nil)),
+		Flows:    webkit.Flows{DB: o.DB, Idle: 30 * time.Minute},
+		Now:      o.Now, Timer: s.timers.start, Log: slog.New(slog.NewJSONHandler(s.log, nil)),
 	}
 	for _, f := range change {
 		f(&c)
 	}
-	p, err := portal.New(c, struct {
-		*pickups
-		portal.Renewals
-		portal.Revocations
-		portal.Applications
-	}{pickups: s.pickups})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.h, s.aboutRoot, s.auth = p.Handler(), p.AboutRoot(), p.AuthHandler()
+	var err error
+	s.portal, err = portal.New(c, s.office)
+	testkit.Must(o.T, err)
+	s.plain, s.auth, s.aboutRoot = s.portal.Handler(), s.portal.AuthHandler(), s.portal.AboutRoot()
 	return s
 }
 
-var madeRoot = sync.OnceValues(func() (*x509.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	like := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test Site Root"}, NotBefore: start, NotAfter: start.AddDate(10, 0, 0),
-		IsCA: true, BasicConstraintsValid: true, PermittedDNSDomains: []string{"portal.test"},
-		PermittedIPRanges: []*net.IPNet{{IP: net.IPv4(192, 0, 2, 1).To4(), Mask: net.CIDRMask(32, 32)}}}
-	der, err := x509.CreateCertificate(rand.Reader, like, like, key.Public(), key)
-	if err != nil {
-		return nil, err
-	}
-	return x509.ParseCertificate(der)
-})
-
-func siteRoot(t testing.TB) *x509.Certificate {
+// openLetter is open, with a request whose letter was sent.
+func openLetter(t testing.TB, change ...func(*portal.Config)) *site {
 	t.Helper()
-	root, err := madeRoot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return root
+	s := open(t, change...)
+	s.Set(start)
+	s.letter, s.ref = s.sent(11915) // 0110119153
+	return s
 }
 
-type guarded struct {
-	mu  sync.Mutex
-	out *bytes.Buffer
+// sent issues the request of the n-th institution and sends its letter.
+func (s *site) sent(n int) (pki.Request, pki.Secret) {
+	s.T.Helper()
+	r := s.Issued(catest.Application(n))
+	ref := s.Reference(r.ID)
+	s.Dispatch(r.ID)
+	return r, ref
 }
 
-func (g *guarded) Write(p []byte) (int, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.out.Write(p)
+// typed is what the holder of the letter types.
+func (s *site) typed() url.Values { return typedFor(s.letter, s.ref) }
+
+func typedFor(r pki.Request, ref pki.Secret) url.Values {
+	return url.Values{"requestId": {r.ID}, "referenceId": {ref.Reveal()}, "password": {pin}, "passwordConfirm": {pin}}
 }
 
-// browser keeps cookies and a language, as browsers do.
+// browser keeps cookies and a language, as browsers do, and has the certificate that its
+// person chose.
 type browser struct {
 	site    *site
+	host    string
+	leaf    *x509.Certificate
 	lang    string
 	agent   string
 	from    string
+	header  http.Header
 	cookies map[string]string
+	all     bytes.Buffer // every page it saw
 }
 
+// browser opens one at the zone for everybody.
 func (s *site) browser() *browser {
-	return &browser{site: s, lang: "ja", from: "192.0.2.7", cookies: map[string]string{}}
+	return &browser{site: s, host: plainHost, lang: "ja", from: "192.0.2.7", cookies: map[string]string{}, header: http.Header{"Sec-Fetch-Site": {"same-origin"}}}
+}
+
+// person opens a browser at the zone that asks for a certificate; nil: with none.
+func (s *site) person(h *catest.Held) *browser {
+	b := s.browser()
+	b.host = authHost
+	if h != nil {
+		b.leaf = h.Pair.Leaf
+	}
+	return b
+}
+
+// as is person, with a certificate; nil: the zone for everybody.
+func (s *site) as(leaf *x509.Certificate) *browser {
+	b := s.browser()
+	if leaf != nil {
+		b.host, b.leaf = authHost, leaf
+	}
+	return b
 }
 
 func (b *browser) do(method, path string, form url.Values) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, strings.NewReader(form.Encode()))
-	r.Host = "portal.test"
-	r.RemoteAddr = b.from + ":40000"
+	r.Host, r.RemoteAddr, r.TLS = b.host, b.from+":40000", &tls.ConnectionState{ServerName: b.host}
+	h := b.site.plain
+	if b.host == authHost {
+		h = b.site.auth
+		if b.leaf != nil {
+			r.TLS.PeerCertificates = []*x509.Certificate{b.leaf}
+		}
+	}
 	r.Header.Set("Accept-Language", b.lang)
 	r.Header.Set("User-Agent", b.agent)
-	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	for name, values := range b.header {
+		r.Header[name] = values
+	}
 	if method == http.MethodPost {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
@@ -209,10 +233,11 @@ func (b *browser) do(method, path string, form url.Values) *httptest.ResponseRec
 		r.AddCookie(&http.Cookie{Name: name, Value: value})
 	}
 	w := httptest.NewRecorder()
-	b.site.h.ServeHTTP(w, r)
+	h.ServeHTTP(w, r)
 	for _, c := range w.Result().Cookies() {
 		b.cookies[c.Name] = c.Value
 	}
+	b.all.Write(w.Body.Bytes())
 	return w
 }
 
@@ -220,12 +245,57 @@ func (b *browser) get(path string) *httptest.ResponseRecorder {
 	return b.do(http.MethodGet, path, nil)
 }
 
-func typed() url.Values {
-	return url.Values{"requestId": {goodRequest}, "referenceId": {goodReference}, "password": {canaryPIN}, "passwordConfirm": {canaryPIN}}
-}
+// page is what a path shows.
+func (b *browser) page(path string) string { return b.get(path).Body.String() }
 
+// post sends the form of the download site.
 func (b *browser) post(form url.Values) *httptest.ResponseRecorder {
 	return b.do(http.MethodPost, "/p/rcd", form)
+}
+
+// ticketFor sends the form of the download site, and gives the path of the file's page.
+func (b *browser) ticketFor(form url.Values) string {
+	b.site.T.Helper()
+	w := b.post(form)
+	to := w.Header().Get("Location")
+	if w.Code != http.StatusSeeOther || !strings.HasPrefix(to, "/p/rcd/t/") {
+		b.site.T.Fatalf("post: %d to %q, screen %s", w.Code, to, screen(w))
+	}
+	return to
+}
+
+// press sends the form of a page with what is typed.
+func (b *browser) press(path, page string, typed url.Values) *httptest.ResponseRecorder {
+	return b.do(http.MethodPost, path, portaltest.Sealed(typed, page))
+}
+
+// pressed sends the form of a page with one of its buttons.
+func (b *browser) pressed(path string, page *httptest.ResponseRecorder, action string) *httptest.ResponseRecorder {
+	return b.press(path, page.Body.String(), url.Values{"action": {action}})
+}
+
+// next presses, wants to be led on, and gives the page.
+func (b *browser) next(path, page string, typed url.Values) (string, string) {
+	b.site.T.Helper()
+	w := b.press(path, page, typed)
+	if w.Code != http.StatusSeeOther {
+		b.site.T.Fatalf("%s %v: %d\n%s", path, typed, w.Code, w.Body)
+	}
+	to := w.Header().Get("Location")
+	return to, b.page(to)
+}
+
+// screen gives the number that is told on the telephone.
+func screen(w *httptest.ResponseRecorder) string { return portaltest.Screen(w.Body.String()) }
+
+// has wants words to be on a page.
+func has(t testing.TB, page string, words ...string) {
+	t.Helper()
+	for _, word := range words {
+		if !strings.Contains(page, word) {
+			t.Errorf("the page does not say %q:\n%s", word, page)
+		}
+	}
 }
 
 // holds says whether a text holds a secret as a word of its own: its letters may stand
@@ -236,20 +306,20 @@ func holds(text, secret string) bool {
 
 // lookup gives the look-up code of the last refusal in the log.
 func (s *site) lookup() string {
-	s.t.Helper()
+	s.T.Helper()
 	last := ""
-	for line := range bytes.Lines(s.log.Bytes()) {
+	for line := range strings.Lines(s.log.String()) {
 		var record struct{ Lookup string }
-		err := json.Unmarshal(line, &record)
+		err := json.Unmarshal([]byte(line), &record)
 		if err != nil {
-			s.t.Fatalf("log line %q: %v", line, err)
+			s.T.Fatalf("log line %q: %v", line, err)
 		}
 		if record.Lookup != "" {
 			last = record.Lookup
 		}
 	}
 	if last == "" {
-		s.t.Fatal("the log holds no look-up code")
+		s.T.Fatal("the log holds no look-up code")
 	}
 	return last[:4] + " " + last[4:]
 }

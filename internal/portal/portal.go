@@ -97,6 +97,8 @@ type Config struct {
 
 	Count webkit.Recorder // zero: nothing is counted
 	Now   func() time.Time
+	// Timer starts a wait; nil means time.After.
+	Timer func(time.Duration) <-chan time.Time
 	Log   *slog.Logger
 }
 
@@ -119,6 +121,9 @@ type Portal struct {
 func New(c Config, office Office) (*Portal, error) {
 	if c.Floor == 0 {
 		c.Floor = 150 * time.Millisecond
+	}
+	if c.Timer == nil {
+		c.Timer = time.After
 	}
 	assets, err := webkit.LoadAssets()
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"inkan/internal/ca/catest"
+	"inkan/internal/portal/portaltest"
 )
 
 // tab is one of many of a person: the last page that it shows.
@@ -23,10 +24,10 @@ type tab struct {
 
 // crowd is people with a certificate each, their tabs, and what must be true of them.
 type crowd struct {
-	*renewSite
+	*site
 	t       *testing.T
 	holders []catest.Held
-	people  []*person
+	people  []*browser
 	tabs    []*tab
 	renewal []string            // by person, "" before the first Submit
 	tickets map[string]int      // path of a file's page → whose
@@ -47,7 +48,7 @@ func TestTabsAtRandom(t *testing.T) {
 	t.Logf("INKAN_SEED=%d", seed)
 	dice := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a test's choices
 	s, holders := openRenewals(t, 3)
-	c := &crowd{renewSite: s, t: t, holders: holders, renewal: make([]string, len(holders)), tickets: map[string]int{}}
+	c := &crowd{site: s, t: t, holders: holders, renewal: make([]string, len(holders)), tickets: map[string]int{}}
 	shared := map[string]string{} // two windows of one browser, and a third person's own
 	for n := range holders {
 		p := s.person(&holders[n])
@@ -99,7 +100,7 @@ func (c *crowd) step(dice *rand.Rand, t *tab) {
 	case 4:
 		c.show(t, t.at) // reload
 	case 5, 6: // press what the tab shows, however old it is
-		c.press(t, t.at, seal(t.page))
+		c.press(t, t.at, portaltest.Seal(t.page))
 	case 7:
 		c.show(t, c.renewal[t.who])
 	case 8:
@@ -146,7 +147,7 @@ func (c *crowd) show(t *tab, at string) {
 	if w.Code != 200 && w.Code != 410 { // a file's page that is over
 		c.t.Errorf("person %d at %s: %d", t.who, at, w.Code)
 	}
-	if drawn := seal(t.page); drawn != "" {
+	if drawn := portaltest.Seal(t.page); drawn != "" {
 		c.seals[t.who][at] = drawn
 	}
 	for n, h := range c.holders {

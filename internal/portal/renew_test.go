@@ -9,6 +9,7 @@ import (
 
 	"inkan/internal/ca/catest"
 	"inkan/internal/pki"
+	"inkan/internal/portal/portaltest"
 	"inkan/internal/store"
 )
 
@@ -26,7 +27,7 @@ func TestRenewPages(t *testing.T) {
 			t.Errorf("%s leads to %q", action, w.Header().Get("Location"))
 		}
 	}
-	form := seal(p.get("/p/ru/apply").Body.String())
+	form := portaltest.Seal(p.get("/p/ru/apply").Body.String())
 	if w := p.do("POST", "/p/ru/apply", url.Values{"form": {form}, "action": {"back"}}); w.Header().Get("Location") != "/p/ru" || s.Count("request WHERE kind = 'renewal'") != 0 {
 		t.Errorf("back: %d to %q", w.Code, w.Header().Get("Location"))
 	}
@@ -47,7 +48,7 @@ func TestRenewPages(t *testing.T) {
 		}
 	}
 	for pin, code := range map[string]string{"123": "RU-3P", "１２３４": "RU-3P"} {
-		if w := p.do("POST", at, key(page, id, pin)); w.Code != 422 || screen(w) != code || seal(w.Body.String()) != seal(page) || strings.Contains(w.Body.String(), `value="`+pin) {
+		if w := p.do("POST", at, key(page, id, pin)); w.Code != 422 || screen(w) != code || portaltest.Seal(w.Body.String()) != portaltest.Seal(page) || strings.Contains(w.Body.String(), `value="`+pin) {
 			t.Errorf("PIN %s: %d %s", pin, w.Code, screen(w))
 		}
 	}
@@ -62,7 +63,7 @@ func TestRenewPages(t *testing.T) {
 	if w := p.do("POST", to+"/end", url.Values{"kept": {"yes"}}); w.Code != 303 || w.Header().Get("Location") != to+"#end" {
 		t.Errorf("end: %d to %q", w.Code, w.Header().Get("Location"))
 	}
-	if w := p.get(at); w.Code != 200 || seal(w.Body.String()) != "" || !strings.Contains(w.Body.String(), "お渡しできません") {
+	if w := p.get(at); w.Code != 200 || portaltest.Seal(w.Body.String()) != "" || !strings.Contains(w.Body.String(), "お渡しできません") {
 		t.Errorf("after the end of the key: %d", w.Code)
 	}
 	if s.Count("request WHERE kind = 'renewal'") != 1 {
@@ -88,7 +89,7 @@ func TestRenewStates(t *testing.T) {
 	p := s.person(&hs[0])
 	s.Signer.Once("SignIntents", catest.Before, away)
 	at := p.renewed(t)
-	if page := p.get(at).Body.String(); !strings.Contains(page, "data-waiting") || !strings.Contains(page, "<script src=") || seal(page) != "" {
+	if page := p.get(at).Body.String(); !strings.Contains(page, "data-waiting") || !strings.Contains(page, "<script src=") || portaltest.Seal(page) != "" {
 		t.Error("what is under way does not say so")
 	}
 	if page := p.get("/p/ru").Body.String(); !strings.Contains(page, "もう受け付けてあります") || strings.Contains(page, `value="apply"`) {
@@ -99,7 +100,7 @@ func TestRenewStates(t *testing.T) {
 	}
 	s.Advance(time.Minute)
 	catest.Must(t, s.CA.Recover(t.Context(), 0))
-	if page := p.get(at).Body.String(); !strings.Contains(page, "発行済み") || seal(page) == "" {
+	if page := p.get(at).Body.String(); !strings.Contains(page, "発行済み") || portaltest.Seal(page) == "" {
 		t.Error("issued does not say so")
 	}
 

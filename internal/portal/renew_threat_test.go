@@ -13,6 +13,7 @@ import (
 
 	"inkan/internal/ca/catest"
 	"inkan/internal/pki"
+	"inkan/internal/portal/portaltest"
 	"inkan/internal/ra"
 )
 
@@ -84,13 +85,13 @@ func TestThreatRS8Walk(t *testing.T) {
 func TestThreatRS11Renewal(t *testing.T) {
 	s, hs := openRenewals(t, 2)
 	p := s.person(&hs[0])
-	form := seal(p.get("/p/ru/apply").Body.String())
+	form := portaltest.Seal(p.get("/p/ru/apply").Body.String())
 	other, two := s.person(&hs[0]), s.person(&hs[1])
 	other.get("/p/ru")
 	two.cookies = maps.Clone(p.cookies) // two windows of one browser with two certificates
 	bare := s.person(&hs[0])
 	for name, try := range map[string]struct {
-		who  *person
+		who  *browser
 		form string
 	}{
 		"no cookie": {bare, form}, "another browser": {other, form}, "another certificate": {two, form}, "no seal": {p, ""}, "a made-up seal": {p, strings.Repeat("A", 43)},
@@ -142,11 +143,11 @@ func TestThreatRS12DL7(t *testing.T) {
 	ticket := p.ticket(t, at)
 	plain, two, other, none := s.person(nil), s.person(&hs[1]), s.person(&hs[0]), s.person(nil)
 	plain.host = plainHost
-	for _, w := range []*person{plain, two, none} {
+	for _, w := range []*browser{plain, two, none} {
 		w.cookies = maps.Clone(p.cookies)
 	}
 	other.get("/p/ru")
-	for name, who := range map[string]*person{"another zone": plain, "another certificate": two, "another browser": other, "no certificate": none} {
+	for name, who := range map[string]*browser{"another zone": plain, "another certificate": two, "another browser": other, "no certificate": none} {
 		for _, path := range []string{ticket, ticket + "/" + id + ".p12"} {
 			if who == plain {
 				path = strings.Replace(path, "/p/ru/", "/p/rcd/", 1)
@@ -188,7 +189,7 @@ func TestThreatRS12DL7(t *testing.T) {
 	if w := p.get(again[:len(again)-4] + "AAAA"); w.Code != 410 && w.Code != 404 {
 		t.Errorf("a made-up ticket: %d", w.Code)
 	}
-	log := s.Log.String()
+	log := s.log.String() + s.Log.String()
 	for _, secret := range []string{strings.TrimPrefix(ticket, "/p/ru/t/"), strings.TrimPrefix(public, "/p/rcd/t/"), "123456", ref.ReferenceID.Reveal()} {
 		if holds(log, secret) {
 			t.Error("the log holds a ticket, a PIN or a reference ID")

@@ -94,8 +94,7 @@ func (s revoking) getIDs(w http.ResponseWriter, r *http.Request) error {
 // postIDs checks the letter's IDs, within budgets of its own: whatever happens at the
 // download site, a revocation can be asked for (threat RV2).
 func (s revoking) postIDs(w http.ResponseWriter, r *http.Request) error {
-	floor := time.NewTimer(max(s.Floor, 0)) // starts before anything depends on what was typed
-	defer floor.Stop()
+	floor := s.Timer(max(s.Floor, 0)) // starts before anything depends on what was typed
 	err := parseForm(r)
 	if err != nil {
 		return err

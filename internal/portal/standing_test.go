@@ -5,9 +5,11 @@ import (
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"fmt"
 	"html"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -18,6 +20,7 @@ import (
 
 	"inkan/internal/i18n"
 	"inkan/internal/portal"
+	"inkan/internal/testkit"
 )
 
 var (
@@ -136,11 +139,10 @@ func TestInstructionsForThisTerminal(t *testing.T) {
 
 // The page on which a file was saved and the pages of how-to say the same.
 func TestOneTextForDownloadAndHelp(t *testing.T) {
-	s := open(t)
+	s := openLetter(t)
 	b := s.browser()
 	b.get("/p/rcd")
-	b.post(typed())
-	done := b.get("/p/rcd/t/" + goodTicket).Body.String()
+	done := b.page(b.ticketFor(s.typed()))
 	steps := regexp.MustCompile(`(?s)<details class="how"[^>]*><summary>[^<]*</summary><div><ol>.*?</details>`)
 	install := b.get("/p/help/install").Body.String()
 	same := 0
@@ -160,8 +162,10 @@ func TestOneTextForDownloadAndHelp(t *testing.T) {
 // The root of the site is served as it is; the pages show its fingerprints as the letter
 // and Windows have them, and say that the letter decides (threat ST9).
 func TestThreatST9RootIsCompared(t *testing.T) {
-	s := open(t)
-	root := siteRoot(t)
+	root := testkit.SelfSigned(t, &x509.Certificate{Subject: pkix.Name{CommonName: "Test Site Root"}, NotBefore: start, NotAfter: start.AddDate(10, 0, 0),
+		IsCA: true, BasicConstraintsValid: true, PermittedDNSDomains: []string{plainHost},
+		PermittedIPRanges: []*net.IPNet{{IP: net.IPv4(192, 0, 2, 1).To4(), Mask: net.CIDRMask(32, 32)}}}, testkit.Key(t)).Leaf
+	s := open(t, func(c *portal.Config) { c.SiteRoot = root })
 	b := s.browser()
 	w := b.get("/p/cert")
 	got, err := x509.ParseCertificate(w.Body.Bytes())

@@ -1,9 +1,7 @@
 package ra_test
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/hex"
 	"testing"
 
@@ -11,6 +9,7 @@ import (
 	"inkan/internal/issuance"
 	"inkan/internal/pki"
 	"inkan/internal/store"
+	"inkan/internal/testkit"
 )
 
 // TestThreatAP11Register: a key that the register knows is never certified again: of
@@ -36,17 +35,13 @@ func TestThreatAP11Register(t *testing.T) {
 			}
 
 			made := o.Issued(catest.Application(9)) // a key that the CA made itself
-			certificate, err := x509.ParseCertificate(o.Certificate(made.Serial).DER)
-			catest.Must(t, err)
-			spki := sha256.Sum256(certificate.RawSubjectPublicKeyInfo)
+			spki := sha256.Sum256(o.Leaf(made.Serial).RawSubjectPublicKeyInfo)
 			if n := o.Count("public_key WHERE spki_sha256 = '" + hex.EncodeToString(spki[:]) + "'"); n != 1 {
 				t.Errorf("the key of the pool is %d times in the register", n)
 			}
 
-			csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, o.Keys[issuance.G1])
-			catest.Must(t, err)
 			own := o.Call("own", catest.Holder(2))
-			own.Application.CSR = csr
+			own.Application.CSR = testkit.CSR(t, o.Keys[issuance.G1])
 			_, err = o.RA.IssueByGrant(t.Context(), catest.ByClient(first), first, own)
 			catest.WantCode(t, err, "csr.key_reused")
 			if n := o.Count("certificate WHERE revoked_at = 0 AND request <> ''"); n != 1 {

@@ -63,7 +63,7 @@ func TestContactsAreTold(t *testing.T) {
 
 			r = all[3]
 			o.Set(pki.RenewalOpens(o.Certificate(r.Serial).NotAfter).Add(time.Hour))
-			renewal, err := o.RA.Renew(t.Context(), ra.RenewInput{Leaf: leaf(t, o, r.Serial), Source: catest.Pickup("", "").Source, Language: "ja"})
+			renewal, err := o.RA.Renew(t.Context(), ra.RenewInput{Leaf: o.Leaf(r.Serial), Source: catest.Pickup("", "").Source, Language: "ja"})
 			catest.Must(t, err)
 			tells("renewed/"+renewal.ID, "renewed", r, map[string]string{"RequestID": renewal.ID, "Source": catest.Pickup("", "").Source.String()})
 

@@ -2,14 +2,13 @@ package ra_test
 
 import (
 	"crypto"
-	"crypto/rand"
-	"crypto/x509"
 	"fmt"
 	"testing"
 
 	"inkan/internal/ca/catest"
 	"inkan/internal/issuance"
 	"inkan/internal/pki"
+	"inkan/internal/testkit"
 )
 
 // TestThreatAP11AllOurCAs: a public key is certified for one owner, over all our CAs. What
@@ -39,11 +38,9 @@ func TestThreatAP11AllOurCAs(t *testing.T) {
 			keys["holder"] = held.Pair.PrivateKey.(crypto.Signer)
 			keys["holder by order"] = ordered
 			order := func(key crypto.Signer, name string) error {
-				csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
-				catest.Must(t, err)
 				call := o.Call(name, catest.Holder(2))
-				call.Application.CSR = csr
-				_, err = o.RA.IssueByGrant(t.Context(), catest.ByClient(client), client, call)
+				call.Application.CSR = testkit.CSR(t, key)
+				_, err := o.RA.IssueByGrant(t.Context(), catest.ByClient(client), client, call)
 				return err
 			}
 			catest.Must(t, order(ordered, "the first"))
@@ -57,8 +54,7 @@ func TestThreatAP11AllOurCAs(t *testing.T) {
 					t.Errorf("order with the key of %s: %v", whose, err)
 				}
 				a := catest.Application(10 + n)
-				a.CSR, err = x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
-				catest.Must(t, err)
+				a.CSR = testkit.CSR(t, key)
 				r := o.Approved(a)
 				_, err = o.CA.Issue(t.Context(), r.ID)
 				if got := o.Request(r.ID); pki.CodeOf(err) != "csr.key_reused" || got.State != pki.Failed || got.Failure != "csr.key_reused" {

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"golang.org/x/crypto/chacha20poly1305"
-	pkcs12 "software.sslmate.com/src/go-pkcs12"
 
 	"inkan/internal/ca/catest"
 	"inkan/internal/pki"
@@ -213,12 +212,11 @@ func (o office) fetched(request string, ref pki.Secret) string {
 	}
 	_, file, err := o.RA.PickupFile(o.T.Context(), ticket, catest.Cookie)
 	catest.Must(o.T, err)
-	key, cert, _, err := pkcs12.DecodeChain(file, "1234")
-	catest.Must(o.T, err)
-	if !key.(*ecdsa.PrivateKey).PublicKey.Equal(cert.PublicKey) {
+	pair := catest.Open(o.Office, file, "1234")
+	if !pair.PrivateKey.(*ecdsa.PrivateKey).PublicKey.Equal(pair.Leaf.PublicKey) {
 		o.T.Error("the file holds a key that is not its certificate's")
 	}
-	return pki.SerialHex(cert.SerialNumber)
+	return pki.SerialHex(pair.Leaf.SerialNumber)
 }
 
 func (o office) ticket(id string) store.Ticket {

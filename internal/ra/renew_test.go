@@ -11,6 +11,7 @@ import (
 	"inkan/internal/pki"
 	"inkan/internal/ra"
 	"inkan/internal/store"
+	"inkan/internal/testkit"
 )
 
 const graceDays = 30
@@ -143,8 +144,8 @@ func TestThreatRS7RenewalRefuses(t *testing.T) {
 		refuse("none", ra.RenewInput{}, "renewal.none")
 		refuse("revoked", catest.Wish(revoked), "renewal.revoked")
 		refuse("suspended", catest.Wish(held), "renewal.suspended")
-		refuse("not begun", ra.RenewInput{Leaf: parse(t, o.Certificate(later.Serial).DER)}, "renewal.not_begun")
-		refuse("an API client's", ra.RenewInput{Leaf: parse(t, own.DER)}, "renewal.foreign")
+		refuse("not begun", ra.RenewInput{Leaf: o.Leaf(later.Serial)}, "renewal.not_begun")
+		refuse("an API client's", ra.RenewInput{Leaf: testkit.Certificate(t, own.DER)}, "renewal.foreign")
 		for name, stranger := range o.Strangers(h) {
 			before := strings.Count(o.Log.String(), "alarm: certificate outside the register")
 			refuse(name, ra.RenewInput{Leaf: stranger.Leaf}, "renewal.foreign")

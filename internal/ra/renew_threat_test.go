@@ -2,7 +2,6 @@ package ra_test
 
 import (
 	"bytes"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
@@ -12,13 +11,6 @@ import (
 	"inkan/internal/pki"
 	"inkan/internal/ra"
 )
-
-func parse(t *testing.T, der []byte) *x509.Certificate {
-	t.Helper()
-	c, err := x509.ParseCertificate(der)
-	catest.Must(t, err)
-	return c
-}
 
 // TestThreatRS8EqualWork: with another holder's certificate nothing is learnt about a
 // request: the same answer, by the same statements, whether it is a neighbour's renewal,

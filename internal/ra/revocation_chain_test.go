@@ -13,7 +13,7 @@ import (
 // renewed renews a certificate in its window.
 func renewed(t testing.TB, o *catest.Office, serial string) pki.Request {
 	t.Helper()
-	r, err := o.RA.Renew(t.Context(), ra.RenewInput{Leaf: leaf(t, o, serial), Source: catest.Pickup("", "").Source, Language: "ja"})
+	r, err := o.RA.Renew(t.Context(), ra.RenewInput{Leaf: o.Leaf(serial), Source: catest.Pickup("", "").Source, Language: "ja"})
 	catest.Must(t, err)
 	_, err = o.CA.Issue(t.Context(), r.ID)
 	catest.Must(t, err)
@@ -37,7 +37,7 @@ func TestThreatRS9(t *testing.T) {
 				return err
 			},
 			func(r pki.Request) error {
-				_, err := o.RA.AskRevocation(ctx, ask("c", pki.KeyCompromise, ra.RevocationWay{Leaf: leaf(t, o, r.Serial)}))
+				_, err := o.RA.AskRevocation(ctx, ask("c", pki.KeyCompromise, ra.RevocationWay{Leaf: o.Leaf(r.Serial)}))
 				return err
 			},
 			func(r pki.Request) error {
@@ -52,7 +52,7 @@ func TestThreatRS9(t *testing.T) {
 			if c.State(o.Now().Add(time.Second)) != pki.Suspended || !c.RevokedAt.Equal(o.Certificate(old[n].Serial).RevokedAt) {
 				t.Errorf("way %d: the renewal is %s since %s", n, c.State(o.Now().Add(time.Second)), c.RevokedAt)
 			}
-			_, err := o.RA.Renew(ctx, ra.RenewInput{Leaf: leaf(t, o, thief.Serial)})
+			_, err := o.RA.Renew(ctx, ra.RenewInput{Leaf: o.Leaf(thief.Serial)})
 			catest.WantCode(t, err, "renewal.suspended")
 			if n == 0 {
 				continue
@@ -77,13 +77,13 @@ func TestThreatRS9RenewalWaits(t *testing.T) {
 	waits, late := o.Issued(catest.Application(1)), o.Issued(catest.Application(2))
 	o.Set(pki.RenewalOpens(o.Certificate(late.Serial).NotAfter).Add(time.Hour))
 	v := asked(t, o, ask("1", pki.AffiliationChanged, byLetter(waits)))
-	_, err := o.RA.Renew(ctx, ra.RenewInput{Leaf: leaf(t, o, waits.Serial)})
+	_, err := o.RA.Renew(ctx, ra.RenewInput{Leaf: o.Leaf(waits.Serial)})
 	catest.WantCode(t, err, "renewal.revoking")
 	for _, by := range []pki.Actor{catest.Officer, otherOfficer} {
 		_, err = o.RA.RejectRevocation(ctx, by, v.ID, o.CaseHash(v.ID), "")
 		catest.Must(t, err)
 	}
-	_, err = o.RA.Renew(ctx, ra.RenewInput{Leaf: leaf(t, o, waits.Serial)})
+	_, err = o.RA.Renew(ctx, ra.RenewInput{Leaf: o.Leaf(waits.Serial)})
 	catest.Must(t, err)
 
 	// Between the signature of the renewal and its storing, the old one is reported.
@@ -105,7 +105,7 @@ func TestThreatRS14(t *testing.T) {
 	onEngines(t, func(t *testing.T, o *catest.Office) {
 		r := o.Issued(catest.Application(1))
 		o.Set(pki.RenewalOpens(o.Certificate(r.Serial).NotAfter).Add(time.Hour))
-		cert := leaf(t, o, r.Serial)
+		cert := o.Leaf(r.Serial)
 		p, err := o.RA.Present(t.Context(), cert)
 		if err != nil || !p.Usable() {
 			t.Fatalf("%s, %v", p.Verdict, err)

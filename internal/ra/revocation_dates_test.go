@@ -196,7 +196,7 @@ func TestThreatRV6TakenBack(t *testing.T) {
 		o.Set(pki.RenewalOpens(o.Certificate(r.Serial).NotAfter).Add(time.Hour))
 		day := o.Now().AddDate(0, 0, 30)
 		v := dated(t, o, r.Serial, pki.CessationOfOperation, ahead(day))
-		_, err := o.RA.Renew(ctx, ra.RenewInput{Leaf: leaf(t, o, r.Serial)})
+		_, err := o.RA.Renew(ctx, ra.RenewInput{Leaf: o.Leaf(r.Serial)})
 		catest.WantCode(t, err, "renewal.revoking")
 		_, err = o.RA.RejectRevocation(ctx, otherOfficer, v.ID, o.CaseHash(v.ID), "")
 		catest.WantCode(t, err, "revocation.held")
@@ -215,7 +215,7 @@ func TestThreatRV6TakenBack(t *testing.T) {
 		if mails(t, o, "clinic@example.jp")["revocation_undated"] == nil {
 			t.Error("the holder is not told")
 		}
-		_, err = o.RA.Renew(ctx, ra.RenewInput{Leaf: leaf(t, o, r.Serial), Source: catest.Pickup("", "").Source, Language: "ja"})
+		_, err = o.RA.Renew(ctx, ra.RenewInput{Leaf: o.Leaf(r.Serial), Source: catest.Pickup("", "").Source, Language: "ja"})
 		catest.Must(t, err)
 		o.Set(day.Add(time.Hour))
 		finishRevocations(t, o)
@@ -257,7 +257,7 @@ func TestThreatRV6Compromised(t *testing.T) {
 		}
 		sound(t, o)
 
-		_ = asked(t, o, ask("2", pki.KeyCompromise, ra.RevocationWay{Leaf: leaf(t, o, own.Serial)}))
+		_ = asked(t, o, ask("2", pki.KeyCompromise, ra.RevocationWay{Leaf: o.Leaf(own.Serial)}))
 		_, err := o.RA.Revoke(ctx, otherOfficer, office.Serial, pki.KeyCompromise, "")
 		catest.Must(t, err)
 		for _, r := range []pki.Request{own, office} {

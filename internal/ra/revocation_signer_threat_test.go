@@ -71,7 +71,7 @@ func TestThreatRV2OfficersNeedNoSigner(t *testing.T) {
 				return err
 			}, pki.Suspended},
 			{"by its certificate", func() error {
-				_, err := o.RA.AskRevocation(ctx, ask("flow", pki.KeyCompromise, ra.RevocationWay{Leaf: leaf(t, o, serials[5])}))
+				_, err := o.RA.AskRevocation(ctx, ask("flow", pki.KeyCompromise, ra.RevocationWay{Leaf: o.Leaf(serials[5])}))
 				return err
 			}, pki.Revoked},
 		} {

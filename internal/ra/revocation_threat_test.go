@@ -19,13 +19,6 @@ import (
 var otherOfficer = catest.Actor("officer-2", pki.RoleOfficer)
 
 // leaf is the certificate as a connection presents it.
-func leaf(t testing.TB, o *catest.Office, serial string) *x509.Certificate {
-	t.Helper()
-	c, err := x509.ParseCertificate(o.Certificate(serial).DER)
-	catest.Must(t, err)
-	return c
-}
-
 // ask is what a page asks by the letter's IDs, or by the certificate.
 func ask(flow string, reason pki.Reason, way ra.RevocationWay) ra.RevocationInput {
 	return ra.RevocationInput{RevocationWay: way, Flow: flow, Email: "typed@example.jp", Reason: reason, Language: "ja", Source: catest.Pickup("", "").Source}
@@ -102,7 +95,7 @@ func TestAskedRevocations(t *testing.T) {
 			r := o.Issued(catest.Application(n + 1))
 			way := byLetter(r)
 			if row.byCertificate {
-				way = ra.RevocationWay{Leaf: leaf(t, o, r.Serial)}
+				way = ra.RevocationWay{Leaf: o.Leaf(r.Serial)}
 			}
 			flow := fmt.Sprint("flow ", n)
 			v := asked(t, o, ask(flow, row.reason, way))
@@ -160,7 +153,7 @@ func TestRevocationRefused(t *testing.T) {
 	wantState(t, o, r.Serial, pki.Valid)
 	_, err = o.RA.Revoke(ctx, catest.Officer, r.Serial, pki.Unspecified, "")
 	catest.Must(t, err)
-	_, err = o.RA.AskRevocation(ctx, ask("f", pki.KeyCompromise, ra.RevocationWay{Leaf: leaf(t, o, r.Serial)}))
+	_, err = o.RA.AskRevocation(ctx, ask("f", pki.KeyCompromise, ra.RevocationWay{Leaf: o.Leaf(r.Serial)}))
 	catest.WantCode(t, err, "revocation.already")
 	if n := o.Count("revocation"); n != 0 {
 		t.Errorf("%d cases", n)
@@ -197,7 +190,7 @@ func TestThreatRV1(t *testing.T) {
 	}
 	// The certificate itself is never stopped by others' letters.
 	own := o.Issued(catest.Application(100))
-	if v := asked(t, o, ask("own", pki.KeyCompromise, ra.RevocationWay{Leaf: leaf(t, o, own.Serial)})); v.State != pki.RevocationDone {
+	if v := asked(t, o, ask("own", pki.KeyCompromise, ra.RevocationWay{Leaf: o.Leaf(own.Serial)})); v.State != pki.RevocationDone {
 		t.Errorf("by certificate: %s", v.State)
 	}
 	o.Advance(time.Hour + time.Second)
@@ -307,7 +300,7 @@ func TestThreatRV4(t *testing.T) {
 	waits, held, final := o.Issued(catest.Application(1)), o.Issued(catest.Application(2)), o.Issued(catest.Application(3))
 	v := asked(t, o, ask("1", pki.Unspecified, byLetter(waits)))
 	_ = asked(t, o, ask("2", pki.KeyCompromise, byLetter(held)))
-	_ = asked(t, o, ask("3", pki.KeyCompromise, ra.RevocationWay{Leaf: leaf(t, o, final.Serial)}))
+	_ = asked(t, o, ask("3", pki.KeyCompromise, ra.RevocationWay{Leaf: o.Leaf(final.Serial)}))
 	_, err := o.RA.ApproveRevocation(t.Context(), catest.Officer, v.ID, o.CaseHash(v.ID), "")
 	catest.Must(t, err)
 	typed := mails(t, o, "typed@example.jp")
@@ -438,7 +431,7 @@ func TestThreatRV7(t *testing.T) {
 	onEngines(t, func(t *testing.T, o *catest.Office) {
 		r := o.Issued(catest.Application(1))
 		o.Advance(time.Hour)
-		v := asked(t, o, ask("1", pki.KeyCompromise, ra.RevocationWay{Leaf: leaf(t, o, r.Serial)}))
+		v := asked(t, o, ask("1", pki.KeyCompromise, ra.RevocationWay{Leaf: o.Leaf(r.Serial)}))
 		c := o.Certificate(r.Serial)
 		if !c.RevokedAt.Equal(v.DecidedAt) || !c.EffectiveAt.Equal(c.RevokedAt) || c.RevokedAt.Before(o.Now().Add(-time.Second)) {
 			t.Errorf("revoked %s, effective %s, decided %s", c.RevokedAt, c.EffectiveAt, v.DecidedAt)

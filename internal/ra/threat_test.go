@@ -9,10 +9,10 @@ import (
 	"inkan/internal/ca/catest"
 	"inkan/internal/pki"
 	"inkan/internal/ra"
-	"inkan/internal/store"
+	"inkan/internal/store/storetest"
 )
 
-var engines = []string{store.SQLite, store.PostgreSQL}
+var engines = storetest.Engines
 
 // TestThreatAP5: no single person brings a certificate into being, whatever way the
 // request came, and the database refuses it too.

@@ -3,7 +3,6 @@ package relay_test
 import (
 	"encoding/json"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptrace"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"inkan/internal/relay"
 	"inkan/internal/store"
 	"inkan/internal/store/storetest"
+	"inkan/internal/testkit"
 )
 
 var administrator = pki.Actor{ID: "admin-1", Auth: pki.AuthKey, Roles: []pki.Role{pki.RoleAdmin}}
@@ -91,7 +91,7 @@ func refusedForGood(z *zone, end func(z *zone), memory bool) {
 	t := z.t
 	var view *ca.View
 	if memory {
-		view = ca.NewView(z.db, []string{issuance.G1, issuance.Operations}, time.Now, slog.New(slog.DiscardHandler))
+		view = ca.NewView(z.db, []string{issuance.G1, issuance.Operations}, time.Now, testkit.Quiet)
 		must(t, view.Load(t.Context()))
 		z.people.Status = view
 	}
@@ -124,14 +124,8 @@ func refusedForGood(z *zone, end func(z *zone), memory bool) {
 		z.refused(what, z.kept(z.client, call[0], call[1], call[2], call[3]), 403, "client.unknown")
 	}
 	z.refused("too large", z.post(z.client, encode(t, fields(strings.Repeat("A", relay.MaxBody), "k4"))), 403, "client.unknown")
-	var requests []pki.Request
-	must(t, z.db.View(t.Context(), func(tx *store.Tx) error {
-		var err error
-		requests, err = tx.Requests(store.RequestFilter{})
-		return err
-	}))
-	if len(requests) != 1 {
-		t.Errorf("%d requests, want the one from before", len(requests))
+	if n := z.requests(); n != 1 {
+		t.Errorf("%d requests, want the one from before", n)
 	}
 }
 
@@ -162,7 +156,7 @@ func TestStaleMemory(t *testing.T) {
 	z := newZone(t, storetest.SQLite(t))
 	at := time.Now()
 	z.people.Now = func() time.Time { return at }
-	view := ca.NewView(z.db, []string{issuance.G1, issuance.Operations}, time.Now, slog.New(slog.DiscardHandler))
+	view := ca.NewView(z.db, []string{issuance.G1, issuance.Operations}, time.Now, testkit.Quiet)
 	must(t, view.Load(t.Context()))
 	z.people.Status = view
 	csr, _ := newCSR(t)

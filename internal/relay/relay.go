@@ -57,7 +57,9 @@ func New(c Config) *Server {
 func (s *Server) Mount(mux *http.ServeMux) {
 	mux.Handle("POST /api/v1/certificates", s.ofClients(s.certificates))
 	mux.Handle("/api/v1/certificates", s.ofClients(postOnly))
-	mux.Handle("/api/v1/", s.ofClients(func(w http.ResponseWriter, r *http.Request, _ pki.Actor, _ store.APIClient) error { return webkit.NotFound(w, r) }))
+	mux.Handle("/api/v1/", s.ofClients(func(w http.ResponseWriter, r *http.Request, _ pki.Actor, _ store.APIClient) error {
+		return webkit.NotFound(w, r)
+	}))
 }
 
 // ofClients is the door of every route: whether the client and its certificate are in

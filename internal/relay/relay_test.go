@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto"
 	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
@@ -15,7 +14,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"io"
-	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -26,6 +24,7 @@ import (
 
 	"inkan/internal/ca"
 	"inkan/internal/issuance"
+	"inkan/internal/issuance/issuancetest"
 	"inkan/internal/keystore"
 	"inkan/internal/ops"
 	"inkan/internal/pki"
@@ -33,6 +32,7 @@ import (
 	"inkan/internal/relay"
 	"inkan/internal/store"
 	"inkan/internal/store/storetest"
+	"inkan/internal/testkit"
 	"inkan/internal/webkit"
 )
 
@@ -68,7 +68,7 @@ type zone struct {
 	people *ops.Service
 	signer *signerAt
 	root   *x509.Certificate
-	ops    *ecdsa.PrivateKey
+	ops    crypto.Signer
 	opsCA  *x509.Certificate
 	server *httptest.Server
 	client *http.Client // with the certificate of client "vendor"
@@ -78,21 +78,13 @@ func newZone(t *testing.T, db *store.DB) *zone {
 	t.Helper()
 	cfg := issuance.Config{Country: "JP", Organization: "ReceiptOnline", StatusURL: "http://127.0.0.1:8080", Demo: true}
 	z := &zone{t: t, db: db}
-	start := time.Now().Add(-time.Hour)
-	rootKey, caKey, opsKey := newKey(t), newKey(t), newKey(t)
-	var err error
-	z.root, err = issuance.NewCA(issuance.CAParams{ID: issuance.Root, CommonName: "Root", Key: rootKey, NotBefore: start}, cfg)
+	h, err := issuancetest.Make(cfg, time.Now().Add(-time.Hour), issuancetest.Keys(pki.P256))
 	must(t, err)
-	issuing, err := issuance.NewCA(issuance.CAParams{ID: issuance.G1, CommonName: "G1", Key: caKey, Parent: z.root, ParentKey: rootKey, NotBefore: start}, cfg)
-	must(t, err)
-	z.opsCA, err = issuance.NewCA(issuance.CAParams{ID: issuance.Operations, CommonName: "Operations", Key: opsKey, NotBefore: start}, cfg)
-	must(t, err)
-	z.ops = opsKey
-	issuer, err := issuance.NewIssuer(issuance.G1, issuing, cfg)
-	must(t, err)
+	issuing, issuer := h.Certs[issuance.G1], h.Issuers[issuance.G1]
+	z.root, z.opsCA, z.ops = h.Certs[issuance.Root], h.Certs[issuance.Operations], h.Keys[issuance.Operations]
 
-	quiet := slog.New(slog.DiscardHandler)
-	z.signer = &signerAt{key: caKey}
+	quiet := testkit.Quiet
+	z.signer = &signerAt{key: h.Keys[issuance.G1]}
 	authority := ca.New(ca.Config{DB: db, Signer: z.signer, Issuers: map[string]*issuance.Issuer{issuance.G1: issuer},
 		Profiles: issuance.Profiles(cfg), Now: time.Now, Log: quiet})
 	z.office = ra.New(ra.Config{DB: db, Issuer: authority, KeyType: pki.P256, Now: time.Now, Log: quiet})
@@ -128,20 +120,19 @@ func (z *zone) newClient(id string, registered bool) *http.Client {
 // certified gives a key with a certificate of the Operations CA, which may be stored.
 func (z *zone) certified(id string, stored bool) (tls.Certificate, string) {
 	z.t.Helper()
-	key := newKey(z.t)
+	key := testkit.Key(z.t)
 	serial := issuance.NewSerial()
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: serial, NotBefore: time.Now().Add(-time.Minute),
+	leaf := testkit.Sign(z.t, &x509.Certificate{SerialNumber: serial, NotBefore: time.Now().Add(-time.Minute),
 		NotAfter: time.Now().Add(time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}, z.opsCA, key.Public(), z.ops)
-	must(z.t, err)
-	sum := sha256.Sum256(der)
+	sum := sha256.Sum256(leaf.Raw)
 	hash := hex.EncodeToString(sum[:])
 	if stored {
 		must(z.t, z.db.Update(z.t.Context(), func(tx *store.Tx) error {
 			return tx.AddCertificate(pki.Certificate{Serial: pki.SerialHex(serial), Issuer: issuance.Operations, Profile: issuance.ProfileAPIClient,
-				DER: der, SHA256: hash, SPKISHA256: id, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour)})
+				DER: leaf.Raw, SHA256: hash, SPKISHA256: id, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour)})
 		}))
 	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, hash
+	return tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key}, hash
 }
 
 func (z *zone) browser(cert *tls.Certificate) *http.Client {
@@ -151,9 +142,7 @@ func (z *zone) browser(cert *tls.Certificate) *http.Client {
 	if cert != nil {
 		c.Certificates = []tls.Certificate{*cert}
 	}
-	transport := &http.Transport{TLSClientConfig: c}
-	z.t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: 30 * time.Second}
+	return testkit.HTTP(z.t, c, false)
 }
 
 func (z *zone) grant(client string, g pki.Grant) pki.Grant {
@@ -217,6 +206,18 @@ func (z *zone) refused(name string, a answer, status int, code string) {
 	}
 }
 
+// requests counts those that are stored.
+func (z *zone) requests() int {
+	z.t.Helper()
+	n := 0
+	must(z.t, z.db.View(z.t.Context(), func(tx *store.Tx) error {
+		requests, err := tx.Requests(store.RequestFilter{})
+		n = len(requests)
+		return err
+	}))
+	return n
+}
+
 func fields(csr, key string) map[string]string {
 	return map[string]string{"holderKind": "medical", "holderCode": "0110119153", "terminalName": "受付1号機", "csr": csr, "idempotencyKey": key}
 }
@@ -230,25 +231,11 @@ func encode(t *testing.T, m map[string]string) string {
 
 func newCSR(t *testing.T) (string, *ecdsa.PrivateKey) {
 	t.Helper()
-	key := newKey(t)
-	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
-	must(t, err)
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})), key
+	key := testkit.Key(t)
+	return testkit.CSRText(t, key), key
 }
 
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(t, err)
-	return key
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = testkit.Must
 
 func TestIssue(t *testing.T) {
 	storetest.Run(t, func(t *testing.T, db *store.DB) {
@@ -262,8 +249,7 @@ func TestIssue(t *testing.T) {
 		if block == nil || len(rest) > 0 {
 			t.Fatalf("certificate %q is not one PEM block", a.text("certificate"))
 		}
-		leaf, err := x509.ParseCertificate(block.Bytes)
-		must(t, err)
+		leaf := testkit.Certificate(t, block.Bytes)
 		if !key.PublicKey.Equal(leaf.PublicKey) {
 			t.Error("certificate is for another key")
 		}
@@ -278,8 +264,7 @@ func TestIssue(t *testing.T) {
 		if len(chain) != 2 || !bytes.Equal(chain[1], z.root.Raw) {
 			t.Fatalf("chain has %d certificates, want issuing CA and root", len(chain))
 		}
-		issuing, err := x509.ParseCertificate(chain[0])
-		must(t, err)
+		issuing := testkit.Certificate(t, chain[0])
 		must(t, leaf.CheckSignatureFrom(issuing))
 		must(t, issuing.CheckSignatureFrom(z.root))
 		if a.text("serial") != pki.SerialHex(leaf.SerialNumber) || a.text("notAfter") != leaf.NotAfter.UTC().Format(time.RFC3339) {
@@ -380,14 +365,8 @@ func TestBodies(t *testing.T) {
 	}
 
 	// None of them may have left a request behind, and the whole one still works.
-	var requests []pki.Request
-	must(t, z.db.View(t.Context(), func(tx *store.Tx) error {
-		var err error
-		requests, err = tx.Requests(store.RequestFilter{})
-		return err
-	}))
-	if len(requests) != 0 {
-		t.Errorf("%d requests were stored", len(requests))
+	if n := z.requests(); n != 0 {
+		t.Errorf("%d requests were stored", n)
 	}
 	a := z.post(z.client, whole)
 	if a.http.StatusCode != http.StatusCreated {
@@ -447,7 +426,7 @@ func TestRetryAfter(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := httptest.NewRecorder()
 			r := httptest.NewRequest(http.MethodGet, "/api/v1/x", nil)
-			webkit.NewReporter(slog.New(slog.DiscardHandler), draw).Fail(w, r, c.err)
+			webkit.NewReporter(testkit.Quiet, draw).Fail(w, r, c.err)
 			if w.Header().Get("Retry-After") != c.want {
 				t.Errorf("Retry-After %q, want %q", w.Header().Get("Retry-After"), c.want)
 			}

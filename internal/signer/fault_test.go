@@ -3,7 +3,6 @@ package signer
 import (
 	"errors"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"inkan/internal/pki"
+	"inkan/internal/testkit"
 )
 
 // disk is a real file that fails as disks do.
@@ -96,7 +96,7 @@ func TestJournalFaults(t *testing.T) {
 func reopen(t *testing.T, dir string, sizes *[]int64) *journal {
 	t.Helper()
 	m := newMemory()
-	j, err := openJournal(dir, []byte("key"), slog.New(slog.DiscardHandler), func(r record) {
+	j, err := openJournal(dir, []byte("key"), testkit.Quiet, func(r record) {
 		m.apply(r)
 		if sizes != nil {
 			*sizes = append(*sizes, r.Size)
@@ -106,9 +106,4 @@ func reopen(t *testing.T, dir string, sizes *[]int64) *journal {
 	return j
 }
 
-func check(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var check = testkit.Must

@@ -1,13 +1,10 @@
 package signer_test
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
-	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -15,15 +12,16 @@ import (
 	"time"
 
 	"inkan/internal/issuance"
+	"inkan/internal/issuance/issuancetest"
 	"inkan/internal/keystore"
 	"inkan/internal/keystore/keystoretest"
 	"inkan/internal/pki"
+	"inkan/internal/pki/pkitest"
 	"inkan/internal/signer"
+	"inkan/internal/testkit"
 )
 
-var start = time.Date(2026, 11, 23, 1, 2, 3, 0, time.UTC)
-
-var config = issuance.Config{Country: "JP", Organization: "ReceiptOnline", PolicyOID: "1.3.6.1.4.1.99999.1.1", StatusURL: "http://127.0.0.1:8080"}
+var start, config = issuancetest.Start, issuancetest.Config
 
 // office is a signer's directory with its CAs, and a clock.
 type office struct {
@@ -38,28 +36,8 @@ type office struct {
 	hsm     *keystoretest.HSM           // nil: no key is in a token
 	uid     int
 	rate    int
-	log     *syncBuffer
-
-	mu      sync.Mutex
-	now     time.Time
-	elapsed time.Duration
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
+	log     *testkit.Log
+	time    *testkit.FakeClock
 }
 
 // home is where the CA keys of an office live, and what they are. The same tests run
@@ -105,13 +83,10 @@ func newOffice(t testing.TB, mode string) *office {
 
 func newOfficeAt(t testing.TB, mode string, h home) *office {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "signer") // short, as a socket's path must be
-	must(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	dir := testkit.ShortDir(t)
 	o := &office{
-		t: t, dir: filepath.Join(dir, "z4"), now: start, uid: os.Geteuid(), log: &syncBuffer{},
-		certs: map[string]*x509.Certificate{}, keys: map[string]crypto.Signer{},
-		issuers: map[string]*issuance.Issuer{}, edge: map[string]*issuance.Issuer{}, places: map[string]string{},
+		t: t, dir: filepath.Join(dir, "z4"), time: testkit.NewClock(start), uid: os.Geteuid(), log: &testkit.Log{},
+		edge: map[string]*issuance.Issuer{}, places: map[string]string{},
 	}
 	if h.token {
 		o.hsm = keystoretest.NewHSM(t)
@@ -120,69 +95,27 @@ func newOfficeAt(t testing.TB, mode string, h home) *office {
 	if mode == keystore.ModeDemo {
 		params.WorkFactor = 4
 	}
+	var err error
 	o.pass, err = keystore.InitVault(o.dir, params)
 	must(t, err)
 	vault, err := keystore.OpenVault(o.dir, o.pass)
 	must(t, err)
-	_, loopback, err := net.ParseCIDR("127.0.0.0/8")
+	made, err := issuancetest.Make(config, start.AddDate(-1, 0, 0), func(id string) (crypto.Signer, error) {
+		if id == issuance.Root {
+			return issuance.GenerateKey(h.kind) // off line
+		}
+		return o.makeKey(vault, h, id), nil
+	})
 	must(t, err)
+	o.certs, o.keys, o.issuers = made.Certs, made.Keys, made.Issuers
+	delete(o.issuers, issuance.Root)
 	backdating := config
 	backdating.Demo = true
-	for _, p := range []issuance.CAParams{
-		{ID: issuance.Root, CommonName: "Test Root CA"},
-		{ID: issuance.G1, CommonName: "Test Root CA - G1"},
-		{ID: issuance.Operations, CommonName: "Test Operations CA"},
-		{ID: issuance.TLS, CommonName: "Test Site Root CA", PermittedDNS: []string{"localhost"}, PermittedIPs: []*net.IPNet{loopback}},
-	} {
-		p.NotBefore = start.AddDate(-1, 0, 0)
-		if p.ID == issuance.Root {
-			p.Key, err = issuance.GenerateKey(h.kind) // off line
-			must(t, err)
-		} else {
-			p.Key = o.makeKey(vault, h, p.ID)
-		}
-		if p.ID == issuance.G1 {
-			p.Parent, p.ParentKey = o.certs[issuance.Root], o.keys[issuance.Root]
-		}
-		o.certs[p.ID], err = issuance.NewCA(p, config)
-		must(t, err)
-		o.keys[p.ID] = p.Key
-		o.edge[p.ID], err = issuance.NewIssuer(p.ID, o.certs[p.ID], backdating)
-		must(t, err)
-		if p.ID == issuance.Root {
-			continue
-		}
-		o.issuers[p.ID], err = issuance.NewIssuer(p.ID, o.certs[p.ID], config)
+	for id, cert := range o.certs {
+		o.edge[id], err = issuance.NewIssuer(id, cert, backdating)
 		must(t, err)
 	}
 	return o
-}
-
-func (o *office) clock() time.Time {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.now
-}
-
-func (o *office) advance(d time.Duration) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.now = o.now.Add(d)
-	o.elapsed += d
-}
-
-// jump sets the clock, as somebody may who has the machine.
-func (o *office) jump(d time.Duration) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.now = o.now.Add(d)
-}
-
-// passed is what only passes.
-func (o *office) passed() time.Duration {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.elapsed
 }
 
 func (o *office) config() signer.Config {
@@ -192,8 +125,8 @@ func (o *office) config() signer.Config {
 	}
 	return signer.Config{
 		Keys: o.places, PINFile: pin, Dir: o.dir, Socket: filepath.Join(o.dir, "sock"), Passphrase: o.pass, Issuers: o.issuers,
-		Profiles: issuance.Profiles(config), EdgeUID: o.uid, RatePerMinute: o.rate, Now: o.clock, Elapsed: o.passed,
-		Log: slog.New(slog.NewTextHandler(o.log, nil)),
+		Profiles: issuance.Profiles(config), EdgeUID: o.uid, RatePerMinute: o.rate, Now: o.time.Now, Elapsed: o.time.Elapsed,
+		Log: o.log.Logger(),
 	}
 }
 
@@ -224,28 +157,17 @@ func (o *office) serve() (client *keystore.Client, stop func()) {
 	o.t.Cleanup(stop)
 	client = keystore.Dial(filepath.Join(o.dir, "sock"))
 	o.t.Cleanup(func() { _ = client.Close() })
-	waitFor(o.t, func() bool {
+	testkit.Await(o.t, "signer", func() bool {
 		_, err := client.Info(context.Background())
 		return pki.CodeOf(err) != "signer.away" || o.uid != os.Geteuid()
 	})
 	return client, stop
 }
 
-func waitFor(t testing.TB, ready func() bool) {
-	t.Helper()
-	for range 500 {
-		if ready() {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatal("it did not happen")
-}
-
 // request is a holder's certificate at the index.
 func (o *office) request(index int64) keystore.SignRequest {
 	o.t.Helper()
-	return o.prepare(issuance.ProfileHolder, index, o.clock(), issuance.NewSerial().Bytes())
+	return o.prepare(issuance.ProfileHolder, index, o.time.Now(), issuance.NewSerial().Bytes())
 }
 
 func (o *office) prepare(profileID string, index int64, notBefore time.Time, serial []byte) keystore.SignRequest {
@@ -274,16 +196,7 @@ func (o *office) crl(issuer string, number int64, at time.Time) []byte {
 	return tbs
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func wantCode(t testing.TB, err error, code string) {
-	t.Helper()
-	if pki.CodeOf(err) != code {
-		t.Errorf("got %v, want code %s", err, code)
-	}
-}
+var (
+	must     = testkit.Must
+	wantCode = pkitest.WantCode
+)

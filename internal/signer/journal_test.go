@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +20,7 @@ import (
 	"inkan/internal/keystore"
 	"inkan/internal/pki"
 	"inkan/internal/signer"
+	"inkan/internal/testkit"
 )
 
 func root(n int64) []byte { return fmt.Appendf(nil, "%032d", n) }
@@ -128,17 +128,17 @@ func TestJournalRemembersSerials(t *testing.T) {
 	serial := serialOf(t, o, first)
 	must(t, s.Close())
 	s = o.open()
-	if r := one(t, s, o.prepare(issuance.ProfileHolder, 2, o.clock(), serial)); r.Code != "signer.serial" {
+	if r := one(t, s, o.prepare(issuance.ProfileHolder, 2, o.time.Now(), serial)); r.Code != "signer.serial" {
 		t.Errorf("code %q", r.Code)
 	}
 	if r := one(t, s, first); r.Code != "" {
 		t.Errorf("recovery was refused: %s", r.Code)
 	}
-	o.advance(25 * time.Hour)
+	o.time.Advance(25 * time.Hour)
 	if r := one(t, s, o.request(3)); r.Code != "" { // pushes the old ones out
 		t.Fatal(r.Code)
 	}
-	if r := one(t, s, o.prepare(issuance.ProfileHolder, 4, o.clock(), serial)); r.Code != "" {
+	if r := one(t, s, o.prepare(issuance.ProfileHolder, 4, o.time.Now(), serial)); r.Code != "" {
 		t.Errorf("after a day: %q", r.Code)
 	}
 }
@@ -164,7 +164,7 @@ func TestHeadKeepsPromises(t *testing.T) {
 	path := filepath.Join(o.dir, "epochs", "2026-11.key")
 	backup, err := os.ReadFile(path)
 	must(t, err)
-	o.advance(20 * 24 * time.Hour)
+	o.time.Advance(20 * 24 * time.Hour)
 	gone, err := s.DestroyEpochs(t.Context(), "2026-12")
 	if err != nil || len(gone) != 1 {
 		t.Fatalf("destroyed %v, %v", gone, err)
@@ -175,7 +175,7 @@ func TestHeadKeepsPromises(t *testing.T) {
 	must(t, os.WriteFile(path, backup, 0o600)) // an old backup
 
 	s = o.open()
-	if r := one(t, s, o.prepare(issuance.ProfileHolder, 2, o.clock(), serialOf(t, o, first))); r.Code != "signer.serial" {
+	if r := one(t, s, o.prepare(issuance.ProfileHolder, 2, o.time.Now(), serialOf(t, o, first))); r.Code != "signer.serial" {
 		t.Errorf("a serial again: %q", r.Code)
 	}
 	other := o.request(1)
@@ -231,13 +231,10 @@ const childDir = "INKAN_TEST_SIGNER_DIR"
 // TestChild is no test: it is the process that TestJournalKill kills. It signs
 // checkpoints and prints each size once the signature is there.
 func TestChild(t *testing.T) {
-	dir := os.Getenv(childDir)
-	if dir == "" {
-		t.Skip("only as a child")
-	}
+	dir := testkit.Asked(t, childDir, "TestJournalKill sets it")
 	pass, err := io.ReadAll(os.Stdin)
 	must(t, err)
-	s, err := signer.New(signer.Config{Dir: dir, Passphrase: pki.Secret(pass), Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	s, err := signer.New(signer.Config{Dir: dir, Passphrase: pki.Secret(pass), Now: time.Now, Log: testkit.Quiet})
 	must(t, err)
 	info, err := s.Info(t.Context())
 	must(t, err)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"inkan/internal/pki"
+	"inkan/internal/testkit"
 )
 
 // logbook is a journal with the memory that its server would have.
@@ -29,7 +29,7 @@ type logbook struct {
 func openLogbook(t testing.TB, dir string) (*logbook, error) {
 	t.Helper()
 	b := &logbook{memory: newMemory()}
-	j, err := openJournal(dir, []byte("key"), slog.New(slog.DiscardHandler), b.memory.apply, b.summary)
+	j, err := openJournal(dir, []byte("key"), testkit.Quiet, b.memory.apply, b.summary)
 	b.journal = j
 	return b, err
 }

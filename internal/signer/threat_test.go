@@ -2,7 +2,6 @@ package signer_test
 
 import (
 	"bytes"
-	"crypto/rand"
 	"crypto/x509"
 	"math/big"
 	"os"
@@ -19,6 +18,7 @@ import (
 	"inkan/internal/keystore"
 	"inkan/internal/pki"
 	"inkan/internal/signer"
+	"inkan/internal/testkit"
 )
 
 // one signs one request and gives the code of its refusal.
@@ -61,12 +61,12 @@ func threatCK1Refusals(t *testing.T, h home) {
 			}))
 		}},
 		{"an operator under the issuing CA", "signer.profile", func() keystore.SignRequest {
-			r := o.prepare(issuance.ProfileOperator, 13, o.clock(), issuance.NewSerial().Bytes())
+			r := o.prepare(issuance.ProfileOperator, 13, o.time.Now(), issuance.NewSerial().Bytes())
 			r.Issuer = issuance.G1
 			return r
 		}},
 		{"an operator as a holder", "profile.", func() keystore.SignRequest {
-			r := o.prepare(issuance.ProfileOperator, 14, o.clock(), issuance.NewSerial().Bytes())
+			r := o.prepare(issuance.ProfileOperator, 14, o.time.Now(), issuance.NewSerial().Bytes())
 			return with(o.request(14), r.TBS)
 		}},
 		{"a holder under the Operations CA", "signer.profile", func() keystore.SignRequest {
@@ -78,13 +78,13 @@ func threatCK1Refusals(t *testing.T, h home) {
 		{"an unknown issuer", "signer.issuer", func() keystore.SignRequest { r := o.request(17); r.Issuer = "g2"; return r }},
 		{"an unknown profile", "signer.profile", func() keystore.SignRequest { r := o.request(18); r.Profile = "ca"; return r }},
 		{"backdated", "profile.backdated", func() keystore.SignRequest {
-			return o.prepare(issuance.ProfileHolder, 19, o.clock().Add(-2*time.Hour), issuance.NewSerial().Bytes())
+			return o.prepare(issuance.ProfileHolder, 19, o.time.Now().Add(-2*time.Hour), issuance.NewSerial().Bytes())
 		}},
 		{"postdated", "profile.postdated", func() keystore.SignRequest {
-			return o.prepare(issuance.ProfileHolder, 20, o.clock().Add(2*time.Hour), issuance.NewSerial().Bytes())
+			return o.prepare(issuance.ProfileHolder, 20, o.time.Now().Add(2*time.Hour), issuance.NewSerial().Bytes())
 		}},
 		{"a serial again with other content", "signer.serial", func() keystore.SignRequest {
-			return o.prepare(issuance.ProfileHolder, 21, o.clock(), serial)
+			return o.prepare(issuance.ProfileHolder, 21, o.time.Now(), serial)
 		}},
 		{"a short serial", "profile.", func() keystore.SignRequest {
 			return with(o.request(22), forged(t, o, func(c *x509.Certificate) { c.SerialNumber = big.NewInt(1) }))
@@ -141,7 +141,7 @@ func threatCK1Refusals(t *testing.T, h home) {
 	}
 	// Twice the same serial within one batch: the first wins.
 	a, b := o.request(50), o.request(51)
-	b.TBS = o.prepare(issuance.ProfileHolder, 51, o.clock(), serialOf(t, o, a)).TBS
+	b.TBS = o.prepare(issuance.ProfileHolder, 51, o.time.Now(), serialOf(t, o, a)).TBS
 	results, err = s.SignIntents(t.Context(), []keystore.SignRequest{a, b})
 	must(t, err)
 	if results[0].Code != "" || results[1].Code != "signer.serial" {
@@ -185,22 +185,22 @@ func threatCK1Rate(t *testing.T, h home) {
 		t.Errorf("got %q", got)
 	}
 	// Another profile has a budget of its own.
-	if r := one(t, s, o.prepare(issuance.ProfileOperator, 9, o.clock(), issuance.NewSerial().Bytes())); r.Code != "" {
+	if r := one(t, s, o.prepare(issuance.ProfileOperator, 9, o.time.Now(), issuance.NewSerial().Bytes())); r.Code != "" {
 		t.Errorf("operator: %s", r.Code)
 	}
-	o.advance(20 * time.Second)
+	o.time.Advance(20 * time.Second)
 	got = codes(10, 2)
 	if !slices.Equal(got, []string{"", "signer.rate"}) {
 		t.Errorf("after 20 s: %q", got)
 	}
 	for n, jump := range []time.Duration{10 * time.Minute, -10 * time.Minute} { // gives nothing away, and locks nobody out
-		o.jump(jump)
+		o.time.Jump(jump)
 		got = codes(15+int64(n), 1)
 		if !slices.Equal(got, []string{"signer.rate"}) {
 			t.Errorf("after the clock was put by %s: %q", jump, got)
 		}
 	}
-	o.advance(time.Minute)
+	o.time.Advance(time.Minute)
 	got = codes(20, 4)
 	if !slices.Equal(got, []string{"", "", "", "signer.rate"}) {
 		t.Errorf("a minute later: %q", got)
@@ -375,13 +375,13 @@ func TestThreatCK10Epochs(t *testing.T) {
 	old := seal()
 	_, err := s.DestroyEpochs(t.Context(), "2026-12")
 	wantCode(t, err, "signer.epoch")
-	o.advance(150 * 24 * time.Hour) // 2027-04
+	o.time.Advance(150 * 24 * time.Hour) // 2027-04
 	gone, err := s.DestroyEpochs(t.Context(), "2027-04")
 	must(t, err)
 	if len(gone) != 0 {
 		t.Errorf("destroyed %v before the last deadline", gone)
 	}
-	o.advance(60 * 24 * time.Hour) // 2027-06
+	o.time.Advance(60 * 24 * time.Hour) // 2027-06
 	young := seal()
 	path := filepath.Join(o.dir, "epochs", "2026-11.key")
 	backup, err := os.ReadFile(path)
@@ -409,7 +409,7 @@ func with(r keystore.SignRequest, tbs []byte) keystore.SignRequest {
 
 func serialOf(t testing.TB, o *office, r keystore.SignRequest) []byte {
 	t.Helper()
-	linted, err := o.edge[r.Issuer].Relint(issuance.Profiles(config)[r.Profile], r.TBS, o.clock())
+	linted, err := o.edge[r.Issuer].Relint(issuance.Profiles(config)[r.Profile], r.TBS, o.time.Now())
 	must(t, err)
 	return linted.Serial().Bytes()
 }
@@ -418,7 +418,7 @@ func serialOf(t testing.TB, o *office, r keystore.SignRequest) []byte {
 func forged(t testing.TB, o *office, change func(c *x509.Certificate)) []byte {
 	t.Helper()
 	good := o.request(99)
-	linted, err := o.edge[issuance.G1].Relint(issuance.Profiles(config)[issuance.ProfileHolder], good.TBS, o.clock())
+	linted, err := o.edge[issuance.G1].Relint(issuance.Profiles(config)[issuance.ProfileHolder], good.TBS, o.time.Now())
 	must(t, err)
 	signature, err := linted.Sign(o.keys[issuance.G1])
 	must(t, err)
@@ -426,9 +426,5 @@ func forged(t testing.TB, o *office, change func(c *x509.Certificate)) []byte {
 	must(t, err)
 	template.SerialNumber = issuance.NewSerial()
 	change(template)
-	der, err := x509.CreateCertificate(rand.Reader, template, o.certs[issuance.G1], template.PublicKey, o.keys[issuance.G1])
-	must(t, err)
-	cert, err := x509.ParseCertificate(der)
-	must(t, err)
-	return cert.RawTBSCertificate
+	return testkit.Sign(t, template, o.certs[issuance.G1], template.PublicKey, o.keys[issuance.G1]).RawTBSCertificate
 }

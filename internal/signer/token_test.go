@@ -59,7 +59,7 @@ func TestTokenAway(t *testing.T) {
 		if pki.ClassOf(err) != pki.Busy {
 			t.Errorf("class %s", pki.ClassOf(err))
 		}
-		o.advance(2 * time.Second)
+		o.time.Advance(2 * time.Second)
 	}
 	if grown := journalSize(t, o) - size; grown != 0 {
 		t.Errorf("the journal grew by %d octets while nothing was signed", grown)
@@ -71,7 +71,7 @@ func TestTokenAway(t *testing.T) {
 		t.Errorf("%d alarms", info.Refused)
 	}
 	o.hsm.Plug()
-	o.advance(2 * time.Second)
+	o.time.Advance(2 * time.Second)
 	good(t, o, c, waiting)
 	good(t, o, c, o.request(3)) // the fourth of the minute
 	for _, line := range []string{"a CA key cannot sign", "a CA key can sign again"} {
@@ -95,7 +95,7 @@ func TestOutageIsBelieved(t *testing.T) {
 	if code := one(t, s, r).Code; code != "token.away" {
 		t.Fatalf("the token was asked again at once: %q", code)
 	}
-	o.advance(time.Second)
+	o.time.Advance(time.Second)
 	good(t, o, s, r)
 }
 
@@ -119,14 +119,14 @@ func TestThreatCK6TokenSwappedWhileRunning(t *testing.T) {
 	if info.Refused != 1 || !strings.Contains(o.log.String(), "code=signer.key_differs") {
 		t.Errorf("%d alarms", info.Refused)
 	}
-	operator := o.prepare(issuance.ProfileOperator, 3, o.clock(), issuance.NewSerial().Bytes())
+	operator := o.prepare(issuance.ProfileOperator, 3, o.time.Now(), issuance.NewSerial().Bytes())
 	if code := one(t, c, operator).Code; code != "" {
 		t.Errorf("another CA's key is kept from signing: %s", code)
 	}
 	h = o.hsm.Handle()
 	h.Relabel(issuance.G1, issuance.TLS)
 	h.Relabel("aside", issuance.G1)
-	o.advance(2 * time.Second)
+	o.time.Advance(2 * time.Second)
 	good(t, o, c, waiting)
 }
 
@@ -153,7 +153,7 @@ func TestTokenAtTheStart(t *testing.T) {
 		t.Errorf("code %q", code)
 	}
 	o.hsm.Plug()
-	o.advance(2 * time.Second)
+	o.time.Advance(2 * time.Second)
 	good(t, o, s, r)
 	for _, secret := range []string{o.hsm.PIN, "wrong"} {
 		if strings.Contains(o.log.String(), secret) {

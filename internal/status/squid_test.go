@@ -6,8 +6,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
-	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -23,6 +21,7 @@ import (
 
 	"inkan/internal/ca"
 	"inkan/internal/status"
+	"inkan/internal/testkit"
 )
 
 // changing answers with a hash of the question and of what is true now, and counts how
@@ -58,16 +57,9 @@ func body(question, says string) []byte {
 // squid starts a real cache in front of an origin.
 func squid(t *testing.T, origin string) string {
 	t.Helper()
-	program, err := exec.LookPath("squid")
-	if err != nil {
-		program = "/usr/sbin/squid"
-		_, err = os.Stat(program)
-	}
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("squid is not installed")
-		}
-		t.Skip("squid is not installed: scripts/setup-tests.sh")
+	program := testkit.Find("squid", "/usr/sbin")
+	if program == "" {
+		testkit.Missing(t, "squid; scripts/setup-tests.sh installs it")
 	}
 	dir, err := os.MkdirTemp("", "squid") // squid leaves root: the directory is for its own user
 	if err != nil {
@@ -78,7 +70,7 @@ func squid(t *testing.T, origin string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := freePort(t)
+	at := fmt.Sprintf("127.0.0.1:%d", testkit.Ports(t, 0))
 	u, err := url.Parse(origin)
 	if err != nil {
 		t.Fatal(err)
@@ -109,32 +101,18 @@ pinger_enable off
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	for range 200 {
+	listens := testkit.Soon(func() bool {
 		conn, err := net.Dial("tcp", at)
 		if err == nil {
 			_ = conn.Close()
-			return "http://" + at
 		}
-		time.Sleep(50 * time.Millisecond)
+		return err == nil
+	})
+	if !listens {
+		log, _ := os.ReadFile(filepath.Join(dir, "log"))
+		t.Fatalf("squid does not listen: %s", log)
 	}
-	log, _ := os.ReadFile(filepath.Join(dir, "log"))
-	t.Fatalf("squid does not listen: %s", log)
-	return ""
-}
-
-// freePort finds a port below those that outgoing connections take.
-func freePort(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		at := fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(10_000))
-		l, err := net.Listen("tcp", at)
-		if err == nil {
-			_ = l.Close()
-			return at
-		}
-	}
-	t.Fatal("no free port")
-	return ""
+	return "http://" + at
 }
 
 // TestThreatST1ST11Cache: a real cache in between keeps answers, each to its question,
@@ -142,7 +120,7 @@ func freePort(t *testing.T) string {
 // told as soon as the age that we allowed is over.
 func TestThreatST1ST11Cache(t *testing.T) {
 	answers := &changing{says: "good", life: time.Hour}
-	handler := status.Handler(status.Config{Answers: answers, Now: time.Now, Log: slog.New(slog.DiscardHandler),
+	handler := status.Handler(status.Config{Answers: answers, Now: time.Now, Log: testkit.Quiet,
 		Lists: lists{"g1": {Issuer: "g1", Number: 7, ThisUpdate: time.Now(), NextUpdate: time.Now().Add(time.Hour), DER: []byte("crl")}}})
 	var others int // requests that are not for OCSP
 	var mu sync.Mutex
@@ -232,14 +210,10 @@ func TestThreatST1ST11Cache(t *testing.T) {
 		t.Fatalf("got %q", text)
 	}
 	answers.set("revoked", time.Hour)
-	for range 200 { // each answer's age is checked; the old one may be two seconds old
+	testkit.Await(t, "revocation behind the cache", func() bool { // each answer's age is checked; the old one may be two seconds old
 		text, _ = ask("GET", path, "")
-		if text == string(body("revoked soon", "revoked")) {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Error("the revocation does not come through")
+		return text == string(body("revoked soon", "revoked"))
+	})
 }
 
 func seconds(text string) int {

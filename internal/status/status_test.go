@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -22,6 +21,7 @@ import (
 	"inkan/internal/pki"
 	"inkan/internal/status"
 	"inkan/internal/store"
+	"inkan/internal/testkit"
 )
 
 var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
@@ -55,7 +55,7 @@ func handler(t *testing.T, answers status.Answers) http.Handler {
 	}
 	return status.Handler(status.Config{Answers: answers, CAs: map[string]*x509.Certificate{issuance.TLS: root},
 		Lists: lists{"g1": {Issuer: "g1", Number: 7, ThisUpdate: noon.Add(-time.Hour), NextUpdate: noon.Add(23 * time.Hour), DER: []byte("crl")}},
-		Now:   func() time.Time { return noon }, Log: slog.New(slog.DiscardHandler)})
+		Now:   func() time.Time { return noon }, Log: testkit.Quiet})
 }
 
 func do(h http.Handler, method, target, body string, headers ...string) *http.Response {
@@ -261,7 +261,7 @@ func FuzzGET(f *testing.F) {
 		r := httptest.NewRequest("GET", "http://x/ocsp/a", nil)
 		r.URL = &url.URL{Path: "/ocsp/" + path}
 		w := httptest.NewRecorder()
-		status.Handler(status.Config{Answers: echo{this: noon}, Lists: lists{}, Now: func() time.Time { return noon }, Log: slog.New(slog.DiscardHandler)}).ServeHTTP(w, r)
+		status.Handler(status.Config{Answers: echo{this: noon}, Lists: lists{}, Now: func() time.Time { return noon }, Log: testkit.Quiet}).ServeHTTP(w, r)
 		if w.Code != 200 && w.Code != 405 {
 			t.Fatalf("%q: %d", path, w.Code)
 		}

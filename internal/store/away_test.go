@@ -9,14 +9,13 @@ import (
 
 	"inkan/internal/store"
 	"inkan/internal/store/storetest"
+	"inkan/internal/testkit"
 )
 
 // TestMuteHostIsPassedOver: a server whose machine hangs takes connections and says
 // nothing. The next host of the DSN has its turn while a batch of writes still waits.
 func TestMuteHostIsPassedOver(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits for a host that never answers")
-	}
+	testkit.Long(t, "waits for a host that never answers")
 	dsn := storetest.Migrated(t, store.PostgreSQL)
 	mute, err := net.Listen("tcp", "127.0.0.1:0") // the kernel takes the connections
 	if err != nil {

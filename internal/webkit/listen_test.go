@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"inkan/internal/testkit"
 	"inkan/internal/webkit"
 )
 
@@ -15,10 +16,7 @@ import (
 // nothing on any, and sees that another source is served and that closing makes room.
 func TestThreatAU11IdleSockets(t *testing.T) {
 	const most, idle = 50, 1500
-	inner, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	inner := testkit.Listen(t)
 	var passed atomic.Int32
 	server := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), ReadHeaderTimeout: time.Hour,
 		ConnState: func(_ net.Conn, s http.ConnState) {
@@ -38,7 +36,7 @@ func TestThreatAU11IdleSockets(t *testing.T) {
 	if asks("127.0.0.1", address) == nil {
 		t.Error("the full source gets one more connection")
 	}
-	err = asks("127.0.0.2", address)
+	err := asks("127.0.0.2", address)
 	if err != nil {
 		t.Errorf("another source is not served: %v", err)
 	}
@@ -49,15 +47,8 @@ func TestThreatAU11IdleSockets(t *testing.T) {
 		t.Errorf("a shared network has %d connections, want %d over all its addresses", passed.Load(), 2*most)
 	}
 	_ = first[0].Close()
-	for began := time.Now(); asks("127.0.0.1", address) != nil; time.Sleep(10 * time.Millisecond) {
-		if time.Since(began) > patience {
-			t.Fatal("closing a connection makes no room")
-		}
-	}
+	testkit.Await(t, "room where a connection was closed", func() bool { return asks("127.0.0.1", address) == nil })
 }
-
-// patience bounds every wait; the machine may be busy.
-const patience = time.Minute
 
 // hoard opens connections from one address, waits until the server has closed as many of
 // them as it should, and gives those that came first.
@@ -81,7 +72,7 @@ func hoard(t *testing.T, source, address string, count, refused int) []net.Conn 
 	for n := range refused {
 		select {
 		case <-closed:
-		case <-time.After(patience):
+		case <-time.After(testkit.Patience):
 			t.Fatalf("the server closed %d of %d connections, want %d", n, count, refused)
 		}
 	}

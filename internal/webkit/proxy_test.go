@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"inkan/internal/testkit"
 )
 
 // header writes a header of version 2.
@@ -92,10 +94,7 @@ func FuzzReadProxyHeader(f *testing.F) {
 // request. A trusted proxy that says nothing, or something else, is not served, and keeps
 // nobody waiting.
 func TestThreatDL3Proxies(t *testing.T) {
-	inner, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	inner := testkit.Listen(t)
 	const most = 3
 	trusted := Proxies{netip.MustParsePrefix("127.0.0.2/32")}
 	server := &http.Server{ReadHeaderTimeout: time.Hour, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -147,14 +146,10 @@ func TestThreatDL3Proxies(t *testing.T) {
 			return bytes.HasPrefix(text, []byte("HTTP/1.1 200"))
 		}
 		want := n == 1
-		for began := time.Now(); served() != want; { // those before are on their way yet
-			if time.Since(began) > time.Minute {
-				t.Fatalf("%s is served: %t", what, !want)
-			}
-		}
+		testkit.Await(t, fmt.Sprintf("%s is served: %t", what, want), func() bool { return served() == want }) // those before are on their way yet
 	}
 	if testing.Short() {
-		return // without waiting for the end of the server's patience
+		return // without waiting for the end of the server's testkit.Patience
 	}
 	text, err := io.ReadAll(mute)
 	if err != nil || len(text) > 0 {
@@ -164,10 +159,7 @@ func TestThreatDL3Proxies(t *testing.T) {
 
 // TestProxiesClose: a listener that is closed gives up what still waits.
 func TestProxiesClose(t *testing.T) {
-	inner, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	inner := testkit.Listen(t)
 	l := Proxies{netip.MustParsePrefix("127.0.0.0/8")}.Listen(inner)
 	conn, err := net.Dial("tcp", inner.Addr().String())
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"inkan/internal/testkit"
 	"inkan/internal/webkit"
 )
 
@@ -104,10 +105,7 @@ func TestThreatAU10Smuggling(t *testing.T) {
 
 func serveRaw(t *testing.T, h http.Handler) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := testkit.Listen(t)
 	server := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
 	go func() { _ = server.Serve(l) }()
 	t.Cleanup(func() { _ = server.Close() })
@@ -124,7 +122,7 @@ func exchange(t *testing.T, address, text string) (int, bool) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(patience))
+	_ = conn.SetDeadline(time.Now().Add(testkit.Patience))
 	_, err = io.WriteString(conn, text+"GET /probe HTTP/1.1\r\nHost: a.test\r\n\r\n")
 	if err != nil {
 		t.Fatal(err)

@@ -7,12 +7,9 @@
 package catest
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"crypto/x509"
-	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -22,20 +19,23 @@ import (
 	"inkan/internal/ca"
 	"inkan/internal/clock"
 	"inkan/internal/issuance"
+	"inkan/internal/issuance/issuancetest"
 	"inkan/internal/keystore"
 	"inkan/internal/ops"
 	"inkan/internal/pki"
+	"inkan/internal/pki/pkitest"
 	"inkan/internal/ra"
 	"inkan/internal/signer"
 	"inkan/internal/store"
 	"inkan/internal/store/storetest"
+	"inkan/internal/testkit"
 )
 
 // Start is what the clock says first.
-var Start = time.Date(2026, 11, 23, 1, 2, 3, 0, time.UTC)
+var Start = issuancetest.Start
 
 // Config is what certificates say about this instance.
-var Config = issuance.Config{Country: "JP", Organization: "ReceiptOnline", PolicyOID: "1.3.6.1.4.1.99999.1.1", StatusURL: "http://127.0.0.1:8080"}
+var Config = issuancetest.Config
 
 // Options vary an office. The zero value is a live instance on SQLite.
 type Options struct {
@@ -53,13 +53,12 @@ type World struct {
 	CAs  map[string]*x509.Certificate
 	Keys map[string]crypto.Signer
 	DSN  string
-	Log  *Log
+	Log  *testkit.Log
+
+	*testkit.FakeClock // of everything
 
 	options Options
 	socket  string
-	mu      sync.Mutex
-	now     time.Time
-	elapsed time.Duration
 }
 
 // Office is one node.
@@ -83,9 +82,9 @@ func New(t testing.TB, o Options) *Office {
 	if o.Engine == "" {
 		o.Engine = store.SQLite
 	}
-	h := hierarchy()
-	Must(t, h.err)
-	w := &World{CAs: h.certs, Keys: h.keys, DSN: o.DSN, Log: &Log{}, options: o, now: Start}
+	h, err := hierarchy()
+	Must(t, err)
+	w := &World{CAs: h.Certs, Keys: h.Keys, DSN: o.DSN, Log: &testkit.Log{}, FakeClock: testkit.NewClock(Start), options: o}
 	if w.DSN == "" {
 		w.DSN = storetest.Migrated(t, o.Engine)
 	}
@@ -93,46 +92,16 @@ func New(t testing.TB, o Options) *Office {
 	return w.Node(t, w.DSN)
 }
 
-// Now is the clock of everything.
-func (w *World) Now() time.Time {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.now
-}
-
-// Jump sets the clock, as somebody may who has the machine.
-func (w *World) Jump(d time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.now = w.now.Add(d)
-}
-
-// Advance lets time pass, for every clock of the machine.
-func (w *World) Advance(d time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.now, w.elapsed = w.now.Add(d), w.elapsed+d
-}
-
-// Set lets the time pass until then.
-func (w *World) Set(then time.Time) { w.Advance(then.Sub(w.Now())) }
-
 // NewClock is the clock of one more process.
 func (w *World) NewClock() *clock.Clock {
 	no := func() bool { return false }
-	return clock.New(clock.Sources{Wall: w.Now, Synchronised: no, Running: no, Elapsed: func() time.Duration {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return w.elapsed
-	}})
+	return clock.New(clock.Sources{Wall: w.Now, Synchronised: no, Running: no, Elapsed: w.Elapsed})
 }
 
 // serve starts the signer.
 func (w *World) serve(t testing.TB) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "z4") // short, as a socket's path must be
-	Must(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	dir := testkit.ShortDir(t)
 	vaultDir := filepath.Join(dir, "v")
 	pass, err := keystore.InitVault(vaultDir, keystore.InitParams{Mode: keystore.ModeDemo, InstanceID: "test-1", WorkFactor: 4})
 	Must(t, err)
@@ -175,15 +144,10 @@ func (w *World) Node(t testing.TB, dsn string) *Office {
 	}
 	n := &Office{World: w, T: t, Clock: believed, Steps: steps, Signer: &Signer{Client: client, steps: steps, hooks: map[string][]hook{}},
 		DB: storetest.OpenWith(t, store.Options{DSN: dsn, Now: believed.Now, Believe: believed.Believe, Head: head, Commit: steps.commit, Log: w.Log.Logger()})}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	testkit.Await(t, "answer of the signer", func() bool {
 		_, err := client.Info(context.Background())
-		if err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("signer does not answer: %v", err)
-		}
-	}
+		return err == nil
+	})
 	issuers := map[string]*issuance.Issuer{}
 	for id, cert := range w.CAs {
 		issuer, err := issuance.NewIssuer(id, cert, Config)
@@ -199,74 +163,14 @@ func (w *World) Node(t testing.TB, dsn string) *Office {
 	return n
 }
 
-// made is a hierarchy, made once per test process.
-type made struct {
-	certs map[string]*x509.Certificate
-	keys  map[string]crypto.Signer
-	err   error
-}
-
-var hierarchy = sync.OnceValue(func() made {
-	m := made{certs: map[string]*x509.Certificate{}, keys: map[string]crypto.Signer{}}
-	_, loopback, _ := net.ParseCIDR("127.0.0.0/8")
-	for _, p := range []issuance.CAParams{
-		{ID: issuance.Root, CommonName: "Test Root CA"},
-		{ID: issuance.G1, CommonName: "Test Root CA - G1"},
-		{ID: issuance.Operations, CommonName: "Test Operations CA"},
-		{ID: issuance.TLS, CommonName: "Test Site Root CA", PermittedDNS: []string{"localhost"}, PermittedIPs: []*net.IPNet{loopback}},
-	} {
-		p.NotBefore = Start.AddDate(-1, 0, 0)
-		p.Key, m.err = issuance.GenerateKey(pki.P256)
-		if m.err != nil {
-			return m
-		}
-		if p.ID == issuance.G1 {
-			p.Parent, p.ParentKey = m.certs[issuance.Root], m.keys[issuance.Root]
-		}
-		m.keys[p.ID] = p.Key
-		m.certs[p.ID], m.err = issuance.NewCA(p, Config)
-		if m.err != nil {
-			return m
-		}
-	}
-	return m
+// hierarchy is made once per test process.
+var hierarchy = sync.OnceValues(func() (issuancetest.Hierarchy, error) {
+	return issuancetest.Make(Config, Start.AddDate(-1, 0, 0), issuancetest.Keys(pki.P256))
 })
 
-// Log keeps what was logged.
-type Log struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-// Write takes a line.
-func (l *Log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-// String gives all lines.
-func (l *Log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-// Logger writes into the log.
-func (l *Log) Logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
-
-// Must ends the test on an error.
-func Must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// WantCode checks the code of an error; "" wants none.
-func WantCode(t testing.TB, err error, code string) {
-	t.Helper()
-	if code == "" && err != nil || code != "" && pki.CodeOf(err) != code {
-		t.Errorf("got error %v, want code %q", err, code)
-	}
-}
+// Must and WantCode are those of the kits, under the name of the one that tests of
+// offices import anyway.
+var (
+	Must     = testkit.Must
+	WantCode = pkitest.WantCode
+)

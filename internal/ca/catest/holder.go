@@ -1,7 +1,7 @@
 package catest
 
 import (
-	"crypto/rand"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -13,6 +13,7 @@ import (
 	"inkan/internal/issuance"
 	"inkan/internal/pki"
 	"inkan/internal/ra"
+	"inkan/internal/testkit"
 )
 
 // Held is a certificate with its key, in the hands of its holder.
@@ -38,12 +39,9 @@ func (o *Office) Holding(a pki.Application) Held {
 func (o *Office) Keeping(a pki.Application) Held {
 	o.T.Helper()
 	key := o.Keyed(pki.P256)
-	var err error
-	a.CSR, err = x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
-	Must(o.T, err)
+	a.CSR = testkit.CSR(o.T, key)
 	r := o.Issued(a)
-	leaf, err := x509.ParseCertificate(o.Certificate(r.Serial).DER)
-	Must(o.T, err)
+	leaf := o.Leaf(r.Serial)
 	return Held{r, tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key, Leaf: leaf}}
 }
 
@@ -100,7 +98,7 @@ func (o *Office) Strangers(like Held) map[string]tls.Certificate {
 	o.T.Helper()
 	at := o.Now()
 	key := o.Keyed(pki.P256)
-	sign := func(change func(*x509.Certificate), parent *x509.Certificate, by any) tls.Certificate {
+	sign := func(change func(*x509.Certificate), parent *x509.Certificate, by crypto.Signer) tls.Certificate {
 		template := &x509.Certificate{SerialNumber: issuance.NewSerial(), RawSubject: like.Pair.Leaf.RawSubject,
 			NotBefore: at.Add(-time.Hour), NotAfter: at.AddDate(1, 0, 0), KeyUsage: x509.KeyUsageDigitalSignature,
 			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
@@ -108,26 +106,20 @@ func (o *Office) Strangers(like Held) map[string]tls.Certificate {
 		if parent == nil {
 			parent = template
 		}
-		der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), by)
-		Must(o.T, err)
-		leaf, err := x509.ParseCertificate(der)
-		Must(o.T, err)
-		return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+		leaf := testkit.Sign(o.T, template, parent, key.Public(), by)
+		return tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key, Leaf: leaf}
 	}
 	as := func(*x509.Certificate) {}
 	real := o.CAs[issuance.G1]
 	fakeKey := o.Keyed(pki.P256)
-	fake, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: real.SerialNumber, RawSubject: real.RawSubject, SubjectKeyId: real.SubjectKeyId,
+	fakeCA := testkit.Sign(o.T, &x509.Certificate{SerialNumber: real.SerialNumber, RawSubject: real.RawSubject, SubjectKeyId: real.SubjectKeyId,
 		NotBefore: real.NotBefore, NotAfter: real.NotAfter, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign},
 		&x509.Certificate{RawSubject: real.RawIssuer}, fakeKey.Public(), fakeKey)
-	Must(o.T, err)
-	fakeCA, err := x509.ParseCertificate(fake)
-	Must(o.T, err)
 	lookAlike := sign(as, fakeCA, fakeKey)
 	broken := lookAlike
 	broken.Certificate = [][]byte{lookAlike.Certificate[0], o.CAs[issuance.TLS].Raw}
 	whole := lookAlike
-	whole.Certificate = [][]byte{lookAlike.Certificate[0], fake}
+	whole.Certificate = [][]byte{lookAlike.Certificate[0], fakeCA.Raw}
 	theft := o.Keys[issuance.G1]
 	return map[string]tls.Certificate{
 		"look-alike":            whole,

@@ -2,7 +2,6 @@ package catest
 
 import (
 	"crypto"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
 	"database/sql"
@@ -22,6 +21,7 @@ import (
 	"inkan/internal/pki"
 	"inkan/internal/ra"
 	"inkan/internal/store"
+	"inkan/internal/testkit"
 )
 
 // Actor is a proved operator with roles.
@@ -62,9 +62,7 @@ func (o *Office) Keyed(t pki.KeyType) crypto.Signer {
 // CSR makes a key and its certification request.
 func (o *Office) CSR(t pki.KeyType) []byte {
 	o.T.Helper()
-	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, o.Keyed(t))
-	Must(o.T, err)
-	return der
+	return testkit.CSR(o.T, o.Keyed(t))
 }
 
 // Submit enters a request by intake.
@@ -204,6 +202,12 @@ func (o *Office) Certificate(serial string) pki.Certificate {
 		return err
 	})
 	return c
+}
+
+// Leaf is a certificate, parsed.
+func (o *Office) Leaf(serial string) *x509.Certificate {
+	o.T.Helper()
+	return testkit.Certificate(o.T, o.Certificate(serial).DER)
 }
 
 // View reads; an error ends the test.

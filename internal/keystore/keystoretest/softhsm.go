@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"inkan/internal/keystore"
+	"inkan/internal/testkit"
 )
 
 // HSM is a SoftHSM2 with one token.
@@ -25,19 +26,14 @@ type HSM struct {
 }
 
 // NewHSM makes a token, and sets SOFTHSM2_CONF for the test. Where SoftHSM2 or cgo is
-// missing the test is skipped, but fails where CI=true.
+// missing the test is skipped, but fails in CI.
 func NewHSM(t testing.TB) *HSM {
 	t.Helper()
 	found, _ := filepath.Glob("/usr/lib/*/softhsm/libsofthsm2.so") // a good pattern
 	found = append(found, "/usr/lib/softhsm/libsofthsm2.so")
 	_, err := os.Stat(found[0])
-	_, noTool := exec.LookPath("softhsm2-util")
-	if err != nil || noTool != nil || !withCgo {
-		const text = "SoftHSM2 or a C compiler is not here; scripts/setup-tests.sh installs them"
-		if os.Getenv("CI") == "true" {
-			t.Fatal(text)
-		}
-		t.Skip(text)
+	if err != nil || testkit.Find("softhsm2-util") == "" || !withCgo {
+		testkit.Missing(t, "SoftHSM2 or a C compiler; scripts/setup-tests.sh installs them")
 	}
 	dir := t.TempDir()
 	h := &HSM{t: t, Module: found[0], Conf: filepath.Join(dir, "softhsm2.conf"), PINFile: filepath.Join(dir, "pin"), PIN: "7305-hana-PIN",
@@ -86,7 +82,5 @@ func (h *HSM) Plug() { h.t.Helper(); h.must(os.Rename(h.tokens+".away", h.tokens
 
 func (h *HSM) must(err error) {
 	h.t.Helper()
-	if err != nil {
-		h.t.Fatal(err)
-	}
+	testkit.Must(h.t, err)
 }

@@ -3,7 +3,6 @@ package sink_test
 import (
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -13,30 +12,19 @@ import (
 
 	"inkan/internal/mail"
 	"inkan/internal/mail/sink"
+	"inkan/internal/mail/sink/sinktest"
+	"inkan/internal/testkit"
 )
 
 func start(t *testing.T) (*sink.Sink, *mail.Sender) {
 	t.Helper()
-	s := sink.New(time.Now, slog.New(slog.DiscardHandler))
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	s, address := sinktest.Start(t)
+	sender, err := mail.New(mail.Config{Address: address, From: "no-reply@pki.example.jp", TLS: mail.TLSNone})
 	must(t, err)
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(l) }()
-	sender, err := mail.New(mail.Config{Address: l.Addr().String(), From: "no-reply@pki.example.jp", TLS: mail.TLSNone})
-	must(t, err)
-	t.Cleanup(func() {
-		must(t, s.Close())
-		must(t, <-done)
-	})
 	return s, sender
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = testkit.Must
 
 func get(t *testing.T, s *sink.Sink, path string) *httptest.ResponseRecorder {
 	t.Helper()
@@ -89,9 +77,7 @@ func TestCatchAndShow(t *testing.T) {
 }
 
 func TestKeepsTheLast(t *testing.T) {
-	if testing.Short() {
-		t.Skip("sends 503 mails")
-	}
+	testkit.Long(t, "sends 503 mails")
 	s, sender := start(t)
 	for i := range sink.Keep + 3 {
 		must(t, sender.Send(t.Context(), mail.Message{To: "a@example.jp", Subject: fmt.Sprint("mail ", i), Text: "a", ID: fmt.Sprint(i)}))
@@ -108,7 +94,7 @@ func TestKeepsTheLast(t *testing.T) {
 func TestOnlyOnThisMachine(t *testing.T) {
 	l, err := net.Listen("tcp", "0.0.0.0:0")
 	must(t, err)
-	err = sink.New(time.Now, slog.New(slog.DiscardHandler)).Serve(l)
+	err = sink.New(time.Now, testkit.Quiet).Serve(l)
 	if err == nil {
 		t.Error("serves the whole network")
 	}

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"inkan/internal/testkit"
+
 	"github.com/jackc/pgx/v5"
 )
 
@@ -33,18 +35,17 @@ func (s *postgres) dsn(database string) string {
 var errNoPostgres = errors.New("no PostgreSQL server programs found; install them with: apt-get install postgresql")
 
 // server gives the PostgreSQL of this test process. Without one the test is
-// skipped, but fails where CI=true.
+// skipped, but fails in CI.
 func server(t testing.TB) *postgres {
 	t.Helper()
 	s, err := start()
-	switch {
-	case err == nil:
-		return s
-	case errors.Is(err, errNoPostgres) && os.Getenv("CI") != "true":
-		t.Skip(err)
+	if errors.Is(err, errNoPostgres) {
+		testkit.Missing(t, err.Error())
 	}
-	t.Fatalf("start PostgreSQL: %v", err)
-	return nil
+	if err != nil {
+		t.Fatalf("start PostgreSQL: %v", err)
+	}
+	return s
 }
 
 // The script waits for the end of its input: that is the end of this process,
@@ -60,9 +61,9 @@ rm -rf "$2"
 `
 
 var start = sync.OnceValues(func() (*postgres, error) {
-	bin, err := programs()
-	if err != nil {
-		return nil, err
+	initdb := testkit.Find("initdb", "/usr/lib/postgresql/*/bin")
+	if initdb == "" {
+		return nil, errNoPostgres
 	}
 	// Short, because a socket's path is at most 107 bytes.
 	dir, err := os.MkdirTemp("/tmp", "inkan-pg-")
@@ -73,7 +74,7 @@ var start = sync.OnceValues(func() (*postgres, error) {
 	if os.Getenv("INKAN_TEST_FSYNC") != "" { // for benchmarks
 		fsync = "on"
 	}
-	cmd := exec.Command("/bin/sh", "-c", script, "postgres-of-test", bin, dir, fsync)
+	cmd := exec.Command("/bin/sh", "-c", script, "postgres-of-test", filepath.Dir(initdb), dir, fsync)
 	cmd.Dir = dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt is ours to handle
 	who, err := unprivileged(cmd, dir)
@@ -93,29 +94,6 @@ var start = sync.OnceValues(func() (*postgres, error) {
 	s := &postgres{socket: dir, user: who}
 	return s, s.await(ended)
 })
-
-// programs finds the newest server programs.
-func programs() (string, error) {
-	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
-	if err != nil {
-		return "", fmt.Errorf("look for initdb: %w", err)
-	}
-	best, version := "", 0
-	for _, path := range found {
-		n, err := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path))))
-		if err == nil && n > version {
-			best, version = filepath.Dir(path), n
-		}
-	}
-	if best != "" {
-		return best, nil
-	}
-	path, err := exec.LookPath("initdb")
-	if err != nil {
-		return "", errNoPostgres
-	}
-	return filepath.Dir(path), nil
-}
 
 // unprivileged lets the command run as the user postgres where we are root:
 // PostgreSQL refuses to run as root.
@@ -143,26 +121,24 @@ func unprivileged(cmd *exec.Cmd, dir string) (string, error) {
 	return u.Username, os.Chown(dir, int(uid), int(gid))
 }
 
+// await waits until the server answers, or has ended.
 func (s *postgres) await(ended <-chan error) error {
-	deadline := time.Now().Add(time.Minute)
-	for {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		conn, err := pgx.Connect(ctx, s.dsn("postgres"))
-		if err == nil {
-			err = conn.Close(ctx)
-		}
-		cancel()
-		if err == nil {
-			return nil
-		}
+	var failure error
+	answers := testkit.Soon(func() bool {
 		select {
 		case end := <-ended:
 			log, _ := os.ReadFile(filepath.Join(s.socket, "initdb.log"))
-			return fmt.Errorf("server ended: %v: %s", end, log)
-		case <-time.After(30 * time.Millisecond):
+			failure = fmt.Errorf("server ended: %v: %s", end, log)
+			return true
+		default:
 		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("server does not answer: %w", err)
-		}
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		conn, err := pgx.Connect(ctx, s.dsn("postgres"))
+		return err == nil && conn.Close(ctx) == nil
+	})
+	if !answers {
+		return errors.New("server does not answer")
 	}
+	return failure
 }
