@@ -16,6 +16,7 @@ import (
 	"inkan/internal/ops"
 	"inkan/internal/pki"
 	"inkan/internal/store"
+	"inkan/internal/store/audit"
 )
 
 // auditJSON is the outcome of a verification on the command line's JSON output.
@@ -54,7 +55,7 @@ type lossJSON struct {
 	Reason string `json:"reason"`
 }
 
-func auditToJSON(r store.Report, rows ops.RegisterReport) auditJSON {
+func auditToJSON(r audit.Report, rows ops.RegisterReport) auditJSON {
 	out := auditJSON{Records: r.Size, Erased: r.Erased, Checkpoints: r.Checkpoints, Signed: r.Protected,
 		Root: r.Root.String(), Findings: make([]findingJSON, len(r.Findings)), More: r.More + rows.More,
 		Rows: rows.Rows, Deviations: make([]rowJSON, len(rows.Deviations))}
@@ -72,25 +73,25 @@ func auditToJSON(r store.Report, rows ops.RegisterReport) auditJSON {
 
 // findingWords say what was found.
 var findingWords = map[string]string{
-	store.RecordChanged:     "changed: its text does not give its leaf",
-	store.RecordMissing:     "missing",
-	store.RecordInserted:    "inserted: the tree does not have it",
-	store.RecordErased:      "erased without a record that says who erased it",
-	store.HashDiffers:       "rewritten: its leaf and the stored tree disagree",
-	store.HashMissing:       "a stored hash of the tree is missing",
-	store.HashExtra:         "a stored hash that the tree does not have",
-	store.RootDiffers:       "the stored root and the records disagree",
-	store.CheckpointForged:  "not one that the signer signed",
-	store.CheckpointBroken:  "the records from here on are not those that were signed",
-	store.CheckpointMissing: "missing: the signer signed it",
-	store.SignerBehind:      "the signer does not remember it: its journal is older than what it signed",
-	store.Unverifiable:      "from here on no checkpoint can be verified: records are missing",
+	audit.RecordChanged:     "changed: its text does not give its leaf",
+	audit.RecordMissing:     "missing",
+	audit.RecordInserted:    "inserted: the tree does not have it",
+	audit.RecordErased:      "erased without a record that says who erased it",
+	audit.HashDiffers:       "rewritten: its leaf and the stored tree disagree",
+	audit.HashMissing:       "a stored hash of the tree is missing",
+	audit.HashExtra:         "a stored hash that the tree does not have",
+	audit.RootDiffers:       "the stored root and the records disagree",
+	audit.CheckpointForged:  "not one that the signer signed",
+	audit.CheckpointBroken:  "the records from here on are not those that were signed",
+	audit.CheckpointMissing: "missing: the signer signed it",
+	audit.SignerBehind:      "the signer does not remember it: its journal is older than what it signed",
+	audit.Unverifiable:      "from here on no checkpoint can be verified: records are missing",
 }
 
 // ofCheckpoint are the findings that are about a checkpoint and not about a record.
-var ofCheckpoint = []string{store.CheckpointForged, store.CheckpointMissing, store.SignerBehind}
+var ofCheckpoint = []string{audit.CheckpointForged, audit.CheckpointMissing, audit.SignerBehind}
 
-func findingLine(f store.Finding) string {
+func findingLine(f audit.Finding) string {
 	if !slices.Contains(ofCheckpoint, f.What) {
 		return fmt.Sprintf("record %d: %s", f.Index, findingWords[f.What])
 	}
@@ -183,7 +184,7 @@ func (c *cli) verifyAudit(ctx context.Context, i *instance) error {
 	return i.ops.Checkpoint(ctx)
 }
 
-func (c *cli) sayAudit(report store.Report, rows ops.RegisterReport) {
+func (c *cli) sayAudit(report audit.Report, rows ops.RegisterReport) {
 	c.say("%d records, %d erased, %d signed checkpoints, the newest over %d records", report.Size, report.Erased, report.Checkpoints, report.Protected)
 	for _, l := range report.Losses {
 		c.say("lost: of %d signed records those after checkpoint %d; the tree went on from %d records, accepted by two administrators at %s: %s",

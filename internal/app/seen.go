@@ -11,7 +11,7 @@ import (
 
 	"inkan/internal/ops"
 	"inkan/internal/pki"
-	"inkan/internal/store"
+	"inkan/internal/store/audit"
 )
 
 // seenFile keeps the last checkpoint with which this node compared the audit tree: the
@@ -25,10 +25,10 @@ const headTime = 300 * time.Millisecond
 
 // head gives what is known of the audit tree from outside of the database: what the
 // signer remembers; what this node saw last, where that is newer or the signer is away.
-func (i *instance) head(ctx context.Context) (store.Head, error) {
+func (i *instance) head(ctx context.Context) (audit.Head, error) {
 	seen, err := readSeen(inside(i.dir, seenFile))
 	if err != nil {
-		return store.Head{}, err
+		return audit.Head{}, err
 	}
 	short, cancel := context.WithTimeout(ctx, headTime)
 	defer cancel()
@@ -37,7 +37,7 @@ func (i *instance) head(ctx context.Context) (store.Head, error) {
 		return seen, ctx.Err()
 	}
 	if err != nil {
-		return store.Head{}, err
+		return audit.Head{}, err
 	}
 	head := ops.Head(info)
 	if seen.Number > head.Number && seen.VerifierKey == head.VerifierKey {
@@ -51,33 +51,33 @@ const maxSeen = 16 << 10
 
 // readSeen reads what was seen; nothing where there is no file. audit.seen: somebody
 // changed it.
-func readSeen(path string) (store.Head, error) {
+func readSeen(path string) (audit.Head, error) {
 	damaged := pki.E(pki.Conflict, "audit.seen").With("File", path)
 	raw, err := readLimited(path, maxSeen)
 	if errors.Is(err, fs.ErrNotExist) {
-		return store.Head{}, nil
+		return audit.Head{}, nil
 	}
 	if err != nil {
-		return store.Head{}, damaged.Because(err)
+		return audit.Head{}, damaged.Because(err)
 	}
 	key, text, _ := strings.Cut(string(raw), "\n")
 	verifier, err := note.NewVerifier(key)
 	if err != nil {
-		return store.Head{}, damaged.Because(err)
+		return audit.Head{}, damaged.Because(err)
 	}
 	n, err := note.Open([]byte(text), note.VerifierList(verifier))
 	if err != nil {
-		return store.Head{}, damaged.Because(err)
+		return audit.Head{}, damaged.Because(err)
 	}
 	c, err := pki.ParseCheckpoint(n.Text)
 	if err != nil {
-		return store.Head{}, damaged.Because(err)
+		return audit.Head{}, damaged.Because(err)
 	}
-	return store.Head{Checkpoint: c, VerifierKey: key}, nil
+	return audit.Head{Checkpoint: c, VerifierKey: key}, nil
 }
 
 // saw writes what was seen, if it is another than before.
-func (i *instance) saw(head store.Head, signed []byte) {
+func (i *instance) saw(head audit.Head, signed []byte) {
 	if i.lastSeen.Swap(head.Number) == head.Number {
 		return
 	}

@@ -22,6 +22,7 @@ import (
 	"inkan/internal/notify"
 	"inkan/internal/pki"
 	"inkan/internal/store"
+	"inkan/internal/store/audit"
 	"inkan/internal/store/storetest"
 	"inkan/internal/testkit"
 )
@@ -115,9 +116,9 @@ func (o *office) delayed(want int) {
 	}
 }
 
-func (o *office) audit() []store.AuditRecord {
+func (o *office) audit() []audit.AuditRecord {
 	o.t.Helper()
-	var all []store.AuditRecord
+	var all []audit.AuditRecord
 	must(o.t, o.db.View(o.t.Context(), func(tx *store.Tx) error {
 		var err error
 		all, err = storetest.Records(tx, 0)

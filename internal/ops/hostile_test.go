@@ -13,6 +13,7 @@ import (
 	"inkan/internal/ca/catest"
 	"inkan/internal/pki"
 	"inkan/internal/store"
+	"inkan/internal/store/audit"
 	"inkan/internal/store/storetest"
 )
 
@@ -182,7 +183,7 @@ func TestThreatAU2OlderCopy(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		o := signedOffice(t, engine)
 		honest := o.AuditRows()
-		var second store.SignedCheckpoint
+		var second audit.SignedCheckpoint
 		catest.Must(t, o.DB.View(t.Context(), func(tx *store.Tx) error {
 			var err error
 			second, err = tx.Checkpoint(2)
@@ -210,7 +211,7 @@ func TestThreatAU1AnotherInstance(t *testing.T) {
 		o.Disarm()
 		o.SQL(`DELETE FROM checkpoint`)
 		for number := int64(1); number <= 3; number++ {
-			var c store.SignedCheckpoint
+			var c audit.SignedCheckpoint
 			catest.Must(t, other.DB.View(t.Context(), func(tx *store.Tx) error {
 				var err error
 				c, err = tx.Checkpoint(number)
@@ -232,15 +233,15 @@ func TestThreatAU1AnotherInstance(t *testing.T) {
 func TestThreatAU1Checkpoints(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		for name, row := range map[string]struct{ sql, what string }{
-			"the first":                        {`DELETE FROM checkpoint WHERE number = 1`, store.CheckpointMissing},
-			"one between":                      {`DELETE FROM checkpoint WHERE number = 2`, store.CheckpointMissing},
-			"the two newest":                   {`DELETE FROM checkpoint WHERE number > 1`, store.CheckpointMissing},
-			"all":                              {`DELETE FROM checkpoint`, store.CheckpointMissing},
-			"doubled":                          {`INSERT INTO checkpoint SELECT 4, size, note, at FROM checkpoint WHERE number = 3`, store.CheckpointForged},
-			"doubled before the first":         {`INSERT INTO checkpoint SELECT 0, size, note, at FROM checkpoint WHERE number = 3`, store.CheckpointForged},
-			"exchanged":                        {`UPDATE checkpoint SET number = 9 WHERE number = 2; UPDATE checkpoint SET number = 2 WHERE number = 3; UPDATE checkpoint SET number = 3 WHERE number = 9`, store.CheckpointForged},
-			"another size in the row":          {`UPDATE checkpoint SET size = size + 1 WHERE number = 2`, store.CheckpointForged},
-			"one that nobody signed":           {`UPDATE checkpoint SET note = 'nothing' WHERE number = 2`, store.CheckpointForged},
+			"the first":                        {`DELETE FROM checkpoint WHERE number = 1`, audit.CheckpointMissing},
+			"one between":                      {`DELETE FROM checkpoint WHERE number = 2`, audit.CheckpointMissing},
+			"the two newest":                   {`DELETE FROM checkpoint WHERE number > 1`, audit.CheckpointMissing},
+			"all":                              {`DELETE FROM checkpoint`, audit.CheckpointMissing},
+			"doubled":                          {`INSERT INTO checkpoint SELECT 4, size, note, at FROM checkpoint WHERE number = 3`, audit.CheckpointForged},
+			"doubled before the first":         {`INSERT INTO checkpoint SELECT 0, size, note, at FROM checkpoint WHERE number = 3`, audit.CheckpointForged},
+			"exchanged":                        {`UPDATE checkpoint SET number = 9 WHERE number = 2; UPDATE checkpoint SET number = 2 WHERE number = 3; UPDATE checkpoint SET number = 3 WHERE number = 9`, audit.CheckpointForged},
+			"another size in the row":          {`UPDATE checkpoint SET size = size + 1 WHERE number = 2`, audit.CheckpointForged},
+			"one that nobody signed":           {`UPDATE checkpoint SET note = 'nothing' WHERE number = 2`, audit.CheckpointForged},
 			"the newest, as a death leaves it": {`DELETE FROM checkpoint WHERE number = 3`, ""},
 		} {
 			t.Run(name, func(t *testing.T) {
@@ -251,7 +252,7 @@ func TestThreatAU1Checkpoints(t *testing.T) {
 				}
 				v, err := o.Ops.Verify(t.Context())
 				catest.Must(t, err)
-				has := slices.ContainsFunc(v.Tree.Findings, func(f store.Finding) bool { return f.What == row.what })
+				has := slices.ContainsFunc(v.Tree.Findings, func(f audit.Finding) bool { return f.What == row.what })
 				if row.what != "" && !has || row.what == "" && !v.Tree.OK() {
 					t.Errorf("found %+v, want %q", v.Tree.Findings, row.what)
 				}

@@ -10,6 +10,7 @@ import (
 
 	"inkan/internal/pki"
 	"inkan/internal/store"
+	"inkan/internal/store/audit"
 )
 
 // Deviation is a row that is not what the audit records say it became, or a definition
@@ -147,7 +148,7 @@ func (c *comparison) history(subjects []string, kinds ...string) (map[string][]e
 
 // event is an audit record with the facts of its body.
 type event struct {
-	store.Record
+	audit.Record
 	facts facts
 }
 

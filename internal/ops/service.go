@@ -21,6 +21,7 @@ import (
 
 	"inkan/internal/pki"
 	"inkan/internal/store"
+	"inkan/internal/store/audit"
 )
 
 // Authority is the certification authority as this office needs it.
@@ -41,7 +42,7 @@ type Config struct {
 	DB     *store.DB
 	Signer TreeSigner
 	// Saw is told of each checkpoint with which the tree was compared; nil: nobody is.
-	Saw func(head store.Head, note []byte)
+	Saw func(head audit.Head, note []byte)
 	// Root is the certificate of the root CA, whose key makes an administrator where none
 	// can act.
 	Root *x509.Certificate

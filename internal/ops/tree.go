@@ -12,6 +12,7 @@ import (
 	"inkan/internal/keystore"
 	"inkan/internal/pki"
 	"inkan/internal/store"
+	"inkan/internal/store/audit"
 )
 
 // TreeSigner is the signer process as the audit tree needs it.
@@ -22,17 +23,17 @@ type TreeSigner interface {
 }
 
 // Head gives what a signer remembers of the audit tree.
-func Head(info keystore.Info) store.Head {
-	return store.Head{Checkpoint: info.Tree, VerifierKey: info.AuditVerifierKey, Losses: info.Losses}
+func Head(info keystore.Info) audit.Head {
+	return audit.Head{Checkpoint: info.Tree, VerifierKey: info.AuditVerifierKey, Losses: info.Losses}
 }
 
 // Follow asks the signer what it remembers of the audit tree and compares, in both
 // directions: the tree must extend what the signer remembers (audit.contradicts), and the
 // signer must remember the newest saved checkpoint, which is told and recorded otherwise.
-func (s *Service) Follow(ctx context.Context) (store.Head, error) {
+func (s *Service) Follow(ctx context.Context) (audit.Head, error) {
 	info, err := s.Signer.Info(ctx)
 	if err != nil {
-		return store.Head{}, err
+		return audit.Head{}, err
 	}
 	head := Head(info)
 	err = s.DB.Follow(ctx, head)
@@ -48,7 +49,7 @@ func (s *Service) Follow(ctx context.Context) (store.Head, error) {
 
 // Verdict is the outcome of Verify.
 type Verdict struct {
-	Tree store.Report
+	Tree audit.Report
 	Rows RegisterReport
 }
 
@@ -105,11 +106,11 @@ func (s *Service) Checkpoint(ctx context.Context) error {
 
 // bringHead saves the newest checkpoint of the signer where it is not saved: somebody died
 // between the signer and the database. So only the newest can be missing.
-func (s *Service) bringHead(ctx context.Context, head store.Head) error {
+func (s *Service) bringHead(ctx context.Context, head audit.Head) error {
 	if head.Number == 0 {
 		return nil
 	}
-	var saved store.SignedCheckpoint
+	var saved audit.SignedCheckpoint
 	err := s.DB.View(ctx, func(tx *store.Tx) error {
 		var err error
 		saved, err = tx.Checkpoint(head.Number)
@@ -126,7 +127,7 @@ func (s *Service) bringHead(ctx context.Context, head store.Head) error {
 
 // obtain has a checkpoint signed and saves it. Where another node was faster, it is left
 // to that one.
-func (s *Service) obtain(ctx context.Context, head store.Head, next pki.Checkpoint, proof tlog.TreeProof) error {
+func (s *Service) obtain(ctx context.Context, head audit.Head, next pki.Checkpoint, proof tlog.TreeProof) error {
 	crash.At("checkpoint.1 before the signer")
 	note, err := s.Signer.SignCheckpoint(ctx, head.Number, next, proof)
 	crash.At("checkpoint.1 after the signer")
@@ -149,7 +150,7 @@ func (s *Service) obtain(ctx context.Context, head store.Head, next pki.Checkpoi
 	return err
 }
 
-func (s *Service) saw(head store.Head, note []byte) {
+func (s *Service) saw(head audit.Head, note []byte) {
 	if s.Saw != nil {
 		s.Saw(head, note)
 	}
@@ -166,7 +167,7 @@ type setBack struct {
 // or has an older one: from a backup, or by somebody's hand. That is told and recorded
 // and no refusal, because a backup may be all that is left. The next checkpoint brings
 // its memory of the tree up to the present.
-func (s *Service) checkJournal(ctx context.Context, head store.Head) error {
+func (s *Service) checkJournal(ctx context.Context, head audit.Head) error {
 	var newest pki.Checkpoint
 	err := s.DB.View(ctx, func(tx *store.Tx) error {
 		var err error

@@ -14,6 +14,7 @@ import (
 
 	"inkan/internal/pki"
 	"inkan/internal/store"
+	"inkan/internal/store/audit"
 	"inkan/internal/store/storetest"
 )
 
@@ -77,9 +78,9 @@ func appendRecords(t testing.TB, db *store.DB, n int) {
 }
 
 // remembered is what the signer of the saved checkpoints remembers.
-func remembered(t testing.TB, db *store.DB) store.Head {
+func remembered(t testing.TB, db *store.DB) audit.Head {
 	t.Helper()
-	head := store.Head{VerifierKey: verifierKey}
+	head := audit.Head{VerifierKey: verifierKey}
 	err := db.View(t.Context(), func(tx *store.Tx) error {
 		var err error
 		head.Checkpoint, err = tx.NewestSigned(verifierKey)
@@ -91,7 +92,7 @@ func remembered(t testing.TB, db *store.DB) store.Head {
 	return head
 }
 
-func verify(t testing.TB, db *store.DB, head store.Head) store.Report {
+func verify(t testing.TB, db *store.DB, head audit.Head) audit.Report {
 	t.Helper()
 	r, err := db.VerifyAudit(t.Context(), head, nil)
 	if err != nil {
@@ -100,7 +101,7 @@ func verify(t testing.TB, db *store.DB, head store.Head) store.Report {
 	return r
 }
 
-func verifyClean(t testing.TB, db *store.DB, checkpoints int) store.Report {
+func verifyClean(t testing.TB, db *store.DB, checkpoints int) audit.Report {
 	t.Helper()
 	r := verify(t, db, remembered(t, db))
 	if !r.OK() || r.Checkpoints != checkpoints {
@@ -204,7 +205,7 @@ func TestProofs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var q store.Proof // what a third party has
+			var q audit.Proof // what a third party has
 			err = json.Unmarshal(raw, &q)
 			if err != nil {
 				t.Fatal(err)
@@ -213,14 +214,14 @@ func TestProofs(t *testing.T) {
 			if err != nil || r.Index != index || r.Actor != actor.ID || r.Erased != (index == 3) || r.Erased != (r.Body == nil) {
 				t.Errorf("proof of %d: %+v, %v", index, r, err)
 			}
-			for name, spoil := range map[string]func(*store.Proof){
-				"header":     func(p *store.Proof) { p.Header = strings.Replace(p.Header, actor.ID, "op-2", 1) },
-				"index":      func(p *store.Proof) { p.Index++ },
-				"body":       func(p *store.Proof) { p.Body = append(slices.Clone(p.Body), ' ') },
-				"digest":     func(p *store.Proof) { p.Digest = make([]byte, 32) },
-				"path":       func(p *store.Proof) { p.Path = p.Path[1:] },
-				"checkpoint": func(p *store.Proof) { p.Checkpoint = strings.Replace(p.Checkpoint, "\n13\n", "\n14\n", 1) },
-				"format":     func(p *store.Proof) { p.Format = "" },
+			for name, spoil := range map[string]func(*audit.Proof){
+				"header":     func(p *audit.Proof) { p.Header = strings.Replace(p.Header, actor.ID, "op-2", 1) },
+				"index":      func(p *audit.Proof) { p.Index++ },
+				"body":       func(p *audit.Proof) { p.Body = append(slices.Clone(p.Body), ' ') },
+				"digest":     func(p *audit.Proof) { p.Digest = make([]byte, 32) },
+				"path":       func(p *audit.Proof) { p.Path = p.Path[1:] },
+				"checkpoint": func(p *audit.Proof) { p.Checkpoint = strings.Replace(p.Checkpoint, "\n13\n", "\n14\n", 1) },
+				"format":     func(p *audit.Proof) { p.Format = "" },
 			} {
 				bad := q
 				spoil(&bad)
@@ -275,7 +276,7 @@ func TestThreatAU3EraseKeepsTheProof(t *testing.T) {
 				t.Errorf("record %+v", a)
 			}
 			about, err2 := tx.AuditAbout("4", 10)
-			if len(about) != 1 || about[0].Kind != store.KindErased || about[0].Actor != actor.ID || !strings.Contains(string(about[0].Body), "retention") {
+			if len(about) != 1 || about[0].Kind != audit.KindErased || about[0].Actor != actor.ID || !strings.Contains(string(about[0].Body), "retention") {
 				t.Errorf("record of the erasure: %+v", about)
 			}
 			return errors.Join(err, err2)

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"inkan/internal/pki"
+	"inkan/internal/store/engine"
 )
 
 // APIClient is a program that acts for a vendor or a relying system.
@@ -18,60 +19,60 @@ type APIClient struct {
 
 // AddAPIClient stores an API client.
 func (tx *Tx) AddAPIClient(c APIClient) error {
-	_, err := tx.exec(`INSERT INTO api_client (id, name, cert_sha256, role, created_at) VALUES ($1, $2, $3, $4, $5)`,
-		c.ID, c.Name, c.CertSHA256, string(c.Role), micros(tx.Now))
-	return dbError("add API client", err)
+	_, err := tx.sql.Exec(`INSERT INTO api_client (id, name, cert_sha256, role, created_at) VALUES ($1, $2, $3, $4, $5)`,
+		c.ID, c.Name, c.CertSHA256, string(c.Role), engine.Micros(tx.Now))
+	return engine.Error("add API client", err)
 }
 
 const clientColumns = `id, name, cert_sha256, role, created_at, disabled_at`
 
-func scanClient(row interface{ Scan(...any) error }) (APIClient, error) {
+func scanClient(row engine.Scanner) (APIClient, error) {
 	var c APIClient
 	var created, disabled int64
 	err := row.Scan(&c.ID, &c.Name, &c.CertSHA256, &c.Role, &created, &disabled)
-	c.Created, c.Disabled = fromMicros(created), fromMicros(disabled)
+	c.Created, c.Disabled = engine.FromMicros(created), engine.FromMicros(disabled)
 	return c, err
 }
 
 // APIClients lists all API clients.
 func (tx *Tx) APIClients() ([]APIClient, error) {
-	rows, err := tx.query(`SELECT ` + clientColumns + ` FROM api_client ORDER BY id`)
+	rows, err := tx.sql.Query(`SELECT ` + clientColumns + ` FROM api_client ORDER BY id`)
 	if err != nil {
-		return nil, dbError("list API clients", err)
+		return nil, engine.Error("list API clients", err)
 	}
-	return collect(rows, scanClient)
+	return engine.Collect(rows, scanClient)
 }
 
 // APIClient reads an API client by its ID; pki.ErrNotFound where there is none.
 func (tx *Tx) APIClient(id string) (APIClient, error) {
-	c, err := scanClient(tx.queryRow(`SELECT `+clientColumns+` FROM api_client WHERE id = $1`, id))
-	return c, dbError("read API client", err)
+	c, err := scanClient(tx.sql.QueryRow(`SELECT `+clientColumns+` FROM api_client WHERE id = $1`, id))
+	return c, engine.Error("read API client", err)
 }
 
 // APIClientByHash finds an API client by the SHA-256 of its certificate.
 func (tx *Tx) APIClientByHash(sha256 string) (APIClient, error) {
-	c, err := scanClient(tx.queryRow(`SELECT `+clientColumns+` FROM api_client WHERE cert_sha256 = $1`, sha256))
-	return c, dbError("read API client", err)
+	c, err := scanClient(tx.sql.QueryRow(`SELECT `+clientColumns+` FROM api_client WHERE cert_sha256 = $1`, sha256))
+	return c, engine.Error("read API client", err)
 }
 
 // ClientInForce says whether a client may act with the certificate that it was found by:
 // it is the client's still, it is in force, and the client is not disabled.
 func (tx *Tx) ClientInForce(c APIClient) (bool, error) {
 	var n int
-	err := tx.queryRow(`SELECT COUNT(*) FROM api_client c JOIN certificate k ON k.sha256 = c.cert_sha256
+	err := tx.sql.QueryRow(`SELECT COUNT(*) FROM api_client c JOIN certificate k ON k.sha256 = c.cert_sha256
 		WHERE c.id = $1 AND c.cert_sha256 = $2 AND c.disabled_at = 0 AND k.request = '' AND (k.revoked_at = 0 OR k.effective_at > $3) AND k.not_after >= $4`,
-		c.ID, c.CertSHA256, micros(tx.Now), micros(tx.Now)).Scan(&n)
-	return n == 1, dbError("read API client", err)
+		c.ID, c.CertSHA256, engine.Micros(tx.Now), engine.Micros(tx.Now)).Scan(&n)
+	return n == 1, engine.Error("read API client", err)
 }
 
 // DisableAPIClient ends what a client may do, for good.
 func (tx *Tx) DisableAPIClient(id string) error {
-	return tx.one("disable API client", `UPDATE api_client SET disabled_at = $1 WHERE id = $2 AND disabled_at = 0`, micros(tx.Now), id)
+	return tx.sql.One("disable API client", `UPDATE api_client SET disabled_at = $1 WHERE id = $2 AND disabled_at = 0`, engine.Micros(tx.Now), id)
 }
 
 // RenewAPIClient gives a client, as it was seen, another certificate. The old one is
 // revoked before, in the same transaction.
 func (tx *Tx) RenewAPIClient(seen APIClient, sha256 string) error {
-	return tx.one("renew API client", `UPDATE api_client SET cert_sha256 = $1 WHERE id = $2 AND cert_sha256 = $3 AND disabled_at = 0`,
+	return tx.sql.One("renew API client", `UPDATE api_client SET cert_sha256 = $1 WHERE id = $2 AND cert_sha256 = $3 AND disabled_at = 0`,
 		sha256, seen.ID, seen.CertSHA256)
 }

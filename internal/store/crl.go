@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"inkan/internal/pki"
+	"inkan/internal/store/engine"
 )
 
 // CRL is a published certificate revocation list.
@@ -63,13 +64,13 @@ func (tx *Tx) LastCRL(issuer string, have CRL) (CRL, error) {
 	var this, next, compared int64
 	var octets int
 	var hashes []byte
-	err := tx.queryRow(`SELECT number, this_update, next_update, compared_at, octets, pieces FROM crl
+	err := tx.sql.QueryRow(`SELECT number, this_update, next_update, compared_at, octets, pieces FROM crl
 		WHERE issuer = $1 ORDER BY number DESC LIMIT 1`, issuer).
 		Scan(&c.Number, &this, &next, &compared, &octets, &hashes)
 	if err != nil {
-		return c, dbError("read CRL", err)
+		return c, engine.Error("read CRL", err)
 	}
-	c.ThisUpdate, c.NextUpdate, c.Compared = fromMicros(this), fromMicros(next), fromMicros(compared)
+	c.ThisUpdate, c.NextUpdate, c.Compared = engine.FromMicros(this), engine.FromMicros(next), engine.FromMicros(compared)
 	if c.Number == have.Number && bytes.Equal(hashes, have.hashes()) {
 		c.DER, c.pieces = have.DER, have.pieces
 		return c, nil
@@ -87,8 +88,8 @@ func (tx *Tx) LastCRL(issuer string, have CRL) (CRL, error) {
 			c.DER = append(c.DER, der...)
 		} else {
 			var raw sql.RawBytes
-			err = tx.queryRow(`SELECT der FROM crl_piece WHERE issuer = $1 AND hash = $2`, issuer, hash).
-				look(func() { c.DER = append(c.DER, raw...) }, &raw)
+			err = tx.sql.QueryRow(`SELECT der FROM crl_piece WHERE issuer = $1 AND hash = $2`, issuer, hash).
+				Look(func() { c.DER = append(c.DER, raw...) }, &raw)
 		}
 		if errors.Is(err, pki.ErrNotFound) {
 			err = fmt.Errorf("piece %x is not there", hash)
@@ -106,8 +107,8 @@ func (tx *Tx) LastCRL(issuer string, have CRL) (CRL, error) {
 // nothing of the list; pki.ErrNotFound before the first.
 func (tx *Tx) LastCRLNumber(issuer string) (int64, time.Time, error) {
 	var number, this int64
-	err := tx.queryRow(`SELECT number, this_update FROM crl WHERE issuer = $1 ORDER BY number DESC LIMIT 1`, issuer).Scan(&number, &this)
-	return number, fromMicros(this), dbError("read number of CRL", err)
+	err := tx.sql.QueryRow(`SELECT number, this_update FROM crl WHERE issuer = $1 ORDER BY number DESC LIMIT 1`, issuer).Scan(&number, &this)
+	return number, engine.FromMicros(this), engine.Error("read number of CRL", err)
 }
 
 func (c *CRL) hashes() []byte {
@@ -124,15 +125,15 @@ func (tx *Tx) PublishCRL(c CRL, previous int64) error {
 	if c.pieces == nil {
 		c.Cut()
 	}
-	err := tx.one("publish CRL", `INSERT INTO crl (issuer, number, this_update, next_update, compared_at, octets, pieces)
+	err := tx.sql.One("publish CRL", `INSERT INTO crl (issuer, number, this_update, next_update, compared_at, octets, pieces)
 		SELECT $1, $2, $3, $4, $5, $6, $7 WHERE NOT EXISTS (SELECT 1 FROM crl WHERE issuer = $8 AND number > $9)`,
-		c.Issuer, c.Number, micros(c.ThisUpdate), micros(c.NextUpdate), micros(c.Compared), len(c.DER), c.hashes(), c.Issuer, previous)
+		c.Issuer, c.Number, engine.Micros(c.ThisUpdate), engine.Micros(c.NextUpdate), engine.Micros(c.Compared), len(c.DER), c.hashes(), c.Issuer, previous)
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec(`DELETE FROM crl WHERE issuer = $1 AND number < $2`, c.Issuer, c.Number)
+	_, err = tx.sql.Exec(`DELETE FROM crl WHERE issuer = $1 AND number < $2`, c.Issuer, c.Number)
 	if err != nil {
-		return dbError("drop old CRL", err)
+		return engine.Error("drop old CRL", err)
 	}
 	return tx.storePieces(c)
 }
@@ -140,11 +141,11 @@ func (tx *Tx) PublishCRL(c CRL, previous int64) error {
 // storePieces adds what an issuer's list has that is not stored yet, and drops what no
 // list has any more.
 func (tx *Tx) storePieces(c CRL) error {
-	rows, err := tx.query(`SELECT hash FROM crl_piece WHERE issuer = $1`, c.Issuer)
+	rows, err := tx.sql.Query(`SELECT hash FROM crl_piece WHERE issuer = $1`, c.Issuer)
 	if err != nil {
-		return dbError("read CRL pieces", err)
+		return engine.Error("read CRL pieces", err)
 	}
-	stored, err := collect(rows, func(row interface{ Scan(...any) error }) ([]byte, error) {
+	stored, err := engine.Collect(rows, func(row engine.Scanner) ([]byte, error) {
 		var hash []byte
 		err := row.Scan(&hash)
 		return hash, err
@@ -159,9 +160,9 @@ func (tx *Tx) storePieces(c CRL) error {
 	for _, p := range c.pieces {
 		hash := string(p.hash[:])
 		if !there[hash] && !used[hash] {
-			_, err = tx.exec(`INSERT INTO crl_piece (issuer, hash, der) VALUES ($1, $2, $3)`, c.Issuer, p.hash[:], p.der)
+			_, err = tx.sql.Exec(`INSERT INTO crl_piece (issuer, hash, der) VALUES ($1, $2, $3)`, c.Issuer, p.hash[:], p.der)
 			if err != nil {
-				return dbError("store CRL piece", err)
+				return engine.Error("store CRL piece", err)
 			}
 		}
 		used[hash] = true
@@ -170,9 +171,9 @@ func (tx *Tx) storePieces(c CRL) error {
 		if used[string(hash)] {
 			continue
 		}
-		_, err = tx.exec(`DELETE FROM crl_piece WHERE issuer = $1 AND hash = $2`, c.Issuer, hash)
+		_, err = tx.sql.Exec(`DELETE FROM crl_piece WHERE issuer = $1 AND hash = $2`, c.Issuer, hash)
 		if err != nil {
-			return dbError("drop CRL piece", err)
+			return engine.Error("drop CRL piece", err)
 		}
 	}
 	return nil
@@ -185,11 +186,11 @@ var joinPart = 1 << 16
 // boundary gives the time at which a part ends that begins after another.
 func (tx *Tx) boundary(query, issuer string, after int64) (int64, error) {
 	last := int64(math.MaxInt64)
-	err := tx.queryRow(query, issuer, after, joinPart-1).Scan(&last)
+	err := tx.sql.QueryRow(query, issuer, after, joinPart-1).Scan(&last)
 	if errors.Is(err, pki.ErrNotFound) {
 		err = nil
 	}
-	return last, dbError("find part", err)
+	return last, engine.Error("find part", err)
 }
 
 // EachCRLEntries calls fn with the encoded entries of an issuer's revoked certificates that
@@ -206,12 +207,12 @@ func (tx *Tx) EachCRLEntries(issuer string, notBefore time.Time, fn func(entries
 		}
 		var n int
 		var part sql.RawBytes
-		err = tx.queryRow(`SELECT COUNT(*), string_agg(entry, '') FROM (SELECT crl_entry AS entry FROM certificate
+		err = tx.sql.QueryRow(`SELECT COUNT(*), string_agg(entry, '') FROM (SELECT crl_entry AS entry FROM certificate
 			WHERE issuer = $1 AND revoked_at > $2 AND revoked_at <= $3 AND revoked_at <> 0 AND not_after >= $4 AND effective_at <= $5
-			ORDER BY revoked_at, serial) entries`, issuer, after, last, micros(notBefore), tx.last).
-			look(func() { fn(part, n) }, &n, &part)
+			ORDER BY revoked_at, serial) entries`, issuer, after, last, engine.Micros(notBefore), tx.sql.Last()).
+			Look(func() { fn(part, n) }, &n, &part)
 		if err != nil {
-			return dbError("read CRL entries", err)
+			return engine.Error("read CRL entries", err)
 		}
 		if last == math.MaxInt64 {
 			return nil
@@ -231,11 +232,11 @@ func (tx *Tx) CRLEntriesSince(issuer string, since, notBefore time.Time, most in
 		`SELECT crl_entry FROM certificate WHERE issuer = $1 AND effective_at >= $2 AND effective_at > revoked_at AND revoked_at < $2
 			AND not_after >= $3 AND effective_at <= $4 ORDER BY effective_at, serial LIMIT $5`,
 	} {
-		rows, err := tx.query(text, issuer, micros(since), micros(notBefore), tx.last, most+1)
+		rows, err := tx.sql.Query(text, issuer, engine.Micros(since), engine.Micros(notBefore), tx.sql.Last(), most+1)
 		if err != nil {
-			return nil, false, dbError("read CRL entries", err)
+			return nil, false, engine.Error("read CRL entries", err)
 		}
-		entries, err := collect(rows, func(row interface{ Scan(...any) error }) ([]byte, error) {
+		entries, err := engine.Collect(rows, func(row engine.Scanner) ([]byte, error) {
 			var entry []byte
 			err := row.Scan(&entry)
 			return entry, err

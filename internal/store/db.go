@@ -1,10 +1,10 @@
-// Package store is the database: one DB over SQLite or PostgreSQL with one SQL
-// text for both, one transaction type with one Now, one file an aggregate, the
-// audit tree in the same transaction as the change, and the migrations.
+// Package store is the database: one DB over SQLite or PostgreSQL with one SQL text for
+// both, and its tables, one file an aggregate. Below it lie two rooms: engine (connections,
+// the writer, transactions) and audit (the tree of records).
 //
 // It owns SQL. It does not own rules, states or permissions: those are pki's and
-// the offices'. Only the aggregate files of this package may write SQL, through
-// the unexported helpers of Tx; outside there is no way to send a statement.
+// the offices'. Only the files of this package and of audit write SQL, by the engine's
+// transaction; outside there is no way to send a statement.
 //
 // Writing: Update hands a closure to the one writer of this process, which puts
 // many closures into one transaction (group commit). A closure must be able to
@@ -14,27 +14,27 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"log/slog"
-	"sync"
-	"sync/atomic"
 	"time"
 
-	"inkan/internal/pki"
+	"inkan/internal/store/audit"
+	"inkan/internal/store/engine"
 )
 
 // The names of the engines.
 const (
-	SQLite     = "sqlite"
-	PostgreSQL = "postgres"
+	SQLite     = engine.SQLite
+	PostgreSQL = engine.PostgreSQL
 )
 
-// ErrCommitUnknown is what every closure of a transaction gets whose COMMIT
-// failed: it may have taken effect or not. Read before you do it again.
-var ErrCommitUnknown = pki.E(pki.Busy, "store.commit_unknown")
+// What Update may answer besides the closure's own error.
+var (
+	ErrCommitUnknown = engine.ErrCommitUnknown
+	ErrClosed        = engine.ErrClosed
+)
 
-// ErrClosed is what Update and View answer after Close.
-var ErrClosed = pki.E(pki.Busy, "store.closed")
+// Stats counts what was done since Open.
+type Stats = engine.Stats
 
 // Options say which database, and whose clock.
 type Options struct {
@@ -46,7 +46,7 @@ type Options struct {
 	// Head is asked before the first Update for the newest checkpoint that is known from
 	// outside: the tree must extend it, see Follow. Its error is the Update's, and it is
 	// asked again by the next. nil: none is known.
-	Head func(ctx context.Context) (Head, error)
+	Head func(ctx context.Context) (audit.Head, error)
 	Log  *slog.Logger // nil: silence
 	// Commit goes around every COMMIT, so that a test can let one fail before it takes
 	// effect or after; nil: nothing does.
@@ -55,30 +55,10 @@ type Options struct {
 
 // DB is the database of one process.
 type DB struct {
-	engine string
-	now    func() time.Time
-	sure   func(last time.Time) error
+	sql    *engine.DB
+	ledger *audit.Ledger
 	log    *slog.Logger
-	write  *sql.DB // on PostgreSQL the same pool as read
-	read   *sql.DB
-	close  func()
-	turn   *turn // SQLite: fairness between processes; nil on PostgreSQL
-
-	readers chan *session
-
-	mu      sync.RWMutex // guards closed against sends on jobs
-	closed  bool
-	jobs    chan *job
-	stopped chan struct{}
-	writer  session // the writer goroutine's alone, as are the next three
-	tree    tree    // right edge after the last commit of this process
-	ask     func(ctx context.Context) (Head, error)
-	follow  follower
-	commit  func(do func() error) error // see Options.Commit
-
-	commits    atomic.Int64
-	closures   atomic.Int64
-	statements atomic.Int64
+	commit func(do func() error) error // see Options.Commit
 }
 
 // Open connects. It neither creates a schema (see Migrate) nor checks it (see
@@ -87,61 +67,85 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if o.Now == nil {
 		panic("store: Options.Now is nil")
 	}
-	db := &DB{now: o.Now, sure: o.Believe, log: o.Log, ask: o.Head, jobs: make(chan *job, maxBatch), stopped: make(chan struct{})}
-	if db.log == nil {
-		db.log = slog.New(slog.DiscardHandler)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
 	}
-	if db.sure == nil {
-		db.sure = func(time.Time) error { return nil }
+	if o.Believe == nil {
+		o.Believe = func(time.Time) error { return nil }
 	}
-	db.commit = o.Commit
-	if db.commit == nil {
-		db.commit = func(do func() error) error { return do() }
+	if o.Commit == nil {
+		o.Commit = func(do func() error) error { return do() }
 	}
-	readers, err := db.connect(ctx, o.DSN)
+	db := &DB{ledger: audit.NewLedger(o.Head, o.Log), log: o.Log, commit: o.Commit}
+	var err error
+	db.sql, err = engine.Open(ctx, engine.Options{DSN: o.DSN, Now: o.Now, Believe: o.Believe, Log: o.Log,
+		Commit: func(do func() error) error { return db.commit(do) },
+		Ledger: db.ledger, Deferred: func() engine.Deferred { return &numbers{} }})
 	if err != nil {
 		return nil, err
 	}
-	db.writer = session{pool: db.write, prepared: db.engine == SQLite, sent: &db.statements}
-	db.readers = make(chan *session, readers)
-	for range readers {
-		db.readers <- &session{pool: db.read, prepared: db.engine == SQLite, sent: &db.statements}
-	}
-	go db.writeLoop()
 	return db, nil
 }
 
 // Engine names the engine: SQLite or PostgreSQL.
-func (db *DB) Engine() string { return db.engine }
-
-// Stats counts what was done since Open.
-type Stats struct {
-	Commits    int64 // transactions of the writer
-	Closures   int64 // closures in them that took effect
-	Statements int64 // sent to the database, by writer and readers
-}
+func (db *DB) Engine() string { return db.sql.Engine() }
 
 // Stats gives the counts; Closures ÷ Commits is the mean size of a group commit.
-func (db *DB) Stats() Stats {
-	return Stats{Commits: db.commits.Load(), Closures: db.closures.Load(), Statements: db.statements.Load()}
-}
+func (db *DB) Stats() Stats { return db.sql.Stats() }
 
 // Close lets the queued closures finish, then disconnects.
-func (db *DB) Close() {
-	db.mu.Lock()
-	again := db.closed
-	if !again {
-		db.closed = true
-		close(db.jobs)
-	}
-	db.mu.Unlock()
-	<-db.stopped
-	if again {
-		return
-	}
-	for range cap(db.readers) {
-		s := <-db.readers // waits for views that still run
-		s.drop()
-	}
-	db.close()
+func (db *DB) Close() { db.sql.Close() }
+
+// Tx is one transaction. It is valid until its closure returns, and for one goroutine.
+//
+// The first statement that fails spoils a writing Tx: every later one answers the
+// same error and nothing of the closure is kept, whatever it returns. PostgreSQL
+// does so by itself; SQLite would go on. Where a row may exist already, say ON
+// CONFLICT instead of looking at the error.
+type Tx struct {
+	*audit.Tx
+
+	// Now is the time of the transaction in whole µs, UTC. In Update it is after
+	// every Now committed before, by whatever process; in View it is not before any
+	// that the snapshot holds. So the clock of a node that runs behind cannot make
+	// a fact look as if it were still to come.
+	Now time.Time
+
+	sql *engine.Tx
+}
+
+func begin(tx *engine.Tx) *Tx { return &Tx{Tx: audit.Of(tx), Now: tx.Now, sql: tx} }
+
+// Behind says by how much the wall clock lies before the last committed time
+// (threat AU8); zero where it does not.
+func (tx *Tx) Behind() time.Duration { return tx.sql.Behind() }
+
+// Update runs fn in a transaction and answers when that is on the disk. Closures of
+// many callers share one transaction: one that answers an error (or panics) is rolled back
+// alone, and its error is returned as it is. fn may run more than once; only its last run
+// counts. It runs in another goroutine than the caller's and must not call Update. When ctx
+// ends before fn was started, fn never runs; afterwards Update waits for the outcome.
+func (db *DB) Update(ctx context.Context, fn func(*Tx) error) error {
+	return db.sql.Update(ctx, func(tx *engine.Tx) error { return fn(begin(tx)) })
+}
+
+// View runs fn on a snapshot. fn runs in the caller's goroutine; it may run for
+// long, but on SQLite the write-ahead log cannot shrink meanwhile.
+func (db *DB) View(ctx context.Context, fn func(*Tx) error) error {
+	return db.sql.View(ctx, func(tx *engine.Tx) error { return fn(begin(tx)) })
+}
+
+// Follow compares the tree with a head: see audit.Ledger.Follow.
+func (db *DB) Follow(ctx context.Context, head audit.Head) error {
+	return db.ledger.Follow(ctx, db.sql, head)
+}
+
+// VerifyAudit checks the tree: see audit.VerifyAudit.
+func (db *DB) VerifyAudit(ctx context.Context, head audit.Head, progress func(done, total int64)) (audit.Report, error) {
+	return audit.VerifyAudit(ctx, db.sql, head, progress)
+}
+
+// ProveAudit makes a proof that a record is in the tree: see audit.ProveAudit.
+func (db *DB) ProveAudit(ctx context.Context, index int64) (audit.Proof, error) {
+	return audit.ProveAudit(ctx, db.sql, index)
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"inkan/internal/pki"
+	"inkan/internal/store/engine"
 )
 
 // Definition is one part of the schema: a table, a trigger, a CHECK. Its rules hold for
@@ -101,7 +102,7 @@ func (d definitions) has(table string) bool {
 // wanted gives the definitions that this program makes, and the statements that make its
 // guards.
 func (db *DB) wanted(ctx context.Context) (definitions, definitions, error) {
-	if db.engine == PostgreSQL {
+	if db.sql.Engine() == PostgreSQL {
 		return db.wantedPostgres(ctx)
 	}
 	scratch, err := sql.Open("sqlite", "file::memory:?_pragma=trusted_schema(0)")
@@ -110,14 +111,13 @@ func (db *DB) wanted(ctx context.Context) (definitions, definitions, error) {
 	}
 	defer func() { _ = scratch.Close() }()
 	scratch.SetMaxOpenConns(1) // each connection has a memory of its own
-	copied := &DB{engine: SQLite, write: scratch, log: db.log}
-	p, err := copied.provider()
+	p, err := schema.Provider(scratch, SQLite, db.log)
 	if err != nil {
 		return nil, nil, err
 	}
 	_, err = p.Up(ctx)
 	if err != nil {
-		return nil, nil, dbError("make scratch schema", err)
+		return nil, nil, engine.Error("make scratch schema", err)
 	}
 	want, err := readSQLite(ctx, scratch)
 	made := definitions{}
@@ -131,10 +131,11 @@ func (db *DB) wanted(ctx context.Context) (definitions, definitions, error) {
 
 // defined gives the definitions that are in the database.
 func (db *DB) defined(ctx context.Context, want definitions) (definitions, error) {
-	if db.engine == PostgreSQL {
+	if db.sql.Engine() == PostgreSQL {
 		return db.definedPostgres(ctx, want)
 	}
-	return readSQLite(ctx, db.read)
+	_, read := db.sql.Pools()
+	return readSQLite(ctx, read)
 }
 
 type querier interface {
@@ -153,7 +154,7 @@ func readSQLite(ctx context.Context, q querier) (definitions, error) {
 func readDefinitions(ctx context.Context, q querier, query string, args ...any) (definitions, error) {
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
-		return nil, dbError("read definitions", err)
+		return nil, engine.Error("read definitions", err)
 	}
 	defer rows.Close()
 	out := definitions{}
@@ -162,14 +163,14 @@ func readDefinitions(ctx context.Context, q querier, query string, args ...any) 
 		var text string
 		err = rows.Scan(&d.Kind, &d.Table, &d.Name, &text)
 		if err != nil {
-			return nil, dbError("scan definition", err)
+			return nil, engine.Error("scan definition", err)
 		}
 		for _, twice := out[d]; twice; _, twice = out[d] { // a catalogue that was written by hand
 			d.Name += " again"
 		}
 		out[d] = text
 	}
-	return out, dbError("read definitions", rows.Err())
+	return out, engine.Error("read definitions", rows.Err())
 }
 
 // MakeGuards makes guards anew that are missing, changed or disabled: functions first,
@@ -183,15 +184,15 @@ func (tx *Tx) MakeGuards(list []Difference) error {
 			statements := []string{d.made}
 			if kind == "trigger" {
 				drop := `DROP TRIGGER IF EXISTS ` + d.Name
-				if tx.engine == PostgreSQL {
+				if tx.sql.Engine() == PostgreSQL {
 					drop += ` ON ` + d.Table
 				}
 				statements = []string{drop, d.made}
 			}
 			for _, s := range statements {
-				_, err := tx.exec(s)
+				_, err := tx.sql.Exec(s)
 				if err != nil {
-					return dbError("make "+kind+" "+d.Name, err)
+					return engine.Error("make "+kind+" "+d.Name, err)
 				}
 			}
 		}

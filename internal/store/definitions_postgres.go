@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/pressly/goose/v3"
+
+	"inkan/internal/store/engine"
 )
 
 // The catalogue of PostgreSQL, as rows of kind, table, name and text. $1 is the schema;
@@ -61,9 +63,10 @@ func readPostgres(ctx context.Context, q querier, queries []string, schema int64
 
 // wantedPostgres runs the migrations in a schema that is never committed.
 func (db *DB) wantedPostgres(ctx context.Context) (definitions, definitions, error) {
-	tx, err := db.write.BeginTx(ctx, nil)
+	write, _ := db.sql.Pools()
+	tx, err := write.BeginTx(ctx, nil)
 	if err != nil {
-		return nil, nil, dbError("begin scratch", err)
+		return nil, nil, engine.Error("begin scratch", err)
 	}
 	defer func() { _ = tx.Rollback() }()
 	random := make([]byte, 8)
@@ -74,20 +77,20 @@ func (db *DB) wantedPostgres(ctx context.Context) (definitions, definitions, err
 		return nil, nil, ErrNoScratch.Because(err)
 	}
 	if err != nil {
-		return nil, nil, dbError("make scratch schema", err)
+		return nil, nil, engine.Error("make scratch schema", err)
 	}
 	_, err = tx.ExecContext(ctx, `SET LOCAL search_path = `+name)
 	if err != nil {
-		return nil, nil, dbError("make scratch schema", err)
+		return nil, nil, engine.Error("make scratch schema", err)
 	}
 	err = allMigrations(ctx, tx)
 	if err != nil {
-		return nil, nil, dbError("make scratch schema", err)
+		return nil, nil, engine.Error("make scratch schema", err)
 	}
 	var schema int64
 	err = tx.QueryRowContext(ctx, `SELECT CAST(oid AS bigint) FROM pg_namespace WHERE nspname = $1`, name).Scan(&schema)
 	if err != nil {
-		return nil, nil, dbError("read scratch schema", err)
+		return nil, nil, engine.Error("read scratch schema", err)
 	}
 	want, err := readPostgres(ctx, tx, postgresCatalogue, schema)
 	if err != nil {
@@ -120,7 +123,7 @@ func allMigrations(ctx context.Context, tx *sql.Tx) error {
 		texts[version], last = string(text), max(last, version)
 	}
 	for _, m := range written(PostgreSQL) {
-		runs[m.version], last = m.run, max(last, m.version)
+		runs[m.Version], last = m.Run, max(last, m.Version)
 	}
 	for version := range last {
 		switch version++; {
@@ -139,9 +142,10 @@ func allMigrations(ctx context.Context, tx *sql.Tx) error {
 // definedPostgres reads the schema in which the audit tree is. A table of that name that
 // stands elsewhere, and is found first by the program, is a changed one.
 func (db *DB) definedPostgres(ctx context.Context, want definitions) (definitions, error) {
-	tx, err := db.read.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	_, read := db.sql.Pools()
+	tx, err := read.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
 	if err != nil {
-		return nil, dbError("begin to read definitions", err)
+		return nil, engine.Error("begin to read definitions", err)
 	}
 	defer func() { _ = tx.Rollback() }()
 	var schema int64
@@ -149,7 +153,7 @@ func (db *DB) definedPostgres(ctx context.Context, want definitions) (definition
 	err = tx.QueryRowContext(ctx, `SELECT CAST(n.oid AS bigint), quote_ident(n.nspname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE c.oid = to_regclass('audit')`).Scan(&schema, &path)
 	if err != nil {
-		return nil, dbError("find schema", err)
+		return nil, engine.Error("find schema", err)
 	}
 	var elsewhere []string
 	for d := range want {
@@ -159,7 +163,7 @@ func (db *DB) definedPostgres(ctx context.Context, want definitions) (definition
 		}
 		err = tx.QueryRowContext(ctx, `SELECT COALESCE((SELECT c.relnamespace = CAST($1 AS oid) FROM pg_class c WHERE c.oid = to_regclass($2)), false)`, schema, d.Name).Scan(&here)
 		if err != nil {
-			return nil, dbError("find table", err)
+			return nil, engine.Error("find table", err)
 		}
 		if !here {
 			elsewhere = append(elsewhere, d.Name)
@@ -167,7 +171,7 @@ func (db *DB) definedPostgres(ctx context.Context, want definitions) (definition
 	}
 	_, err = tx.ExecContext(ctx, `SELECT set_config('search_path', $1, true)`, path)
 	if err != nil {
-		return nil, dbError("read definitions", err)
+		return nil, engine.Error("read definitions", err)
 	}
 	have, err := readPostgres(ctx, tx, postgresCatalogue, schema)
 	for _, table := range elsewhere {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"inkan/internal/pki"
+	"inkan/internal/store/engine"
 )
 
 // Ticket is a prepared file that waits to be fetched. The blob opens only with the
@@ -25,33 +26,33 @@ type Ticket struct {
 
 // AddTicket stores a ticket.
 func (tx *Tx) AddTicket(t Ticket) error {
-	_, err := tx.exec(`INSERT INTO ticket (id, request, key_hash, cookie_hash, blob, legacy, file_sha256, file_size, until)
+	_, err := tx.sql.Exec(`INSERT INTO ticket (id, request, key_hash, cookie_hash, blob, legacy, file_sha256, file_size, until)
 		VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9)`,
-		t.ID, t.Request, t.KeyHash, t.CookieHash, t.Blob, t.Legacy, t.FileSHA256, t.FileSize, micros(t.Until))
-	return dbError("add ticket", err)
+		t.ID, t.Request, t.KeyHash, t.CookieHash, t.Blob, t.Legacy, t.FileSHA256, t.FileSize, engine.Micros(t.Until))
+	return engine.Error("add ticket", err)
 }
 
 // Ticket reads a ticket; pki.ErrNotFound where there is none.
 func (tx *Tx) Ticket(id string) (Ticket, error) {
 	t := Ticket{ID: id}
 	var until int64
-	err := tx.queryRow(`SELECT request, key_hash, cookie_hash, blob, legacy, file_sha256, file_size, uses, until FROM ticket WHERE id = $1`, id).
+	err := tx.sql.QueryRow(`SELECT request, key_hash, cookie_hash, blob, legacy, file_sha256, file_size, uses, until FROM ticket WHERE id = $1`, id).
 		Scan(&t.Request, &t.KeyHash, &t.CookieHash, &t.Blob, &t.Legacy, &t.FileSHA256, &t.FileSize, &t.Uses, &until)
-	t.Until = fromMicros(until)
-	return t, dbError("read ticket", err)
+	t.Until = engine.FromMicros(until)
+	return t, engine.Error("read ticket", err)
 }
 
 // UseTicket counts one fetch, at most limit of them; pki.ErrConflict beyond. With the
 // last one the file goes (threat DL8); the row stays to say so until its time is over.
 func (tx *Tx) UseTicket(id string, limit int) error {
-	return tx.one("use ticket", `UPDATE ticket SET uses = uses + 1, blob = CASE WHEN uses + 1 < $1 THEN blob ELSE $2 END
-		WHERE id = $3 AND uses < $4 AND until >= $5`, limit, []byte{}, id, limit, micros(tx.Now))
+	return tx.sql.One("use ticket", `UPDATE ticket SET uses = uses + 1, blob = CASE WHEN uses + 1 < $1 THEN blob ELSE $2 END
+		WHERE id = $3 AND uses < $4 AND until >= $5`, limit, []byte{}, id, limit, engine.Micros(tx.Now))
 }
 
 // DropTickets deletes tickets whose time is over, with the files they held.
 func (tx *Tx) DropTickets() (int64, error) {
-	n, err := tx.exec(`DELETE FROM ticket WHERE until < $1`, micros(tx.Now))
-	return n, dbError("drop tickets", err)
+	n, err := tx.sql.Exec(`DELETE FROM ticket WHERE until < $1`, engine.Micros(tx.Now))
+	return n, engine.Error("drop tickets", err)
 }
 
 // Message is a mail that leaves after the change it tells of was committed.
@@ -70,14 +71,14 @@ type Message struct {
 func (tx *Tx) AddMessage(m Message) error {
 	args, err := json.Marshal(m.Args)
 	if err != nil {
-		return dbError("encode message", err)
+		return engine.Error("encode message", err)
 	}
 	due := tx.Now
 	if m.Due.After(due) {
 		due = m.Due
 	}
-	return tx.add("add message", `INSERT INTO outbox (id, kind, request, address, language, args, made_at, next_at) VALUES ($1,$2,$3,$4,$5,$6,$7,$8)
-		ON CONFLICT DO NOTHING`, m.ID, m.Kind, m.Request, m.Address, m.Language, string(args), micros(tx.Now), micros(due))
+	return tx.sql.Add("add message", `INSERT INTO outbox (id, kind, request, address, language, args, made_at, next_at) VALUES ($1,$2,$3,$4,$5,$6,$7,$8)
+		ON CONFLICT DO NOTHING`, m.ID, m.Kind, m.Request, m.Address, m.Language, string(args), engine.Micros(tx.Now), engine.Micros(due))
 }
 
 // TellContacts puts the message that something happened to a request, or to its
@@ -103,14 +104,14 @@ func (tx *Tx) TellContacts(r pki.Request, kind, about string, more map[string]st
 // ClaimMessages takes due messages and moves their next attempt away by hold, so
 // that no other node sends them meanwhile.
 func (tx *Tx) ClaimMessages(limit int, hold time.Duration) ([]Message, error) {
-	rows, err := tx.query(`UPDATE outbox SET next_at = $1, attempts = attempts + 1 WHERE id IN
+	rows, err := tx.sql.Query(`UPDATE outbox SET next_at = $1, attempts = attempts + 1 WHERE id IN
 		(SELECT id FROM outbox WHERE sent_at = 0 AND next_at <= $2 ORDER BY next_at LIMIT $3) AND sent_at = 0 AND next_at <= $4
 		RETURNING id, kind, request, address, language, args, attempts`,
-		micros(tx.Now.Add(hold)), micros(tx.Now), limit, micros(tx.Now))
+		engine.Micros(tx.Now.Add(hold)), engine.Micros(tx.Now), limit, engine.Micros(tx.Now))
 	if err != nil {
-		return nil, dbError("claim messages", err)
+		return nil, engine.Error("claim messages", err)
 	}
-	return collect(rows, func(row interface{ Scan(...any) error }) (Message, error) {
+	return engine.Collect(rows, func(row engine.Scanner) (Message, error) {
 		var m Message
 		var args string
 		err := row.Scan(&m.ID, &m.Kind, &m.Request, &m.Address, &m.Language, &args, &m.Attempts)
@@ -124,29 +125,29 @@ func (tx *Tx) ClaimMessages(limit int, hold time.Duration) ([]Message, error) {
 // FinishMessage records that a message left. What it said is forgotten: links in it are
 // the reader's alone.
 func (tx *Tx) FinishMessage(id string) error {
-	_, err := tx.exec(`UPDATE outbox SET sent_at = $1, failure = '', args = '{}' WHERE id = $2`, micros(tx.Now), id)
-	return dbError("finish message", err)
+	_, err := tx.sql.Exec(`UPDATE outbox SET sent_at = $1, failure = '', args = '{}' WHERE id = $2`, engine.Micros(tx.Now), id)
+	return engine.Error("finish message", err)
 }
 
 // DelayMessage records a failure and the next attempt.
 func (tx *Tx) DelayMessage(id, failure string, next time.Time) error {
-	_, err := tx.exec(`UPDATE outbox SET failure = $1, next_at = $2 WHERE id = $3 AND sent_at = 0`, failure, micros(next), id)
-	return dbError("delay message", err)
+	_, err := tx.sql.Exec(`UPDATE outbox SET failure = $1, next_at = $2 WHERE id = $3 AND sent_at = 0`, failure, engine.Micros(next), id)
+	return engine.Error("delay message", err)
 }
 
 // UnsentMessages counts the messages that have not left: those whose next attempt comes
 // before a time, and the others.
 func (tx *Tx) UnsentMessages(before time.Time) (int, int, error) {
 	var due, later int
-	err := tx.queryRow(`SELECT COUNT(CASE WHEN next_at < $1 THEN 1 END), COUNT(CASE WHEN next_at >= $2 THEN 1 END) FROM outbox WHERE sent_at = 0`,
-		micros(before), micros(before)).Scan(&due, &later)
-	return due, later, dbError("count messages", err)
+	err := tx.sql.QueryRow(`SELECT COUNT(CASE WHEN next_at < $1 THEN 1 END), COUNT(CASE WHEN next_at >= $2 THEN 1 END) FROM outbox WHERE sent_at = 0`,
+		engine.Micros(before), engine.Micros(before)).Scan(&due, &later)
+	return due, later, engine.Error("count messages", err)
 }
 
 // DelayedMessages counts the messages whose last attempt failed and whose next comes
 // before a time.
 func (tx *Tx) DelayedMessages(before time.Time) (int, error) {
 	var n int
-	err := tx.queryRow(`SELECT COUNT(*) FROM outbox WHERE sent_at = 0 AND next_at < $1 AND failure <> ''`, micros(before)).Scan(&n)
-	return n, dbError("count delayed messages", err)
+	err := tx.sql.QueryRow(`SELECT COUNT(*) FROM outbox WHERE sent_at = 0 AND next_at < $1 AND failure <> ''`, engine.Micros(before)).Scan(&n)
+	return n, engine.Error("count delayed messages", err)
 }

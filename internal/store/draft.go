@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"inkan/internal/pki"
+	"inkan/internal/store/engine"
 )
 
 // Draft is an application whose mail address is not confirmed yet, or was: then Request
@@ -32,79 +33,79 @@ type Draft struct {
 func (tx *Tx) PutDraft(d Draft) error {
 	content, err := json.Marshal(d.Content)
 	if err != nil {
-		return dbError("encode draft", err)
+		return engine.Error("encode draft", err)
 	}
-	return tx.one("put draft", `INSERT INTO draft (flow, round, token_hash, content, language, made_at, mail_at, until) VALUES ($1,$2,$3,$4,$5,$6,$7,$8)
+	return tx.sql.One("put draft", `INSERT INTO draft (flow, round, token_hash, content, language, made_at, mail_at, until) VALUES ($1,$2,$3,$4,$5,$6,$7,$8)
 		ON CONFLICT (flow) DO UPDATE SET round = excluded.round, token_hash = excluded.token_hash, content = excluded.content,
 			language = excluded.language, made_at = excluded.made_at, mail_at = excluded.mail_at, until = excluded.until
 			WHERE draft.request = '' AND draft.round < excluded.round`,
-		d.Flow, d.Round, d.TokenHash, string(content), d.Language, micros(tx.Now), micros(d.MailAt), micros(d.Until))
+		d.Flow, d.Round, d.TokenHash, string(content), d.Language, engine.Micros(tx.Now), engine.Micros(d.MailAt), engine.Micros(d.Until))
 }
 
 const draftColumns = `flow, round, token_hash, content, language, made_at, mail_at, until, request`
 
 // Draft reads the draft of a flow; pki.ErrNotFound where there is none or its time is over.
 func (tx *Tx) Draft(flow string) (Draft, error) {
-	return tx.draft(tx.queryRow(`SELECT `+draftColumns+` FROM draft WHERE flow = $1`, flow))
+	return tx.draft(tx.sql.QueryRow(`SELECT `+draftColumns+` FROM draft WHERE flow = $1`, flow))
 }
 
 // DraftByToken is Draft for who has the mailed link.
 func (tx *Tx) DraftByToken(hash string) (Draft, error) {
-	return tx.draft(tx.queryRow(`SELECT `+draftColumns+` FROM draft WHERE token_hash = $1`, hash))
+	return tx.draft(tx.sql.QueryRow(`SELECT `+draftColumns+` FROM draft WHERE token_hash = $1`, hash))
 }
 
-func (tx *Tx) draft(r row) (Draft, error) {
+func (tx *Tx) draft(r engine.Row) (Draft, error) {
 	var d Draft
 	var content string
 	var made, mail, until int64
 	err := r.Scan(&d.Flow, &d.Round, &d.TokenHash, &content, &d.Language, &made, &mail, &until, &d.Request)
 	if err != nil {
-		return d, dbError("read draft", err)
+		return d, engine.Error("read draft", err)
 	}
-	d.MadeAt, d.MailAt, d.Until = fromMicros(made), fromMicros(mail), fromMicros(until)
+	d.MadeAt, d.MailAt, d.Until = engine.FromMicros(made), engine.FromMicros(mail), engine.FromMicros(until)
 	if tx.Now.After(d.Until) {
 		return Draft{}, pki.ErrNotFound
 	}
-	return d, dbError("decode draft", json.Unmarshal([]byte(content), &d.Content))
+	return d, engine.Error("decode draft", json.Unmarshal([]byte(content), &d.Content))
 }
 
 // ConfirmDraft records the request that a draft became and forgets what was typed;
 // pki.ErrConflict when it had become one.
 func (tx *Tx) ConfirmDraft(flow, request string, until time.Time) error {
-	return tx.one("confirm draft", `UPDATE draft SET request = $1, content = '{}', until = $2 WHERE flow = $3 AND request = ''`, request, micros(until), flow)
+	return tx.sql.One("confirm draft", `UPDATE draft SET request = $1, content = '{}', until = $2 WHERE flow = $3 AND request = ''`, request, engine.Micros(until), flow)
 }
 
 // AddStatusLink lets who has a token see a request until then.
 func (tx *Tx) AddStatusLink(tokenHash, request string, until time.Time) error {
-	_, err := tx.exec(`INSERT INTO status_link (token_hash, request, until) VALUES ($1,$2,$3)`, tokenHash, request, micros(until))
-	return dbError("add status link", err)
+	_, err := tx.sql.Exec(`INSERT INTO status_link (token_hash, request, until) VALUES ($1,$2,$3)`, tokenHash, request, engine.Micros(until))
+	return engine.Error("add status link", err)
 }
 
 // StatusLink gives the request of a token; pki.ErrNotFound where there is none.
 func (tx *Tx) StatusLink(tokenHash string) (string, error) {
 	var request string
-	err := tx.queryRow(`SELECT request FROM status_link WHERE token_hash = $1 AND until >= $2`, tokenHash, micros(tx.Now)).Scan(&request)
-	return request, dbError("read status link", err)
+	err := tx.sql.QueryRow(`SELECT request FROM status_link WHERE token_hash = $1 AND until >= $2`, tokenHash, engine.Micros(tx.Now)).Scan(&request)
+	return request, engine.Error("read status link", err)
 }
 
 // DropDrafts deletes drafts and links whose time is over, and the counts of mails of
 // earlier days with the keys of their addresses.
 func (tx *Tx) DropDrafts() error {
-	_, err := tx.exec(`DELETE FROM draft WHERE until < $1`, micros(tx.Now))
+	_, err := tx.sql.Exec(`DELETE FROM draft WHERE until < $1`, engine.Micros(tx.Now))
 	if err != nil {
-		return dbError("drop drafts", err)
+		return engine.Error("drop drafts", err)
 	}
-	_, err = tx.exec(`DELETE FROM status_link WHERE until < $1`, micros(tx.Now))
+	_, err = tx.sql.Exec(`DELETE FROM status_link WHERE until < $1`, engine.Micros(tx.Now))
 	if err != nil {
-		return dbError("drop status links", err)
+		return engine.Error("drop status links", err)
 	}
 	today := mailDay(tx.Now)
-	_, err = tx.exec(`DELETE FROM mail_count WHERE day < $1`, today)
+	_, err = tx.sql.Exec(`DELETE FROM mail_count WHERE day < $1`, today)
 	if err != nil {
-		return dbError("drop mail counts", err)
+		return engine.Error("drop mail counts", err)
 	}
-	_, err = tx.exec(`DELETE FROM mail_day WHERE day < $1`, today)
-	return dbError("drop mail keys", err)
+	_, err = tx.sql.Exec(`DELETE FROM mail_day WHERE day < $1`, today)
+	return engine.Error("drop mail keys", err)
 }
 
 func mailDay(now time.Time) string { return pki.Day(now).Format(time.DateOnly) }
@@ -114,43 +115,43 @@ func mailDay(now time.Time) string { return pki.Day(now).Format(time.DateOnly) }
 func (tx *Tx) CountMail(address string) (int, string, error) {
 	day := mailDay(tx.Now)
 	var key []byte
-	err := tx.queryRow(`SELECT key FROM mail_day WHERE day = $1`, day).Scan(&key)
+	err := tx.sql.QueryRow(`SELECT key FROM mail_day WHERE day = $1`, day).Scan(&key)
 	if errors.Is(err, pki.ErrNotFound) {
 		key = make([]byte, sha256.Size)
 		_, _ = rand.Read(key) // never fails; see crypto/rand
-		_, err = tx.exec(`INSERT INTO mail_day (day, key) VALUES ($1, $2)`, day, key)
+		_, err = tx.sql.Exec(`INSERT INTO mail_day (day, key) VALUES ($1, $2)`, day, key)
 	}
 	if err != nil {
-		return 0, "", dbError("read mail key", err)
+		return 0, "", engine.Error("read mail key", err)
 	}
 	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte(strings.ToLower(address)))
 	tag := hex.EncodeToString(mac.Sum(nil))
 	var sent int
-	err = tx.queryRow(`INSERT INTO mail_count (day, tag, sent) VALUES ($1, $2, 1)
+	err = tx.sql.QueryRow(`INSERT INTO mail_count (day, tag, sent) VALUES ($1, $2, 1)
 		ON CONFLICT (day, tag) DO UPDATE SET sent = mail_count.sent + 1 RETURNING sent`, day, tag).Scan(&sent)
-	return sent, tag, dbError("count mail", err)
+	return sent, tag, engine.Error("count mail", err)
 }
 
 // Digest puts one more line into a message that waits, and makes it where there is none.
 func (tx *Tx) Digest(m Message, line string) error {
 	var args string
-	err := tx.queryRow(`SELECT args FROM outbox WHERE id = $1 AND sent_at = 0`, m.ID).Scan(&args)
+	err := tx.sql.QueryRow(`SELECT args FROM outbox WHERE id = $1 AND sent_at = 0`, m.ID).Scan(&args)
 	if errors.Is(err, pki.ErrNotFound) {
 		m.Args["Lines"] = line
 		return tx.AddMessage(m)
 	}
 	if err != nil {
-		return dbError("read digest", err)
+		return engine.Error("read digest", err)
 	}
 	err = json.Unmarshal([]byte(args), &m.Args)
 	if err != nil {
-		return dbError("decode digest", err)
+		return engine.Error("decode digest", err)
 	}
 	m.Args["Lines"] += "\n" + line
 	text, err := json.Marshal(m.Args)
 	if err != nil {
-		return dbError("encode digest", err)
+		return engine.Error("encode digest", err)
 	}
-	return tx.one("add to digest", `UPDATE outbox SET args = $1 WHERE id = $2 AND sent_at = 0`, string(text), m.ID)
+	return tx.sql.One("add to digest", `UPDATE outbox SET args = $1 WHERE id = $2 AND sent_at = 0`, string(text), m.ID)
 }

@@ -3,23 +3,26 @@ package store
 import (
 	"context"
 	"database/sql"
+
+	"inkan/internal/store/engine"
 )
 
 // What tests of this package may do and nobody else.
 
-func (tx *Tx) Exec(query string, args ...any) (int64, error) { return tx.exec(query, args...) }
+func (tx *Tx) Exec(query string, args ...any) (int64, error) { return tx.sql.Exec(query, args...) }
 
 func (tx *Tx) Int(query string, args ...any) (int64, error) {
 	var n int64
-	err := tx.queryRow(query, args...).Scan(&n)
+	err := tx.sql.QueryRow(query, args...).Scan(&n)
 	return n, err
 }
 
-func (tx *Tx) TreeHash(size int64) ([32]byte, error) { return tx.treeHash(size) }
+func (tx *Tx) TreeHash(size int64) ([32]byte, error) { return tx.AuditTreeAt(size) }
 
 // MigrateTo stops at a version.
 func (db *DB) MigrateTo(ctx context.Context, version int64) error {
-	p, err := db.provider()
+	write, _ := db.sql.Pools()
+	p, err := schema.Provider(write, db.Engine(), db.log)
 	if err != nil {
 		return err
 	}
@@ -35,7 +38,10 @@ func SetParts(entries int, records int64) func() {
 }
 
 // Raw goes past everything: what somebody with the database's password could do.
-func (db *DB) Raw() *sql.DB { return db.write }
+func (db *DB) Raw() *sql.DB {
+	write, _ := db.sql.Pools()
+	return write
+}
 
 // Comparing makes the wanted schema once and gives what compares with it.
 func (db *DB) Comparing(ctx context.Context) (func() ([]Difference, error), error) {
@@ -47,10 +53,10 @@ func (db *DB) Comparing(ctx context.Context) (func() ([]Difference, error), erro
 func (db *DB) FailCommit(f func(do func() error) error) { db.commit = f }
 
 const (
-	MaxBatch          = maxBatch
+	MaxBatch          = engine.MaxBatch
 	LostRowsQuery     = lostRows
 	LostIntentsQuery  = lostIntents
 	StraysQuery       = strays
 	OtherIntentsQuery = otherIntents
-	BatchTime         = batchTime
+	BatchTime         = engine.BatchTime
 )

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"inkan/internal/store"
+	"inkan/internal/store/audit"
 	"inkan/internal/store/storetest"
 )
 
@@ -58,10 +59,10 @@ func TestThreatST7FeedIsGapFreeAndInOrder(t *testing.T) {
 			}
 			over := make(chan struct{})
 			go func() { wg.Wait(); close(over) }()
-			var seen []store.AuditRecord
+			var seen []audit.AuditRecord
 			cursor := int64(-1)
 			for last := false; ; {
-				var page []store.AuditRecord
+				var page []audit.AuditRecord
 				err := dbs[0].View(t.Context(), func(tx *store.Tx) error {
 					var err error
 					page, err = storetest.Records(tx, cursor+1)

@@ -3,6 +3,8 @@ package store
 import (
 	"encoding/json"
 	"time"
+
+	"inkan/internal/store/engine"
 )
 
 // Flow is a person's way through a sequence of pages: which step comes next and what
@@ -22,11 +24,11 @@ type Flow struct {
 func (tx *Tx) AddFlow(f Flow) error {
 	facts, err := json.Marshal(f.Facts)
 	if err != nil {
-		return dbError("encode flow", err)
+		return engine.Error("encode flow", err)
 	}
-	_, err = tx.exec(`INSERT INTO flow (id, kind, owner, subject, step, facts, seen_at, until) VALUES ($1,$2,$3,$4,$5,$6,$7,$8)`,
-		f.ID, f.Kind, f.Owner, f.Subject, f.Step, string(facts), micros(tx.Now), micros(f.Until))
-	return dbError("add flow", err)
+	_, err = tx.sql.Exec(`INSERT INTO flow (id, kind, owner, subject, step, facts, seen_at, until) VALUES ($1,$2,$3,$4,$5,$6,$7,$8)`,
+		f.ID, f.Kind, f.Owner, f.Subject, f.Step, string(facts), engine.Micros(tx.Now), engine.Micros(f.Until))
+	return engine.Error("add flow", err)
 }
 
 // Flow reads a flow; pki.ErrNotFound where there is none.
@@ -34,13 +36,13 @@ func (tx *Tx) Flow(id string) (Flow, error) {
 	f := Flow{ID: id}
 	var facts string
 	var seen, until int64
-	err := tx.queryRow(`SELECT kind, owner, subject, step, facts, seen_at, until FROM flow WHERE id = $1`, id).
+	err := tx.sql.QueryRow(`SELECT kind, owner, subject, step, facts, seen_at, until FROM flow WHERE id = $1`, id).
 		Scan(&f.Kind, &f.Owner, &f.Subject, &f.Step, &facts, &seen, &until)
 	if err != nil {
-		return f, dbError("read flow", err)
+		return f, engine.Error("read flow", err)
 	}
-	f.SeenAt, f.Until = fromMicros(seen), fromMicros(until)
-	return f, dbError("decode flow", json.Unmarshal([]byte(facts), &f.Facts))
+	f.SeenAt, f.Until = engine.FromMicros(seen), engine.FromMicros(until)
+	return f, engine.Error("decode flow", json.Unmarshal([]byte(facts), &f.Facts))
 }
 
 // MoveFlow makes one step from the one in which the caller saw the flow; pki.ErrConflict
@@ -48,14 +50,14 @@ func (tx *Tx) Flow(id string) (Flow, error) {
 func (tx *Tx) MoveFlow(f Flow, seen string) error {
 	facts, err := json.Marshal(f.Facts)
 	if err != nil {
-		return dbError("encode flow", err)
+		return engine.Error("encode flow", err)
 	}
-	return tx.one("move flow", `UPDATE flow SET subject = $1, step = $2, facts = $3, seen_at = $4, until = $5 WHERE id = $6 AND step = $7`,
-		f.Subject, f.Step, string(facts), micros(f.SeenAt), micros(f.Until), f.ID, seen)
+	return tx.sql.One("move flow", `UPDATE flow SET subject = $1, step = $2, facts = $3, seen_at = $4, until = $5 WHERE id = $6 AND step = $7`,
+		f.Subject, f.Step, string(facts), engine.Micros(f.SeenAt), engine.Micros(f.Until), f.ID, seen)
 }
 
 // DropFlows deletes flows whose time is over.
 func (tx *Tx) DropFlows() (int64, error) {
-	n, err := tx.exec(`DELETE FROM flow WHERE until < $1`, micros(tx.Now))
-	return n, dbError("drop flows", err)
+	n, err := tx.sql.Exec(`DELETE FROM flow WHERE until < $1`, engine.Micros(tx.Now))
+	return n, engine.Error("drop flows", err)
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"inkan/internal/pki"
+	"inkan/internal/store/engine"
 )
 
 // SealedKey is a holder's key made here. Its life is pool → taken → held →
@@ -48,8 +49,8 @@ func (tx *Tx) AddPoolKeys(keys []SealedKey) error {
 		if err != nil {
 			return err
 		}
-		err = tx.add("add pool key", `INSERT INTO sealed_key (id, key_type, spki, spki_sha256, stage, blob, epoch, made_at) VALUES ($1,$2,$3,$4,'pool',$5,$6,$7)`,
-			k.ID, string(k.KeyType), k.SPKI, k.SPKISHA256, k.Blob, k.Epoch, micros(tx.Now))
+		err = tx.sql.Add("add pool key", `INSERT INTO sealed_key (id, key_type, spki, spki_sha256, stage, blob, epoch, made_at) VALUES ($1,$2,$3,$4,'pool',$5,$6,$7)`,
+			k.ID, string(k.KeyType), k.SPKI, k.SPKISHA256, k.Blob, k.Epoch, engine.Micros(tx.Now))
 		if err != nil {
 			return err
 		}
@@ -60,15 +61,15 @@ func (tx *Tx) AddPoolKeys(keys []SealedKey) error {
 // ClaimPublicKey enters a public key into the register of all keys ever seen;
 // pki.ErrConflict when it is another owner's.
 func (tx *Tx) ClaimPublicKey(spkiSHA256, owner string) error {
-	return tx.one("claim public key", `INSERT INTO public_key (spki_sha256, owner) VALUES ($1, $2)
+	return tx.sql.One("claim public key", `INSERT INTO public_key (spki_sha256, owner) VALUES ($1, $2)
 		ON CONFLICT (spki_sha256) DO UPDATE SET owner = excluded.owner WHERE public_key.owner = excluded.owner`, spkiSHA256, owner)
 }
 
 // PoolSize counts the keys of a type that wait in the pool.
 func (tx *Tx) PoolSize(t pki.KeyType) (int, error) {
 	var n int
-	err := tx.queryRow(`SELECT COUNT(*) FROM sealed_key WHERE key_type = $1 AND stage = 'pool'`, string(t)).Scan(&n)
-	return n, dbError("count pool", err)
+	err := tx.sql.QueryRow(`SELECT COUNT(*) FROM sealed_key WHERE key_type = $1 AND stage = 'pool'`, string(t)).Scan(&n)
+	return n, engine.Error("count pool", err)
 }
 
 // TakeKey gives the oldest key of the pool to a request: at most one key a request,
@@ -79,11 +80,11 @@ func (tx *Tx) TakeKey(t pki.KeyType, request string) (SealedKey, error) {
 		return k, err
 	}
 	var id string
-	err = tx.queryRow(`UPDATE sealed_key SET stage = 'taken', request = $1 WHERE id =
+	err = tx.sql.QueryRow(`UPDATE sealed_key SET stage = 'taken', request = $1 WHERE id =
 		(SELECT id FROM sealed_key WHERE key_type = $2 AND stage = 'pool' ORDER BY id LIMIT 1) AND stage = 'pool' RETURNING id`,
 		request, string(t)).Scan(&id)
 	if err != nil {
-		return SealedKey{}, dbError("take key", err)
+		return SealedKey{}, engine.Error("take key", err)
 	}
 	return tx.KeyOfRequest(request)
 }
@@ -92,76 +93,76 @@ func (tx *Tx) TakeKey(t pki.KeyType, request string) (SealedKey, error) {
 func (tx *Tx) KeyOfRequest(request string) (SealedKey, error) {
 	var k SealedKey
 	var made int64
-	err := tx.queryRow(`SELECT id, key_type, spki, spki_sha256, stage, blob, epoch, request, made_at
+	err := tx.sql.QueryRow(`SELECT id, key_type, spki, spki_sha256, stage, blob, epoch, request, made_at
 		FROM sealed_key WHERE request = $1 AND request <> '' AND stage <> 'destroyed'`, request).
 		Scan(&k.ID, &k.KeyType, &k.SPKI, &k.SPKISHA256, &k.Stage, &k.Blob, &k.Epoch, &k.Request, &made)
-	k.MadeAt = fromMicros(made)
-	return k, dbError("read key of request", err)
+	k.MadeAt = engine.FromMicros(made)
+	return k, engine.Error("read key of request", err)
 }
 
 // HoldKey replaces the pool's blob by the one that is bound to the request.
 func (tx *Tx) HoldKey(id, request string, blob []byte, epoch string) error {
-	return tx.one("hold key", `UPDATE sealed_key SET stage = 'held', blob = $1, epoch = $2 WHERE id = $3 AND request = $4 AND stage = 'taken'`,
+	return tx.sql.One("hold key", `UPDATE sealed_key SET stage = 'held', blob = $1, epoch = $2 WHERE id = $3 AND request = $4 AND stage = 'taken'`,
 		blob, epoch, id, request)
 }
 
 // RewrapKey replaces the blob of a held key as the caller saw it.
 func (tx *Tx) RewrapKey(id string, seen, blob []byte, epoch string) error {
-	return tx.one("rewrap key", `UPDATE sealed_key SET blob = $1, epoch = $2 WHERE id = $3 AND stage = 'held' AND blob = $4`, blob, epoch, id, seen)
+	return tx.sql.One("rewrap key", `UPDATE sealed_key SET blob = $1, epoch = $2 WHERE id = $3 AND stage = 'held' AND blob = $4`, blob, epoch, id, seen)
 }
 
 // DestroyKey destroys the key of a request, and the sealed reference ID of a letter
 // that was never dispatched; false when there was no key left. The IDs of a renewal were
 // drawn with the request, stand on its page, and stay through another attempt to issue.
 func (tx *Tx) DestroyKey(request string) (bool, error) {
-	_, err := tx.exec(`UPDATE reference SET sealed = NULL WHERE request = $1 AND sealed IS NOT NULL
+	_, err := tx.sql.Exec(`UPDATE reference SET sealed = NULL WHERE request = $1 AND sealed IS NOT NULL
 		AND NOT EXISTS (SELECT 1 FROM request r WHERE r.id = reference.request AND r.kind = 'renewal' AND r.state NOT IN ('issued', 'cancelled'))`, request)
 	if err != nil {
-		return false, dbError("drop sealed reference", err)
+		return false, engine.Error("drop sealed reference", err)
 	}
-	n, err := tx.exec(`UPDATE sealed_key SET stage = 'destroyed', blob = NULL, destroyed_at = $1 WHERE request = $2 AND request <> '' AND stage <> 'destroyed'`,
-		micros(tx.Now), request)
-	return n > 0, dbError("destroy key", err)
+	n, err := tx.sql.Exec(`UPDATE sealed_key SET stage = 'destroyed', blob = NULL, destroyed_at = $1 WHERE request = $2 AND request <> '' AND stage <> 'destroyed'`,
+		engine.Micros(tx.Now), request)
+	return n > 0, engine.Error("destroy key", err)
 }
 
 // DropOverdueReferences deletes the sealed reference IDs of letters that were not
 // dispatched by the download deadline: nobody will send them now.
 func (tx *Tx) DropOverdueReferences() error {
-	_, err := tx.exec(`UPDATE reference SET sealed = NULL WHERE sealed IS NOT NULL AND EXISTS
-		(SELECT 1 FROM request r WHERE r.id = reference.request AND r.downloads_until <> 0 AND r.downloads_until < $1)`, micros(tx.Now))
-	return dbError("drop overdue references", err)
+	_, err := tx.sql.Exec(`UPDATE reference SET sealed = NULL WHERE sealed IS NOT NULL AND EXISTS
+		(SELECT 1 FROM request r WHERE r.id = reference.request AND r.downloads_until <> 0 AND r.downloads_until < $1)`, engine.Micros(tx.Now))
+	return engine.Error("drop overdue references", err)
 }
 
 // DestroyPoolKeysBut destroys keys of the pool that are not of the type in use: they
 // would keep their epoch key alive for ever.
 func (tx *Tx) DestroyPoolKeysBut(t pki.KeyType) (int64, error) {
-	n, err := tx.exec(`UPDATE sealed_key SET stage = 'destroyed', blob = NULL, destroyed_at = $1 WHERE stage = 'pool' AND key_type <> $2`,
-		micros(tx.Now), string(t))
-	return n, dbError("destroy pool keys", err)
+	n, err := tx.sql.Exec(`UPDATE sealed_key SET stage = 'destroyed', blob = NULL, destroyed_at = $1 WHERE stage = 'pool' AND key_type <> $2`,
+		engine.Micros(tx.Now), string(t))
+	return n, engine.Error("destroy pool keys", err)
 }
 
 // OldestEpoch gives the oldest month under whose epoch key something still living is
 // sealed; "" when nothing is.
 func (tx *Tx) OldestEpoch() (string, error) {
 	var s string
-	err := tx.queryRow(`SELECT COALESCE(MIN(epoch), '') FROM (
+	err := tx.sql.QueryRow(`SELECT COALESCE(MIN(epoch), '') FROM (
 		SELECT epoch FROM sealed_key WHERE stage <> 'destroyed'
 		UNION ALL SELECT epoch FROM reference WHERE sealed IS NOT NULL) living`).Scan(&s)
-	return s, dbError("oldest epoch", err)
+	return s, engine.Error("oldest epoch", err)
 }
 
 // KeysDue lists issued requests whose held key is to be destroyed: the download
 // deadline has passed, or the certificate was first seen in use before usedBefore.
 func (tx *Tx) KeysDue(usedBefore time.Time, limit int) ([]pki.Request, error) {
-	rows, err := tx.query(`SELECT `+requestColumns+` FROM request WHERE id IN
+	rows, err := tx.sql.Query(`SELECT `+requestColumns+` FROM request WHERE id IN
 		(SELECT k.request FROM sealed_key k JOIN request r ON r.id = k.request WHERE k.stage = 'held' AND r.state = 'issued'
 			AND (r.downloads_until < $1 OR (r.installed_at <> 0 AND r.installed_at < $2)))
 		ORDER BY id LIMIT $3`,
-		micros(tx.Now), micros(usedBefore), limit)
+		engine.Micros(tx.Now), engine.Micros(usedBefore), limit)
 	if err != nil {
-		return nil, dbError("list keys due", err)
+		return nil, engine.Error("list keys due", err)
 	}
-	return collect(rows, scanRequest)
+	return engine.Collect(rows, scanRequest)
 }
 
 // Reference is what is kept of a reference ID.
@@ -198,7 +199,7 @@ func (r Reference) SealedHash() string { return pki.ContentBytes(r.Sealed) }
 // AddReference stores the verifier and the sealed ID of a request. It replaces that
 // of an earlier attempt to issue, whose letter was never printed.
 func (tx *Tx) AddReference(r Reference) error {
-	return tx.add("add reference", `INSERT INTO reference (request, kid, salt, gate, tag, sealed, epoch) VALUES ($1,$2,$3,$4,$5,$6,$7)
+	return tx.sql.Add("add reference", `INSERT INTO reference (request, kid, salt, gate, tag, sealed, epoch) VALUES ($1,$2,$3,$4,$5,$6,$7)
 		ON CONFLICT (request) DO UPDATE SET kid = excluded.kid, salt = excluded.salt, gate = excluded.gate, tag = excluded.tag,
 		sealed = excluded.sealed, epoch = excluded.epoch`,
 		r.Request, r.KID, r.Salt, int64(r.Gate), r.Tag, nullBytes(r.Sealed), r.Epoch)
@@ -208,8 +209,8 @@ func (tx *Tx) AddReference(r Reference) error {
 func (tx *Tx) Reference(request string) (Reference, error) {
 	r := Reference{Request: request}
 	var gate, voided int64
-	err := tx.queryRow(`SELECT kid, salt, gate, tag, sealed, epoch, voided_at FROM reference WHERE request = $1`, request).
+	err := tx.sql.QueryRow(`SELECT kid, salt, gate, tag, sealed, epoch, voided_at FROM reference WHERE request = $1`, request).
 		Scan(&r.KID, &r.Salt, &gate, &r.Tag, &r.Sealed, &r.Epoch, &voided)
-	r.Gate, r.Voided = uint32(gate), fromMicros(voided)
-	return r, dbError("read reference", err)
+	r.Gate, r.Voided = uint32(gate), engine.FromMicros(voided)
+	return r, engine.Error("read reference", err)
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+
+	"inkan/internal/store/engine"
 )
 
 // toPieces is migration 15: a CRL is kept in pieces (ADR 165), and what is revoked with
@@ -13,11 +15,11 @@ func toPieces(ctx context.Context, tx *sql.Tx) error {
 	if err != nil {
 		return fmt.Errorf("read CRLs: %w", err)
 	}
-	lists, err := collect(rows, func(row interface{ Scan(...any) error }) (CRL, error) {
+	lists, err := engine.Collect(rows, func(row engine.Scanner) (CRL, error) {
 		var c CRL
 		var this int64
 		err := row.Scan(&c.Issuer, &c.Number, &this, &c.DER)
-		c.Compared = fromMicros(this)
+		c.Compared = engine.FromMicros(this)
 		return c, err
 	})
 	if err != nil {
@@ -37,7 +39,7 @@ func toPieces(ctx context.Context, tx *sql.Tx) error {
 	for _, c := range lists {
 		c.Cut()
 		do(`UPDATE crl SET compared_at = $1, octets = $2, pieces = $3 WHERE issuer = $4 AND number = $5`,
-			micros(c.Compared), len(c.DER), c.hashes(), c.Issuer, c.Number)
+			engine.Micros(c.Compared), len(c.DER), c.hashes(), c.Issuer, c.Number)
 		for _, p := range c.pieces {
 			do(`INSERT INTO crl_piece (issuer, hash, der) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`, c.Issuer, p.hash[:], p.der)
 		}

@@ -4,62 +4,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"strings"
-
-	"github.com/huandu/go-sqlbuilder"
 
 	"inkan/internal/pki"
+	"inkan/internal/store/engine"
 )
 
 // What a comparison of the rows with the audit records needs (threat CO12). Which
 // record stands for which column is the offices' knowledge (ops). Large tables are read
 // a page at a time.
-
-// Record is an audit record with its leaf.
-type Record struct {
-	AuditRecord
-	Leaf []byte
-}
-
-// AuditOf lists the records about many subjects, of some kinds or of all, oldest first.
-func (tx *Tx) AuditOf(subjects []string, kinds ...string) ([]Record, error) {
-	err := tx.flushRecords()
-	if err != nil {
-		return nil, err
-	}
-	var more []string
-	if len(kinds) > 0 {
-		more = []string{"kind IN ('" + strings.Join(kinds, "', '") + "')"}
-	}
-	return listed(tx, "audit", auditColumns+", leaf", "subject", subjects, "idx", func(row scanner) (Record, error) {
-		var r Record
-		var at int64
-		err := row.Scan(&r.Index, &at, &r.Actor, &r.Auth, &r.Kind, &r.Subject, (*[]byte)(&r.Body), &r.Leaf)
-		r.At, r.Erased = fromMicros(at), r.Body == nil
-		return r, err
-	}, more...)
-}
-
-type scanner = interface{ Scan(...any) error }
-
-// listed reads the rows of a table whose column has one of some values. more are further
-// conditions.
-func listed[T any](tx *Tx, table, columns, column string, values []string, order string, scan func(scanner) (T, error), more ...string) ([]T, error) {
-	if len(values) == 0 {
-		return nil, nil
-	}
-	b := sqlbuilder.PostgreSQL.NewSelectBuilder()
-	b.Select(columns).From(table).Where(append(more, b.In(column, sqlbuilder.List(texts(values))))...)
-	if order != "" {
-		b.OrderBy(order)
-	}
-	query, args := b.Build()
-	rows, err := tx.query(query, args...)
-	if err != nil {
-		return nil, dbError("read rows of "+table, err)
-	}
-	return collect(rows, scan)
-}
 
 // LostRow is a row that a record tells of and that is not there.
 type LostRow struct{ Table, Key string }
@@ -86,17 +38,13 @@ const lostIntents = `SELECT 'certificate.intent', subject FROM audit WHERE kind 
 var tableOf = map[string]string{"certificate.issued": "certificate", "grant.made": "issue_grant", "revocation.received": "revocation", "operator.added": "operator",
 	"client.added": "api_client", "crl.published": "crl", "instance.made": "instance", "certificate.intent": "intent"}
 
-// LostRows lists the rows that were taken away.
+// LostRows lists the rows that were taken away, on a snapshot.
 func (tx *Tx) LostRows() ([]LostRow, error) {
-	err := tx.flushRecords()
-	if err != nil {
-		return nil, err
-	}
 	var lost []LostRow
 	for _, query := range []string{lostRows, lostIntents} {
 		part, err := pairs(tx, query)
 		if err != nil {
-			return nil, dbError("look for lost rows", err)
+			return nil, engine.Error("look for lost rows", err)
 		}
 		for _, p := range part {
 			table, ok := tableOf[p[0]]
@@ -111,11 +59,11 @@ func (tx *Tx) LostRows() ([]LostRow, error) {
 
 // pairs reads rows of two texts.
 func pairs(tx *Tx, query string, args ...any) ([][2]string, error) {
-	rows, err := tx.query(query, args...)
+	rows, err := tx.sql.Query(query, args...)
 	if err != nil {
 		return nil, err
 	}
-	return collect(rows, func(row scanner) ([2]string, error) {
+	return engine.Collect(rows, func(row engine.Scanner) ([2]string, error) {
 		var p [2]string
 		err := row.Scan(&p[0], &p[1])
 		return p, err
@@ -138,7 +86,7 @@ const strays = `SELECT 'operator_role', operator FROM operator_role WHERE NOT EX
 func (tx *Tx) StrayRows() ([]LostRow, error) {
 	found, err := pairs(tx, strays)
 	if err != nil {
-		return nil, dbError("look for stray rows", err)
+		return nil, engine.Error("look for stray rows", err)
 	}
 	out := make([]LostRow, len(found))
 	for n, p := range found {
@@ -155,11 +103,11 @@ type CertificateRow struct {
 
 // CertificateRows lists certificates in the order of their serials.
 func (tx *Tx) CertificateRows(after string, limit int) ([]CertificateRow, error) {
-	rows, err := tx.query(`SELECT `+certificateColumns+`, crl_entry FROM certificate WHERE serial > $1 ORDER BY serial LIMIT $2`, after, limit)
+	rows, err := tx.sql.Query(`SELECT `+certificateColumns+`, crl_entry FROM certificate WHERE serial > $1 ORDER BY serial LIMIT $2`, after, limit)
 	if err != nil {
-		return nil, dbError("list certificates", err)
+		return nil, engine.Error("list certificates", err)
 	}
-	return collect(rows, func(row scanner) (CertificateRow, error) {
+	return engine.Collect(rows, func(row engine.Scanner) (CertificateRow, error) {
 		var r CertificateRow
 		var err error
 		r.Certificate, err = scanCertificate(also{row, []any{&r.Entry}})
@@ -169,15 +117,15 @@ func (tx *Tx) CertificateRows(after string, limit int) ([]CertificateRow, error)
 
 // also scans more columns than the row that it wraps is asked for.
 type also struct {
-	scanner
+	engine.Scanner
 	more []any
 }
 
-func (a also) Scan(dest ...any) error { return a.scanner.Scan(append(dest, a.more...)...) }
+func (a also) Scan(dest ...any) error { return a.Scanner.Scan(append(dest, a.more...)...) }
 
 // RequestsOf reads requests by their IDs.
 func (tx *Tx) RequestsOf(ids []string) ([]pki.Request, error) {
-	return listed(tx, "request", requestColumns, "id", ids, "", scanRequest)
+	return engine.Listed(tx.sql, "request", requestColumns, "id", ids, "", scanRequest)
 }
 
 // Editor is a person who changed the content of a request.
@@ -186,11 +134,11 @@ type Editor struct{ Request, Operator string }
 // EditorsBetween lists the editors of the requests after one ID and up to another; up to
 // the end where that is "".
 func (tx *Tx) EditorsBetween(after, upTo string) ([]Editor, error) {
-	rows, err := tx.query(`SELECT request, operator FROM request_editor WHERE request > $1 AND (request <= $2 OR $3 = '') ORDER BY request, operator`, after, upTo, upTo)
+	rows, err := tx.sql.Query(`SELECT request, operator FROM request_editor WHERE request > $1 AND (request <= $2 OR $3 = '') ORDER BY request, operator`, after, upTo, upTo)
 	if err != nil {
-		return nil, dbError("read editors", err)
+		return nil, engine.Error("read editors", err)
 	}
-	return collect(rows, func(row scanner) (Editor, error) {
+	return engine.Collect(rows, func(row engine.Scanner) (Editor, error) {
 		var e Editor
 		err := row.Scan(&e.Request, &e.Operator)
 		return e, err
@@ -200,16 +148,16 @@ func (tx *Tx) EditorsBetween(after, upTo string) ([]Editor, error) {
 // ReferencesBetween lists the verifiers of the requests after one ID and up to another;
 // up to the end where that is "".
 func (tx *Tx) ReferencesBetween(after, upTo string) ([]Reference, error) {
-	rows, err := tx.query(`SELECT request, kid, salt, gate, tag, sealed, epoch, voided_at FROM reference
+	rows, err := tx.sql.Query(`SELECT request, kid, salt, gate, tag, sealed, epoch, voided_at FROM reference
 		WHERE request > $1 AND (request <= $2 OR $3 = '') ORDER BY request`, after, upTo, upTo)
 	if err != nil {
-		return nil, dbError("read references", err)
+		return nil, engine.Error("read references", err)
 	}
-	return collect(rows, func(row scanner) (Reference, error) {
+	return engine.Collect(rows, func(row engine.Scanner) (Reference, error) {
 		var r Reference
 		var gate, voided int64
 		err := row.Scan(&r.Request, &r.KID, &r.Salt, &gate, &r.Tag, &r.Sealed, &r.Epoch, &voided)
-		r.Gate, r.Voided = uint32(gate), fromMicros(voided)
+		r.Gate, r.Voided = uint32(gate), engine.FromMicros(voided)
 		if gate != int64(r.Gate) { // written by hand: no gate of ours
 			r.KID = ""
 		}
@@ -219,32 +167,32 @@ func (tx *Tx) ReferencesBetween(after, upTo string) ([]Reference, error) {
 
 const keyColumns = `id, key_type, spki, spki_sha256, stage, blob, epoch, request, made_at, destroyed_at`
 
-func scanKey(row scanner) (SealedKey, error) {
+func scanKey(row engine.Scanner) (SealedKey, error) {
 	var k SealedKey
 	var made, destroyed int64
 	err := row.Scan(&k.ID, &k.KeyType, &k.SPKI, &k.SPKISHA256, &k.Stage, &k.Blob, &k.Epoch, &k.Request, &made, &destroyed)
-	k.MadeAt, k.Destroyed = fromMicros(made), fromMicros(destroyed)
+	k.MadeAt, k.Destroyed = engine.FromMicros(made), engine.FromMicros(destroyed)
 	return k, err
 }
 
 // Keys reads keys by their IDs.
 func (tx *Tx) Keys(ids []string) ([]SealedKey, error) {
-	return listed(tx, "sealed_key", keyColumns, "id", ids, "", scanKey)
+	return engine.Listed(tx.sql, "sealed_key", keyColumns, "id", ids, "", scanKey)
 }
 
 // KeysAfter lists keys in the order of their IDs.
 func (tx *Tx) KeysAfter(after string, limit int) ([]SealedKey, error) {
-	rows, err := tx.query(`SELECT `+keyColumns+` FROM sealed_key WHERE id > $1 ORDER BY id LIMIT $2`, after, limit)
+	rows, err := tx.sql.Query(`SELECT `+keyColumns+` FROM sealed_key WHERE id > $1 ORDER BY id LIMIT $2`, after, limit)
 	if err != nil {
-		return nil, dbError("list keys", err)
+		return nil, engine.Error("list keys", err)
 	}
-	return collect(rows, scanKey)
+	return engine.Collect(rows, scanKey)
 }
 
 // PublicKey is an entry of the register of all public keys ever seen.
 type PublicKey struct{ SPKISHA256, Owner string }
 
-func scanPublicKey(row scanner) (PublicKey, error) {
+func scanPublicKey(row engine.Scanner) (PublicKey, error) {
 	var k PublicKey
 	err := row.Scan(&k.SPKISHA256, &k.Owner)
 	return k, err
@@ -252,23 +200,23 @@ func scanPublicKey(row scanner) (PublicKey, error) {
 
 // PublicKeys reads entries by the hash of the key.
 func (tx *Tx) PublicKeys(hashes []string) ([]PublicKey, error) {
-	return listed(tx, "public_key", "spki_sha256, owner", "spki_sha256", hashes, "", scanPublicKey)
+	return engine.Listed(tx.sql, "public_key", "spki_sha256, owner", "spki_sha256", hashes, "", scanPublicKey)
 }
 
 // PublicKeysAfter lists entries in the order of the keys' hashes.
 func (tx *Tx) PublicKeysAfter(after string, limit int) ([]PublicKey, error) {
-	rows, err := tx.query(`SELECT spki_sha256, owner FROM public_key WHERE spki_sha256 > $1 ORDER BY spki_sha256 LIMIT $2`, after, limit)
+	rows, err := tx.sql.Query(`SELECT spki_sha256, owner FROM public_key WHERE spki_sha256 > $1 ORDER BY spki_sha256 LIMIT $2`, after, limit)
 	if err != nil {
-		return nil, dbError("list public keys", err)
+		return nil, engine.Error("list public keys", err)
 	}
-	return collect(rows, scanPublicKey)
+	return engine.Collect(rows, scanPublicKey)
 }
 
 const intentColumns = `serial, issuer, profile, request, tbs, audit_index, audit_leaf, state, made_at`
 
 // IntentsOf reads the intents of requests that were not abandoned.
 func (tx *Tx) IntentsOf(requests []string) ([]Intent, error) {
-	return listed(tx, "intent", intentColumns, "request", requests, "", scanIntent, "request <> ''", "state <> 'abandoned'")
+	return engine.Listed(tx.sql, "intent", intentColumns, "request", requests, "", scanIntent, "request <> ''", "state <> 'abandoned'")
 }
 
 // otherIntents reads the whole table: an index would cost every certificate something.
@@ -277,11 +225,11 @@ const otherIntents = `SELECT ` + intentColumns + ` FROM intent WHERE request = '
 // OtherIntents lists the intents of our own certificates, and those without a
 // certificate: they are few.
 func (tx *Tx) OtherIntents() ([]Intent, error) {
-	rows, err := tx.query(otherIntents)
+	rows, err := tx.sql.Query(otherIntents)
 	if err != nil {
-		return nil, dbError("list intents", err)
+		return nil, engine.Error("list intents", err)
 	}
-	return collect(rows, scanIntent)
+	return engine.Collect(rows, scanIntent)
 }
 
 // Link is a mailed link that opens a request: of its receipt, or of the draft that it was.
@@ -292,7 +240,7 @@ type Link struct {
 	Until     int64  // µs since 1970
 }
 
-func scanLink(row scanner) (Link, error) {
+func scanLink(row engine.Scanner) (Link, error) {
 	var l Link
 	err := row.Scan(&l.TokenHash, &l.Request, &l.Flow, &l.Until)
 	return l, err
@@ -307,16 +255,16 @@ var linkTables = map[string]string{
 
 // LinksAfter lists links in the order of their tokens' hashes.
 func (tx *Tx) LinksAfter(table, after string, limit int) ([]Link, error) {
-	rows, err := tx.query(linkTables[table], after, limit)
+	rows, err := tx.sql.Query(linkTables[table], after, limit)
 	if err != nil {
-		return nil, dbError("list links", err)
+		return nil, engine.Error("list links", err)
 	}
-	return collect(rows, scanLink)
+	return engine.Collect(rows, scanLink)
 }
 
 // HasLink says whether there is a link that opens a request.
 func (tx *Tx) HasLink(table, tokenHash, request string) (bool, error) {
-	rows, err := listed(tx, table, "token_hash, request", "token_hash", []string{tokenHash}, "", func(row scanner) (bool, error) {
+	rows, err := engine.Listed(tx.sql, table, "token_hash, request", "token_hash", []string{tokenHash}, "", func(row engine.Scanner) (bool, error) {
 		var hash, of string
 		err := row.Scan(&hash, &of)
 		return of == request, err
@@ -334,17 +282,17 @@ type CRLRow struct {
 
 // CRLRows reads every stored list, and gives the pieces that belong to none.
 func (tx *Tx) CRLRows() ([]CRLRow, []LostRow, error) {
-	rows, err := tx.query(`SELECT issuer, number, this_update, next_update, compared_at, octets, pieces FROM crl ORDER BY issuer, number`)
+	rows, err := tx.sql.Query(`SELECT issuer, number, this_update, next_update, compared_at, octets, pieces FROM crl ORDER BY issuer, number`)
 	if err != nil {
-		return nil, nil, dbError("list CRLs", err)
+		return nil, nil, engine.Error("list CRLs", err)
 	}
 	var pieces [][]byte
-	lists, err := collect(rows, func(row scanner) (CRLRow, error) {
+	lists, err := engine.Collect(rows, func(row engine.Scanner) (CRLRow, error) {
 		var c CRLRow
 		var this, next, compared int64
 		var hashes []byte
 		err := row.Scan(&c.Issuer, &c.Number, &this, &next, &compared, &c.Octets, &hashes)
-		c.ThisUpdate, c.NextUpdate, c.Compared = fromMicros(this), fromMicros(next), fromMicros(compared)
+		c.ThisUpdate, c.NextUpdate, c.Compared = engine.FromMicros(this), engine.FromMicros(next), engine.FromMicros(compared)
 		pieces = append(pieces, hashes)
 		return c, err
 	})
@@ -360,7 +308,7 @@ func (tx *Tx) CRLRows() ([]CRLRow, []LostRow, error) {
 	}
 	stored, err := pairs(tx, `SELECT issuer, hash FROM crl_piece ORDER BY issuer, hash`)
 	if err != nil {
-		return nil, nil, dbError("list CRL pieces", err)
+		return nil, nil, engine.Error("list CRL pieces", err)
 	}
 	var stray []LostRow
 	for _, p := range stored {
@@ -380,7 +328,7 @@ func (tx *Tx) hashPieces(c *CRLRow, hashes []byte, used map[string]bool) error {
 		hashes = hashes[sha256.Size:]
 		used[c.Issuer+string(hash)] = true
 		var der []byte
-		err := tx.queryRow(`SELECT der FROM crl_piece WHERE issuer = $1 AND hash = $2`, c.Issuer, hash).Scan(&der)
+		err := tx.sql.QueryRow(`SELECT der FROM crl_piece WHERE issuer = $1 AND hash = $2`, c.Issuer, hash).Scan(&der)
 		if pki.ClassOf(err) == pki.NotFound {
 			all = false
 			continue
@@ -404,7 +352,7 @@ func (tx *Tx) hashPieces(c *CRLRow, hashes []byte, used map[string]bool) error {
 // Conflicts lists the pairs of roles that the database keeps apart.
 func (tx *Tx) Conflicts() ([][2]string, error) {
 	found, err := pairs(tx, `SELECT role, other FROM role_conflict ORDER BY role, other`)
-	return found, dbError("list role conflicts", err)
+	return found, engine.Error("list role conflicts", err)
 }
 
 // ownSerials reads the whole table; see otherIntents.
@@ -412,11 +360,11 @@ const ownSerials = `SELECT serial FROM certificate WHERE request = ''`
 
 // OwnSerials lists our own certificates.
 func (tx *Tx) OwnSerials() ([]string, error) {
-	rows, err := tx.query(ownSerials)
+	rows, err := tx.sql.Query(ownSerials)
 	if err != nil {
-		return nil, dbError("list own certificates", err)
+		return nil, engine.Error("list own certificates", err)
 	}
-	return collect(rows, func(row scanner) (string, error) {
+	return engine.Collect(rows, func(row engine.Scanner) (string, error) {
 		var serial string
 		err := row.Scan(&serial)
 		return serial, err

@@ -1,73 +1,74 @@
 package store
 
 import (
-	"database/sql"
 	"strings"
 	"time"
 
 	"github.com/huandu/go-sqlbuilder"
 
 	"inkan/internal/pki"
+	"inkan/internal/store/engine"
 )
 
-// numbers are those that the requests of a bold transaction draw: the row of the day is
-// read once and written once for all of them. It is nobody else's meanwhile, since
-// every writer holds the audit tree.
+// numbers are those that the requests of one transaction draw: the row of the day is read
+// once and written once for all of them. It is nobody else's meanwhile, since every writer
+// holds the audit tree.
 type numbers struct {
 	day   string
 	last  int
 	drawn bool // since the row was written
 }
 
+// Flush is engine.Deferred: it writes what was drawn.
+func (n *numbers) Flush(tx *engine.Tx) error {
+	if !n.drawn {
+		return nil
+	}
+	return tx.One("store request numbers", `UPDATE day_sequence SET last = $1 WHERE day = $2`, n.last, n.day)
+}
+
 // NextRequestID draws the next request ID of the day in Japan.
 func (tx *Tx) NextRequestID() (string, error) {
 	day := pki.Day(tx.Now).Format("20060102")
-	if tx.numbers != nil && tx.numbers.day == day {
-		err := tx.ready(nil)
+	shared, _ := tx.sql.Deferred().(*numbers)
+	if shared != nil && shared.day == day {
+		err := tx.sql.Ready()
 		if err != nil {
 			return "", err
 		}
-		tx.wrote = true
-		tx.numbers.last++
-		tx.numbers.drawn = true
-		return pki.NewRequestID(tx.Now, tx.numbers.last)
+		tx.sql.Wrote()
+		shared.last++
+		shared.drawn = true
+		return pki.NewRequestID(tx.Now, shared.last)
 	}
 	n, err := tx.nextOf(day)
 	if err != nil {
 		return "", err
 	}
-	if tx.numbers != nil {
-		*tx.numbers = numbers{day: day, last: n}
+	if shared != nil {
+		*shared = numbers{day: day, last: n}
 	}
 	return pki.NewRequestID(tx.Now, n)
-}
-
-// flushNumbers writes what was drawn.
-func (tx *Tx) flushNumbers() error {
-	if tx.numbers == nil || !tx.numbers.drawn {
-		return nil
-	}
-	return tx.one("store request numbers", `UPDATE day_sequence SET last = $1 WHERE day = $2`, tx.numbers.last, tx.numbers.day)
 }
 
 // nextOf draws the next number of a sequence that begins at 1.
 func (tx *Tx) nextOf(sequence string) (int, error) {
 	var n int
-	err := tx.queryRow(`INSERT INTO day_sequence (day, last) VALUES ($1, 1)
+	err := tx.sql.QueryRow(`INSERT INTO day_sequence (day, last) VALUES ($1, 1)
 		ON CONFLICT (day) DO UPDATE SET last = day_sequence.last + 1 RETURNING last`, sequence).Scan(&n)
-	return n, dbError("next of "+sequence, err)
+	return n, engine.Error("next of "+sequence, err)
 }
 
 // AddRequest stores a new request and, where it is new, its holder. ChangedAt and
 // ReceivedAt are the transaction's Now unless ReceivedAt is set.
 func (tx *Tx) AddRequest(r pki.Request) error {
 	a := r.Application
-	err := tx.add("add holder", `INSERT INTO holder (kind, code, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
-		string(a.Holder.Kind), a.Holder.Code, micros(tx.Now))
+	err := tx.sql.Add("add holder", `INSERT INTO holder (kind, code, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
+		string(a.Holder.Kind), a.Holder.Code, engine.Micros(tx.Now))
 	if err != nil {
 		return err
 	}
-	return tx.add("add request", `INSERT INTO request (id, kind, source, state, holder_kind, holder_code, terminal_name,
+	return tx.sql.Add("add request", `INSERT INTO request (id, kind, source, state, holder_kind, holder_code, terminal_name,
 		email, maintenance_email, department, phone, payment_method, csr, content_hash, entered_by,
 		checked_by, approved_by, grant_id, client_id, idempotency, profile, key_type,
 		predecessor, language, received_at, changed_at, approved_at, not_before, alike)
@@ -75,7 +76,7 @@ func (tx *Tx) AddRequest(r pki.Request) error {
 		r.ID, string(r.Kind), string(r.Source), string(r.State), string(a.Holder.Kind), a.Holder.Code, a.TerminalName,
 		a.Email, a.MaintenanceEmail, a.Department, a.Phone, a.PaymentMethod, nullBytes(a.CSR), r.ContentHash, r.EnteredBy,
 		r.CheckedBy, r.ApprovedBy, r.GrantID, r.ClientID, r.Idempotency, r.Profile, string(r.KeyType),
-		r.Predecessor, r.Language, micros(r.ReceivedAt), micros(tx.Now), micros(r.ApprovedAt), micros(r.NotBefore), r.Alike)
+		r.Predecessor, r.Language, engine.Micros(r.ReceivedAt), engine.Micros(tx.Now), engine.Micros(r.ApprovedAt), engine.Micros(r.NotBefore), r.Alike)
 }
 
 const requestColumns = `id, kind, source, state, holder_kind, holder_code, terminal_name, email, maintenance_email,
@@ -83,7 +84,7 @@ const requestColumns = `id, kind, source, state, holder_kind, holder_code, termi
 	idempotency, profile, key_type, predecessor, serial, failure, language, received_at, approved_at,
 	issued_at, not_before, dispatched_at, downloads_until, fetched_at, installed_at, closed_at, alike`
 
-func scanRequest(row interface{ Scan(...any) error }) (pki.Request, error) {
+func scanRequest(row engine.Scanner) (pki.Request, error) {
 	var r pki.Request
 	var received, approved, issued, notBefore, dispatched, downloads, fetched, installed, closed int64
 	err := row.Scan(&r.ID, &r.Kind, &r.Source, &r.State, &r.Application.Holder.Kind, &r.Application.Holder.Code,
@@ -91,24 +92,24 @@ func scanRequest(row interface{ Scan(...any) error }) (pki.Request, error) {
 		&r.Application.Phone, &r.Application.PaymentMethod, &r.Application.CSR, &r.ContentHash, &r.EnteredBy, &r.CheckedBy,
 		&r.ApprovedBy, &r.GrantID, &r.ClientID, &r.Idempotency, &r.Profile, &r.KeyType, &r.Predecessor,
 		&r.Serial, &r.Failure, &r.Language, &received, &approved, &issued, &notBefore, &dispatched, &downloads, &fetched, &installed, &closed, &r.Alike)
-	r.ReceivedAt, r.ApprovedAt, r.IssuedAt, r.NotBefore = fromMicros(received), fromMicros(approved), fromMicros(issued), fromMicros(notBefore)
-	r.Dispatched, r.Downloads, r.FetchedAt, r.Installed = fromMicros(dispatched), fromMicros(downloads), fromMicros(fetched), fromMicros(installed)
-	r.Closed = fromMicros(closed)
+	r.ReceivedAt, r.ApprovedAt, r.IssuedAt, r.NotBefore = engine.FromMicros(received), engine.FromMicros(approved), engine.FromMicros(issued), engine.FromMicros(notBefore)
+	r.Dispatched, r.Downloads, r.FetchedAt, r.Installed = engine.FromMicros(dispatched), engine.FromMicros(downloads), engine.FromMicros(fetched), engine.FromMicros(installed)
+	r.Closed = engine.FromMicros(closed)
 	return r, err
 }
 
 // Request reads one request; pki.ErrNotFound where there is none.
 func (tx *Tx) Request(id string) (pki.Request, error) {
-	r, err := scanRequest(tx.queryRow(`SELECT `+requestColumns+` FROM request WHERE id = $1`, id))
-	return r, dbError("read request", err)
+	r, err := scanRequest(tx.sql.QueryRow(`SELECT `+requestColumns+` FROM request WHERE id = $1`, id))
+	return r, engine.Error("read request", err)
 }
 
 // RequestByIdempotency finds what a client asked for earlier under the same key;
 // pki.ErrNotFound where it did not.
 func (tx *Tx) RequestByIdempotency(client, key string) (pki.Request, error) {
-	r, err := scanRequest(tx.queryRow(`SELECT `+requestColumns+` FROM request
+	r, err := scanRequest(tx.sql.QueryRow(`SELECT `+requestColumns+` FROM request
 		WHERE client_id = $1 AND idempotency = $2 AND idempotency <> ''`, client, key))
-	return r, dbError("read request by idempotency key", err)
+	return r, engine.Error("read request by idempotency key", err)
 }
 
 // RequestFilter narrows Requests. Zero fields do not narrow.
@@ -137,11 +138,11 @@ func (tx *Tx) Requests(f RequestFilter) ([]pki.Request, error) {
 	}
 	b.Limit(min(f.Limit, 1000))
 	query, args := b.Build()
-	rows, err := tx.query(query, args...)
+	rows, err := tx.sql.Query(query, args...)
 	if err != nil {
-		return nil, dbError("list requests", err)
+		return nil, engine.Error("list requests", err)
 	}
-	return collect(rows, scanRequest)
+	return engine.Collect(rows, scanRequest)
 }
 
 func texts[T ~string](values []T) []any {
@@ -168,57 +169,57 @@ func (tx *Tx) MoveRequest(r pki.Request, next pki.RequestState, c RequestChange)
 		c.Serial != "" && !c.IssuedAt.IsZero() && !c.Downloads.IsZero() {
 		// Every certificate ends with this step. The guards look at the columns that a
 		// statement names: none of these is theirs.
-		return tx.one("move request", `UPDATE request SET state = $1, changed_at = $2, serial = $3, issued_at = $4, downloads_until = $5
+		return tx.sql.One("move request", `UPDATE request SET state = $1, changed_at = $2, serial = $3, issued_at = $4, downloads_until = $5
 			WHERE id = $6 AND state = $7 AND content_hash = $8`,
-			string(next), micros(tx.Now), c.Serial, micros(c.IssuedAt), micros(c.Downloads), r.ID, string(r.State), r.ContentHash)
+			string(next), engine.Micros(tx.Now), c.Serial, engine.Micros(c.IssuedAt), engine.Micros(c.Downloads), r.ID, string(r.State), r.ContentHash)
 	}
-	return tx.one("move request", `UPDATE request SET state = $1, changed_at = $2,
+	return tx.sql.One("move request", `UPDATE request SET state = $1, changed_at = $2,
 		checked_by = COALESCE(NULLIF($3, ''), checked_by), approved_by = COALESCE(NULLIF($4, ''), approved_by),
 		serial = COALESCE(NULLIF($5, ''), serial), failure = COALESCE(CAST($6 AS TEXT), failure),
 		approved_at = COALESCE(NULLIF(CAST($7 AS BIGINT), 0), approved_at), issued_at = COALESCE(NULLIF(CAST($8 AS BIGINT), 0), issued_at),
 		downloads_until = COALESCE(NULLIF(CAST($9 AS BIGINT), 0), downloads_until)
 		WHERE id = $10 AND state = $11 AND content_hash = $12`,
-		string(next), micros(tx.Now), c.CheckedBy, c.ApprovedBy, c.Serial, c.Failure, micros(c.ApprovedAt), micros(c.IssuedAt), micros(c.Downloads),
+		string(next), engine.Micros(tx.Now), c.CheckedBy, c.ApprovedBy, c.Serial, c.Failure, engine.Micros(c.ApprovedAt), engine.Micros(c.IssuedAt), engine.Micros(c.Downloads),
 		r.ID, string(r.State), r.ContentHash)
 }
 
 // MarkDispatched records that the letter left (差出) and deletes the sealed
 // reference ID: from now on only its verifier exists (threat LE4).
 func (tx *Tx) MarkDispatched(id string) error {
-	err := tx.one("mark dispatched", `UPDATE request SET dispatched_at = $1 WHERE id = $2 AND state = 'issued' AND dispatched_at = 0`,
-		micros(tx.Now), id)
+	err := tx.sql.One("mark dispatched", `UPDATE request SET dispatched_at = $1 WHERE id = $2 AND state = 'issued' AND dispatched_at = 0`,
+		engine.Micros(tx.Now), id)
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec(`UPDATE reference SET sealed = NULL WHERE request = $1`, id)
-	return dbError("drop sealed reference", err)
+	_, err = tx.sql.Exec(`UPDATE reference SET sealed = NULL WHERE request = $1`, id)
+	return engine.Error("drop sealed reference", err)
 }
 
 // MarkFetched records the first download; false when there was one before.
 func (tx *Tx) MarkFetched(id string) (bool, error) {
-	n, err := tx.exec(`UPDATE request SET fetched_at = $1 WHERE id = $2 AND fetched_at = 0`, micros(tx.Now), id)
-	return n == 1, dbError("mark fetched", err)
+	n, err := tx.sql.Exec(`UPDATE request SET fetched_at = $1 WHERE id = $2 AND fetched_at = 0`, engine.Micros(tx.Now), id)
+	return n == 1, engine.Error("mark fetched", err)
 }
 
 // ExtendDownloads moves the download deadline of an issued request.
 func (tx *Tx) ExtendDownloads(id string, until time.Time) error {
-	return tx.one("extend downloads", `UPDATE request SET downloads_until = $1 WHERE id = $2 AND state = 'issued' AND downloads_until < $3`,
-		micros(until), id, micros(until))
+	return tx.sql.One("extend downloads", `UPDATE request SET downloads_until = $1 WHERE id = $2 AND state = 'issued' AND downloads_until < $3`,
+		engine.Micros(until), id, engine.Micros(until))
 }
 
 // AddEditor records that an operator changed the content of a request.
 func (tx *Tx) AddEditor(request, operator string) error {
-	_, err := tx.exec(`INSERT INTO request_editor (request, operator) VALUES ($1, $2) ON CONFLICT DO NOTHING`, request, operator)
-	return dbError("add editor", err)
+	_, err := tx.sql.Exec(`INSERT INTO request_editor (request, operator) VALUES ($1, $2) ON CONFLICT DO NOTHING`, request, operator)
+	return engine.Error("add editor", err)
 }
 
 // Editors lists the operators who changed the content of a request.
 func (tx *Tx) Editors(request string) ([]string, error) {
-	rows, err := tx.query(`SELECT operator FROM request_editor WHERE request = $1 ORDER BY operator`, request)
+	rows, err := tx.sql.Query(`SELECT operator FROM request_editor WHERE request = $1 ORDER BY operator`, request)
 	if err != nil {
-		return nil, dbError("read editors", err)
+		return nil, engine.Error("read editors", err)
 	}
-	return collect(rows, func(row interface{ Scan(...any) error }) (string, error) {
+	return engine.Collect(rows, func(row engine.Scanner) (string, error) {
 		var s string
 		err := row.Scan(&s)
 		return s, err
@@ -228,24 +229,11 @@ func (tx *Tx) Editors(request string) ([]string, error) {
 // ChangeContent replaces the typed content of a request that was received or
 // returned, as the editor saw it. Earlier checks fall away.
 func (tx *Tx) ChangeContent(r pki.Request, next pki.RequestState, a pki.Application) error {
-	return tx.one("change content", `UPDATE request SET terminal_name = $1, email = $2, maintenance_email = $3, department = $4,
+	return tx.sql.One("change content", `UPDATE request SET terminal_name = $1, email = $2, maintenance_email = $3, department = $4,
 		phone = $5, payment_method = $6, content_hash = $7, checked_by = '', state = $8, changed_at = $9
 		WHERE id = $10 AND state = $11 AND content_hash = $12`,
-		a.TerminalName, a.Email, a.MaintenanceEmail, a.Department, a.Phone, a.PaymentMethod, a.Hash(), string(next), micros(tx.Now),
+		a.TerminalName, a.Email, a.MaintenanceEmail, a.Department, a.Phone, a.PaymentMethod, a.Hash(), string(next), engine.Micros(tx.Now),
 		r.ID, string(r.State), r.ContentHash)
-}
-
-func collect[T any](rows *sql.Rows, scan func(interface{ Scan(...any) error }) (T, error)) ([]T, error) {
-	defer rows.Close()
-	var out []T
-	for rows.Next() {
-		v, err := scan(rows)
-		if err != nil {
-			return nil, dbError("scan row", err)
-		}
-		out = append(out, v)
-	}
-	return out, dbError("read rows", rows.Err())
 }
 
 // nullBytes stores no bytes as NULL.
@@ -261,31 +249,31 @@ func (tx *Tx) Renewals(predecessors []string) ([]pki.Request, error) {
 	b := sqlbuilder.PostgreSQL.NewSelectBuilder()
 	b.Select(strings.Split(requestColumns, ",")...).From("request").Where("predecessor <> ''", b.In("predecessor", sqlbuilder.List(texts(predecessors)))).OrderBy("id DESC")
 	query, args := b.Build()
-	rows, err := tx.query(query, args...)
+	rows, err := tx.sql.Query(query, args...)
 	if err != nil {
-		return nil, dbError("list renewals", err)
+		return nil, engine.Error("list renewals", err)
 	}
-	return collect(rows, scanRequest)
+	return engine.Collect(rows, scanRequest)
 }
 
 // OpenRenewal gives the renewal of a certificate that stands: neither refused nor
 // closed by the revocation of what it brought; pki.ErrNotFound where there is none.
 func (tx *Tx) OpenRenewal(predecessor string) (pki.Request, error) {
-	r, err := scanRequest(tx.queryRow(`SELECT `+requestColumns+` FROM request WHERE predecessor = $1 AND predecessor <> '' AND closed_at = 0
+	r, err := scanRequest(tx.sql.QueryRow(`SELECT `+requestColumns+` FROM request WHERE predecessor = $1 AND predecessor <> '' AND closed_at = 0
 		AND state NOT IN ('rejected', 'cancelled')`, predecessor))
-	return r, dbError("read open renewal", err)
+	return r, engine.Error("read open renewal", err)
 }
 
 // CloseRenewal records that the certificate of a renewal was revoked, so that its
 // predecessor may be renewed again.
 func (tx *Tx) CloseRenewal(id string) error {
-	_, err := tx.exec(`UPDATE request SET closed_at = $1 WHERE id = $2 AND closed_at = 0`, micros(tx.Now), id)
-	return dbError("close renewal", err)
+	_, err := tx.sql.Exec(`UPDATE request SET closed_at = $1 WHERE id = $2 AND closed_at = 0`, engine.Micros(tx.Now), id)
+	return engine.Error("close renewal", err)
 }
 
 // MarkInstalled records that the certificate of a request was first seen in use; false
 // when it was seen before.
 func (tx *Tx) MarkInstalled(id string) (bool, error) {
-	n, err := tx.exec(`UPDATE request SET installed_at = $1 WHERE id = $2 AND installed_at = 0`, micros(tx.Now), id)
-	return n == 1, dbError("mark installed", err)
+	n, err := tx.sql.Exec(`UPDATE request SET installed_at = $1 WHERE id = $2 AND installed_at = 0`, engine.Micros(tx.Now), id)
+	return n == 1, engine.Error("mark installed", err)
 }

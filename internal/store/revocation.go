@@ -7,6 +7,7 @@ import (
 	"github.com/huandu/go-sqlbuilder"
 
 	"inkan/internal/pki"
+	"inkan/internal/store/engine"
 )
 
 // AddRevocation stores a case that was just received, numbers it, and gives its number.
@@ -16,37 +17,37 @@ func (tx *Tx) AddRevocation(r pki.Revocation) (string, error) {
 		return "", err
 	}
 	id := pki.NewRevocationID(tx.Now, n)
-	_, err = tx.exec(`INSERT INTO revocation (id, flow, serial, request, proof, asked_by, reason, email, language, state, received_at, held_at,
+	_, err = tx.sql.Exec(`INSERT INTO revocation (id, flow, serial, request, proof, asked_by, reason, email, language, state, received_at, held_at,
 		effective_at, invalid_since) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,'received',$10,$11,$12,$13)`,
-		id, r.Flow, r.Serial, r.RequestID, string(r.Proof), r.AskedBy, int(r.Reason), r.Email, r.Language, micros(tx.Now), micros(r.HeldAt),
-		micros(r.Dates.Effective), micros(r.Dates.InvalidSince))
-	return id, dbError("add revocation", err)
+		id, r.Flow, r.Serial, r.RequestID, string(r.Proof), r.AskedBy, int(r.Reason), r.Email, r.Language, engine.Micros(tx.Now), engine.Micros(r.HeldAt),
+		engine.Micros(r.Dates.Effective), engine.Micros(r.Dates.InvalidSince))
+	return id, engine.Error("add revocation", err)
 }
 
 const revocationColumns = `id, flow, serial, request, proof, asked_by, reason, email, language, state, received_at, held_at,
 	proposed_by, proposed_at, decided_by, decided_at, published_at, effective_at, invalid_since`
 
-func scanRevocation(row interface{ Scan(...any) error }) (pki.Revocation, error) {
+func scanRevocation(row engine.Scanner) (pki.Revocation, error) {
 	var r pki.Revocation
 	var received, held, proposed, decided, published, effective, since int64
 	err := row.Scan(&r.ID, &r.Flow, &r.Serial, &r.RequestID, &r.Proof, &r.AskedBy, &r.Reason, &r.Email, &r.Language, &r.State, &received, &held,
 		&r.ProposedBy, &proposed, &r.DecidedBy, &decided, &published, &effective, &since)
-	r.ReceivedAt, r.HeldAt, r.ProposedAt = fromMicros(received), fromMicros(held), fromMicros(proposed)
-	r.DecidedAt, r.PublishedAt = fromMicros(decided), fromMicros(published)
-	r.Dates = pki.RevocationDates{Effective: fromMicros(effective), InvalidSince: fromMicros(since)}
+	r.ReceivedAt, r.HeldAt, r.ProposedAt = engine.FromMicros(received), engine.FromMicros(held), engine.FromMicros(proposed)
+	r.DecidedAt, r.PublishedAt = engine.FromMicros(decided), engine.FromMicros(published)
+	r.Dates = pki.RevocationDates{Effective: engine.FromMicros(effective), InvalidSince: engine.FromMicros(since)}
 	return r, err
 }
 
 // Revocation reads a case by its number; pki.ErrNotFound where there is none.
 func (tx *Tx) Revocation(id string) (pki.Revocation, error) {
-	r, err := scanRevocation(tx.queryRow(`SELECT `+revocationColumns+` FROM revocation WHERE id = $1`, id))
-	return r, dbError("read revocation", err)
+	r, err := scanRevocation(tx.sql.QueryRow(`SELECT `+revocationColumns+` FROM revocation WHERE id = $1`, id))
+	return r, engine.Error("read revocation", err)
 }
 
 // RevocationOfFlow reads the case that a flow asked for; pki.ErrNotFound before it did.
 func (tx *Tx) RevocationOfFlow(flow string) (pki.Revocation, error) {
-	r, err := scanRevocation(tx.queryRow(`SELECT `+revocationColumns+` FROM revocation WHERE flow = $1 AND flow <> ''`, flow))
-	return r, dbError("read revocation of flow", err)
+	r, err := scanRevocation(tx.sql.QueryRow(`SELECT `+revocationColumns+` FROM revocation WHERE flow = $1 AND flow <> ''`, flow))
+	return r, engine.Error("read revocation of flow", err)
 }
 
 // RevocationFilter narrows Revocations. Zero fields do not narrow.
@@ -75,51 +76,51 @@ func (tx *Tx) Revocations(f RevocationFilter) ([]pki.Revocation, error) {
 	}
 	b.Limit(min(f.Limit, 10000))
 	query, args := b.Build()
-	rows, err := tx.query(query, args...)
+	rows, err := tx.sql.Query(query, args...)
 	if err != nil {
-		return nil, dbError("list revocations", err)
+		return nil, engine.Error("list revocations", err)
 	}
-	return collect(rows, scanRevocation)
+	return engine.Collect(rows, scanRevocation)
 }
 
 // ProposeRevocation writes down who was the first to speak against an open case.
 func (tx *Tx) ProposeRevocation(id, by string) error {
-	return tx.one("propose", `UPDATE revocation SET proposed_by = $1, proposed_at = $2 WHERE id = $3 AND state = 'received' AND proposed_by = ''`,
-		by, micros(tx.Now), id)
+	return tx.sql.One("propose", `UPDATE revocation SET proposed_by = $1, proposed_at = $2 WHERE id = $3 AND state = 'received' AND proposed_by = ''`,
+		by, engine.Micros(tx.Now), id)
 }
 
 // DecideRevocation ends an open case.
 func (tx *Tx) DecideRevocation(id string, state pki.RevocationState, by string) error {
-	return tx.one("decide revocation", `UPDATE revocation SET state = $1, decided_by = $2, decided_at = $3 WHERE id = $4 AND state = 'received'`,
-		string(state), by, micros(tx.Now), id)
+	return tx.sql.One("decide revocation", `UPDATE revocation SET state = $1, decided_by = $2, decided_at = $3 WHERE id = $4 AND state = 'received'`,
+		string(state), by, engine.Micros(tx.Now), id)
 }
 
 // LetterHolds counts the holds since a time that somebody placed with a letter's IDs.
 func (tx *Tx) LetterHolds(since time.Time) (int, error) {
 	var n int
-	err := tx.queryRow(`SELECT COUNT(*) FROM revocation WHERE held_at > $1 AND held_at <> 0 AND proof = 'letter'`, micros(since)).Scan(&n)
-	return n, dbError("count holds", err)
+	err := tx.sql.QueryRow(`SELECT COUNT(*) FROM revocation WHERE held_at > $1 AND held_at <> 0 AND proof = 'letter'`, engine.Micros(since)).Scan(&n)
+	return n, engine.Error("count holds", err)
 }
 
 // MarkPublished records that a CRL holds what was revoked up to its thisUpdate.
 func (tx *Tx) MarkPublished(issuer string, thisUpdate time.Time) error {
-	_, err := tx.exec(`UPDATE revocation SET published_at = $1 WHERE state = 'revoked' AND published_at = 0 AND decided_at <= $2
-		AND EXISTS (SELECT 1 FROM certificate c WHERE c.serial = revocation.serial AND c.issuer = $3)`, micros(tx.Now), micros(thisUpdate), issuer)
-	return dbError("mark revocations as published", err)
+	_, err := tx.sql.Exec(`UPDATE revocation SET published_at = $1 WHERE state = 'revoked' AND published_at = 0 AND decided_at <= $2
+		AND EXISTS (SELECT 1 FROM certificate c WHERE c.serial = revocation.serial AND c.issuer = $3)`, engine.Micros(tx.Now), engine.Micros(thisUpdate), issuer)
+	return engine.Error("mark revocations as published", err)
 }
 
 // LiftCertificate gives a certificate back that is on hold, or whose revocation does not
 // count yet.
 func (tx *Tx) LiftCertificate(serial string) error {
-	return tx.one("lift certificate", `UPDATE certificate SET revoked_at = 0, reason = 0, effective_at = 0, invalid_since = 0, crl_entry = NULL
-		WHERE serial = $1 AND revoked_at <> 0 AND (reason = 6 OR effective_at > $2)`, serial, micros(tx.Now))
+	return tx.sql.One("lift certificate", `UPDATE certificate SET revoked_at = 0, reason = 0, effective_at = 0, invalid_since = 0, crl_entry = NULL
+		WHERE serial = $1 AND revoked_at <> 0 AND (reason = 6 OR effective_at > $2)`, serial, engine.Micros(tx.Now))
 }
 
 // LastLifts says when the last hold was lifted, by issuer.
 func (tx *Tx) LastLifts() (map[string]time.Time, error) {
-	rows, err := tx.query(`SELECT c.issuer, MAX(v.decided_at) FROM revocation v JOIN certificate c ON c.serial = v.serial WHERE v.state = 'lifted' GROUP BY c.issuer`)
+	rows, err := tx.sql.Query(`SELECT c.issuer, MAX(v.decided_at) FROM revocation v JOIN certificate c ON c.serial = v.serial WHERE v.state = 'lifted' GROUP BY c.issuer`)
 	if err != nil {
-		return nil, dbError("read lifts", err)
+		return nil, engine.Error("read lifts", err)
 	}
 	defer rows.Close()
 	lifts := map[string]time.Time{}
@@ -128,9 +129,9 @@ func (tx *Tx) LastLifts() (map[string]time.Time, error) {
 		var at int64
 		err = rows.Scan(&issuer, &at)
 		if err != nil {
-			return nil, dbError("read lifts", err)
+			return nil, engine.Error("read lifts", err)
 		}
-		lifts[issuer] = fromMicros(at)
+		lifts[issuer] = engine.FromMicros(at)
 	}
-	return lifts, dbError("read lifts", rows.Err())
+	return lifts, engine.Error("read lifts", rows.Err())
 }

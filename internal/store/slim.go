@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"fmt"
 	"strings"
+
+	"inkan/internal/store/engine"
 )
 
 // Serials and hashes are random, so that each index of them takes every certificate at
@@ -104,7 +106,7 @@ func dependents(ctx context.Context, tx *sql.Tx, table string) ([]string, error)
 	if err != nil {
 		return nil, fmt.Errorf("read indexes and triggers: %w", err)
 	}
-	return collect(rows, func(row interface{ Scan(...any) error }) (string, error) {
+	return engine.Collect(rows, func(row engine.Scanner) (string, error) {
 		var text string
 		err := row.Scan(&text)
 		return text, err

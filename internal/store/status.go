@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"inkan/internal/pki"
+	"inkan/internal/store/engine"
 )
 
 // StatusRow is what status answers need of a certificate.
@@ -24,7 +25,7 @@ type StatusRow struct {
 // Committed is the time of the last transaction that this one's snapshot holds. What
 // is committed later has a later Now, whatever the clock of its node says, so that
 // everything that bears a time up to it is known (threat ST6).
-func (tx *Tx) Committed() time.Time { return fromMicros(tx.last) }
+func (tx *Tx) Committed() time.Time { return engine.FromMicros(tx.sql.Last()) }
 
 // partRecords is how many audit records are of the time in which a part of what is read
 // at a start came to be. The engine joins a part in one text: a million rows handed over
@@ -36,12 +37,16 @@ var partRecords = int64(1 << 18)
 // transaction, so that a stretch has no more changes than records; should records be
 // damaged or lost, the stretches are others, and still the whole.
 func (tx *Tx) eachPart(fn func(after, to int64) error) error {
+	size, _, err := tx.AuditTree()
+	if err != nil {
+		return err
+	}
 	after := int64(math.MinInt64)
-	for index := partRecords; index < tx.size; index += partRecords {
+	for index := partRecords; index < size; index += partRecords {
 		to := after
-		err := tx.queryRow(`SELECT at FROM audit WHERE idx >= $1 ORDER BY idx LIMIT 1`, index).Scan(&to)
+		err := tx.sql.QueryRow(`SELECT at FROM audit WHERE idx >= $1 ORDER BY idx LIMIT 1`, index).Scan(&to)
 		if err != nil && !errors.Is(err, pki.ErrNotFound) {
-			return dbError("find part", err)
+			return engine.Error("find part", err)
 		}
 		if to <= after {
 			continue
@@ -68,12 +73,12 @@ func (tx *Tx) EachSerials(issuers []string, fn func(issuer int, serials string) 
 func (tx *Tx) join(issuers []string, query string, after, to int64, fn func(issuer int, text string) error) error {
 	for n, issuer := range issuers {
 		var text string
-		err := tx.queryRow(query, issuer, after, to).Scan(&text)
+		err := tx.sql.QueryRow(query, issuer, after, to).Scan(&text)
 		if err == nil && text != "" {
 			err = fn(n, text)
 		}
 		if err != nil {
-			return dbError("read status", err)
+			return engine.Error("read status", err)
 		}
 	}
 	return nil
@@ -113,18 +118,18 @@ func readRevoked(text string) (StatusRow, error) {
 			return StatusRow{}, fmt.Errorf("read revocation %q: %w", text, err)
 		}
 	}
-	return StatusRow{Serial: serial, Revoked: fromMicros(numbers[0]), Effective: fromMicros(numbers[1]), Reason: pki.Reason(numbers[2]),
-		Invalid: fromMicros(numbers[3])}, nil
+	return StatusRow{Serial: serial, Revoked: engine.FromMicros(numbers[0]), Effective: engine.FromMicros(numbers[1]), Reason: pki.Reason(numbers[2]),
+		Invalid: engine.FromMicros(numbers[3])}, nil
 }
 
 // StatusFeed gives the present status of the certificates that the audit records from
 // one index up to, not including, another tell of, and whether a CRL was published.
 func (tx *Tx) StatusFeed(from, to int64) ([]StatusRow, bool, error) {
-	rows, err := tx.query(`SELECT a.kind, COALESCE(c.serial, ''), COALESCE(c.issuer, ''), COALESCE(c.revoked_at, 0), COALESCE(c.effective_at, 0),
+	rows, err := tx.sql.Query(`SELECT a.kind, COALESCE(c.serial, ''), COALESCE(c.issuer, ''), COALESCE(c.revoked_at, 0), COALESCE(c.effective_at, 0),
 		COALESCE(c.reason, 0), COALESCE(c.invalid_since, 0) FROM audit a LEFT JOIN certificate c ON c.serial = a.subject WHERE a.idx >= $1 AND a.idx < $2
 		AND a.kind IN ('crl.published', 'certificate.issued', 'certificate.revoked', 'certificate.lifted') ORDER BY a.idx`, from, to)
 	if err != nil {
-		return nil, false, dbError("read status feed", err)
+		return nil, false, engine.Error("read status feed", err)
 	}
 	defer rows.Close()
 	var out []StatusRow
@@ -135,13 +140,13 @@ func (tx *Tx) StatusFeed(from, to int64) ([]StatusRow, bool, error) {
 		var revoked, effective, invalid int64
 		err = rows.Scan(&kind, &s.Serial, &s.Issuer, &revoked, &effective, &s.Reason, &invalid)
 		if err != nil {
-			return nil, false, dbError("scan status feed", err)
+			return nil, false, engine.Error("scan status feed", err)
 		}
-		s.Revoked, s.Effective, s.Invalid = fromMicros(revoked), fromMicros(effective), fromMicros(invalid)
+		s.Revoked, s.Effective, s.Invalid = engine.FromMicros(revoked), engine.FromMicros(effective), engine.FromMicros(invalid)
 		if s.Serial != "" {
 			out = append(out, s)
 		}
 		published = published || kind == "crl.published"
 	}
-	return out, published, dbError("read status feed", rows.Err())
+	return out, published, engine.Error("read status feed", rows.Err())
 }

@@ -12,6 +12,7 @@ import (
 
 	"inkan/internal/pki"
 	"inkan/internal/store"
+	"inkan/internal/store/audit"
 	"inkan/internal/store/storetest"
 )
 
@@ -56,8 +57,8 @@ func run(t *testing.T, db *sql.DB, statements ...string) {
 	}
 }
 
-func found(index, count int64, what string) store.Finding {
-	return store.Finding{Index: index, Count: count, What: what}
+func found(index, count int64, what string) audit.Finding {
+	return audit.Finding{Index: index, Count: count, What: what}
 }
 
 // 20 records with checkpoints at 8 and 16; each row tampers with a fresh copy.
@@ -66,48 +67,48 @@ func TestVerifyFindsTampering(t *testing.T) {
 	cases := []struct {
 		name string
 		sql  []string
-		want []store.Finding
+		want []audit.Finding
 	}{
-		{"actor changed", []string{`UPDATE audit SET actor = 'op-2' WHERE idx = 5`}, []store.Finding{found(5, 1, store.RecordChanged)}},
-		{"time changed", []string{`UPDATE audit SET at = at + 1 WHERE idx = 0`}, []store.Finding{found(0, 1, store.RecordChanged)}},
-		{"body changed", []string{`UPDATE audit SET body = salt WHERE idx = 19`}, []store.Finding{found(19, 1, store.RecordChanged)}},
-		{"salt taken", []string{`UPDATE audit SET salt = NULL WHERE idx = 7`}, []store.Finding{found(7, 1, store.RecordChanged)}},
-		{"body taken", []string{`UPDATE audit SET body = NULL WHERE idx = 7`}, []store.Finding{found(7, 1, store.RecordChanged)}},
-		{"erased in silence", []string{`UPDATE audit SET body = NULL, salt = NULL WHERE idx = 6`}, []store.Finding{found(6, 1, store.RecordErased)}},
+		{"actor changed", []string{`UPDATE audit SET actor = 'op-2' WHERE idx = 5`}, []audit.Finding{found(5, 1, audit.RecordChanged)}},
+		{"time changed", []string{`UPDATE audit SET at = at + 1 WHERE idx = 0`}, []audit.Finding{found(0, 1, audit.RecordChanged)}},
+		{"body changed", []string{`UPDATE audit SET body = salt WHERE idx = 19`}, []audit.Finding{found(19, 1, audit.RecordChanged)}},
+		{"salt taken", []string{`UPDATE audit SET salt = NULL WHERE idx = 7`}, []audit.Finding{found(7, 1, audit.RecordChanged)}},
+		{"body taken", []string{`UPDATE audit SET body = NULL WHERE idx = 7`}, []audit.Finding{found(7, 1, audit.RecordChanged)}},
+		{"erased in silence", []string{`UPDATE audit SET body = NULL, salt = NULL WHERE idx = 6`}, []audit.Finding{found(6, 1, audit.RecordErased)}},
 		{"erased and changed", []string{`UPDATE audit SET body = NULL, salt = NULL, subject = 'x' WHERE idx = 6`},
-			[]store.Finding{found(6, 1, store.RecordChanged), found(6, 1, store.RecordErased)}},
-		{"leaf changed", []string{`UPDATE audit SET leaf = digest WHERE idx = 9`}, []store.Finding{found(9, 1, store.RecordChanged), found(8, 8, store.CheckpointBroken)}},
-		{"two changed", []string{`UPDATE audit SET kind = 'x' WHERE idx IN (3, 12)`}, []store.Finding{found(3, 1, store.RecordChanged), found(12, 1, store.RecordChanged)}},
-		{"removed", []string{`DELETE FROM audit WHERE idx = 11`}, []store.Finding{found(11, 1, store.RecordMissing), found(8, 8, store.Unverifiable)}},
-		{"first removed", []string{`DELETE FROM audit WHERE idx = 0`}, []store.Finding{found(0, 1, store.RecordMissing), found(0, 8, store.Unverifiable)}},
+			[]audit.Finding{found(6, 1, audit.RecordChanged), found(6, 1, audit.RecordErased)}},
+		{"leaf changed", []string{`UPDATE audit SET leaf = digest WHERE idx = 9`}, []audit.Finding{found(9, 1, audit.RecordChanged), found(8, 8, audit.CheckpointBroken)}},
+		{"two changed", []string{`UPDATE audit SET kind = 'x' WHERE idx IN (3, 12)`}, []audit.Finding{found(3, 1, audit.RecordChanged), found(12, 1, audit.RecordChanged)}},
+		{"removed", []string{`DELETE FROM audit WHERE idx = 11`}, []audit.Finding{found(11, 1, audit.RecordMissing), found(8, 8, audit.Unverifiable)}},
+		{"first removed", []string{`DELETE FROM audit WHERE idx = 0`}, []audit.Finding{found(0, 1, audit.RecordMissing), found(0, 8, audit.Unverifiable)}},
 		{"removed and closed up", []string{`DELETE FROM audit WHERE idx = 18`, `UPDATE audit SET idx = 18 WHERE idx = 19`, `UPDATE audit_tree SET size = 19`},
-			[]store.Finding{found(18, 1, store.RecordChanged)}},
-		{"tail cut", []string{`DELETE FROM audit WHERE idx >= 17`}, []store.Finding{found(17, 3, store.RecordMissing)}},
+			[]audit.Finding{found(18, 1, audit.RecordChanged)}},
+		{"tail cut", []string{`DELETE FROM audit WHERE idx >= 17`}, []audit.Finding{found(17, 3, audit.RecordMissing)}},
 		{"tail cut and hidden", []string{`DELETE FROM audit WHERE idx >= 14`, `UPDATE audit_tree SET size = 14`},
-			[]store.Finding{found(14, 2, store.RecordMissing)}},
+			[]audit.Finding{found(14, 2, audit.RecordMissing)}},
 		{"inserted behind", []string{`INSERT INTO audit SELECT 20, at, actor, auth, kind, subject, digest, leaf, salt, body FROM audit WHERE idx = 4`},
-			[]store.Finding{found(20, 1, store.RecordInserted)}},
+			[]audit.Finding{found(20, 1, audit.RecordInserted)}},
 		{"inserted before", []string{`INSERT INTO audit SELECT -1, at, actor, auth, kind, subject, digest, leaf, salt, body FROM audit WHERE idx = 4`},
-			[]store.Finding{found(-1, 1, store.RecordInserted)}},
+			[]audit.Finding{found(-1, 1, audit.RecordInserted)}},
 		{"doubled", []string{`DELETE FROM audit WHERE idx = 4`,
 			`INSERT INTO audit SELECT 4, at, actor, auth, kind, subject, digest, leaf, salt, body FROM audit WHERE idx = 3`},
-			[]store.Finding{found(4, 1, store.RecordChanged)}},
+			[]audit.Finding{found(4, 1, audit.RecordChanged)}},
 		{"swapped", []string{`UPDATE audit SET idx = 99 WHERE idx = 2`, `UPDATE audit SET idx = 2 WHERE idx = 3`, `UPDATE audit SET idx = 3 WHERE idx = 99`},
-			[]store.Finding{found(2, 1, store.RecordChanged), found(3, 1, store.RecordChanged)}},
-		{"stored node changed", []string{`UPDATE audit_hash SET hash = ` + flip + ` WHERE idx = 5`}, []store.Finding{found(2, 2, store.HashDiffers)}},
-		{"stored node removed", []string{`DELETE FROM audit_hash WHERE idx = 6`}, []store.Finding{found(0, 4, store.HashMissing)}},
-		{"stored node added", []string{`INSERT INTO audit_hash (idx, hash) VALUES (1000,` + flip + `)`}, []store.Finding{found(500, 0, store.HashExtra)}},
-		{"root changed", []string{`UPDATE audit_tree SET root = ` + flip}, []store.Finding{found(20, 0, store.RootDiffers)}},
-		{"checkpoint removed", []string{`DELETE FROM checkpoint WHERE number = 1`}, []store.Finding{found(0, 1, store.CheckpointMissing)}},
+			[]audit.Finding{found(2, 1, audit.RecordChanged), found(3, 1, audit.RecordChanged)}},
+		{"stored node changed", []string{`UPDATE audit_hash SET hash = ` + flip + ` WHERE idx = 5`}, []audit.Finding{found(2, 2, audit.HashDiffers)}},
+		{"stored node removed", []string{`DELETE FROM audit_hash WHERE idx = 6`}, []audit.Finding{found(0, 4, audit.HashMissing)}},
+		{"stored node added", []string{`INSERT INTO audit_hash (idx, hash) VALUES (1000,` + flip + `)`}, []audit.Finding{found(500, 0, audit.HashExtra)}},
+		{"root changed", []string{`UPDATE audit_tree SET root = ` + flip}, []audit.Finding{found(20, 0, audit.RootDiffers)}},
+		{"checkpoint removed", []string{`DELETE FROM checkpoint WHERE number = 1`}, []audit.Finding{found(0, 1, audit.CheckpointMissing)}},
 		{"newest checkpoint removed", []string{`DELETE FROM checkpoint WHERE number = 2`}, nil}, // as a death leaves it; the signer signs it again
 		{"newest checkpoint and the tail removed", []string{`DELETE FROM checkpoint WHERE number = 2`, `DELETE FROM audit WHERE idx >= 12`, `UPDATE audit_tree SET size = 12`},
-			[]store.Finding{found(12, 4, store.RecordMissing)}},
-		{"all checkpoints removed", []string{`DELETE FROM checkpoint`}, []store.Finding{found(0, 1, store.CheckpointMissing)}},
-		{"checkpoint changed", []string{`UPDATE checkpoint SET note = ` + flip + ` WHERE size = 8`}, []store.Finding{found(8, 0, store.CheckpointForged), found(0, 1, store.CheckpointMissing)}},
-		{"checkpoint moved", []string{`UPDATE checkpoint SET size = 9 WHERE size = 8`}, []store.Finding{found(9, 0, store.CheckpointForged)}},
-		{"checkpoint doubled", []string{`INSERT INTO checkpoint SELECT 3, size, note, at FROM checkpoint WHERE number = 2`}, []store.Finding{found(16, 0, store.CheckpointForged)}},
+			[]audit.Finding{found(12, 4, audit.RecordMissing)}},
+		{"all checkpoints removed", []string{`DELETE FROM checkpoint`}, []audit.Finding{found(0, 1, audit.CheckpointMissing)}},
+		{"checkpoint changed", []string{`UPDATE checkpoint SET note = ` + flip + ` WHERE size = 8`}, []audit.Finding{found(8, 0, audit.CheckpointForged), found(0, 1, audit.CheckpointMissing)}},
+		{"checkpoint moved", []string{`UPDATE checkpoint SET size = 9 WHERE size = 8`}, []audit.Finding{found(9, 0, audit.CheckpointForged)}},
+		{"checkpoint doubled", []string{`INSERT INTO checkpoint SELECT 3, size, note, at FROM checkpoint WHERE number = 2`}, []audit.Finding{found(16, 0, audit.CheckpointForged)}},
 		{"checkpoints exchanged", []string{`UPDATE checkpoint SET number = 3 WHERE number = 1`, `UPDATE checkpoint SET number = 1 WHERE number = 2`, `UPDATE checkpoint SET number = 2 WHERE number = 3`},
-			[]store.Finding{found(8, 0, store.CheckpointForged), found(16, 0, store.CheckpointForged)}},
+			[]audit.Finding{found(8, 0, audit.CheckpointForged), found(16, 0, audit.CheckpointForged)}},
 	}
 	for _, engine := range storetest.Engines {
 		t.Run(engine, func(t *testing.T) {
@@ -191,13 +192,13 @@ func TestVerifyFindsARewrittenTree(t *testing.T) {
 			}
 		}
 		got := verify(t, other, remembered(t, db)).Findings
-		if !slices.Contains(got, store.Finding{Index: 0, Count: 12, What: store.CheckpointBroken, Checkpoint: 1}) {
+		if !slices.Contains(got, audit.Finding{Index: 0, Count: 12, What: audit.CheckpointBroken, Checkpoint: 1}) {
 			t.Errorf("found %+v", got)
 		}
 		_, stranger, err := note.GenerateKey(rand.Reader, "inkan/test")
 		if err == nil {
-			r, err := db.VerifyAudit(t.Context(), store.Head{VerifierKey: stranger}, nil)
-			if err != nil || len(r.Findings) != 2 || r.Findings[0].What != store.CheckpointForged {
+			r, err := db.VerifyAudit(t.Context(), audit.Head{VerifierKey: stranger}, nil)
+			if err != nil || len(r.Findings) != 2 || r.Findings[0].What != audit.CheckpointForged {
 				t.Errorf("another key: %+v %v", r, err)
 			}
 		}

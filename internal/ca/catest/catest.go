@@ -27,6 +27,7 @@ import (
 	"inkan/internal/ra"
 	"inkan/internal/signer"
 	"inkan/internal/store"
+	"inkan/internal/store/audit"
 	"inkan/internal/store/storetest"
 	"inkan/internal/testkit"
 )
@@ -138,7 +139,7 @@ func (w *World) Node(t testing.TB, dsn string) *Office {
 	client := keystore.Dial(w.socket)
 	t.Cleanup(func() { _ = client.Close() })
 	steps, believed := &Steps{}, w.NewClock()
-	head := func(ctx context.Context) (store.Head, error) {
+	head := func(ctx context.Context) (audit.Head, error) {
 		info, err := client.Info(ctx)
 		return ops.Head(info), err
 	}

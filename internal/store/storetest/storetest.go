@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"inkan/internal/store"
+	"inkan/internal/store/audit"
 )
 
 // Engines are the engines that every test of SQL runs on.
@@ -95,12 +96,12 @@ func Migrated(t testing.TB, engine string) string {
 
 // Records are the audit records from an index on, as a transaction sees them: the change
 // feed, whole. The program reads what is about one subject, or what a node has not seen.
-func Records(tx *store.Tx, from int64) ([]store.AuditRecord, error) {
+func Records(tx *store.Tx, from int64) ([]audit.AuditRecord, error) {
 	size, _, err := tx.AuditTree()
 	if err != nil {
 		return nil, err
 	}
-	var all []store.AuditRecord
+	var all []audit.AuditRecord
 	for ; from < size; from++ {
 		r, err := tx.AuditRecord(from)
 		if err != nil {

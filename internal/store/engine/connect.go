@@ -1,4 +1,4 @@
-package store
+package engine
 
 import (
 	"context"
@@ -146,7 +146,7 @@ func (db *DB) connectPostgres(ctx context.Context, dsn string) (int, error) {
 
 // A server whose machine is gone answers nothing at all, where one that merely ended
 // refuses: the next host of the DSN has its turn after connectTime, which is short beside
-// batchTime, and a connection on which nothing is acknowledged for lineTime is given up.
+// BatchTime, and a connection on which nothing is acknowledged for lineTime is given up.
 const (
 	connectTime = 5 * time.Second
 	lineTime    = 20 * time.Second

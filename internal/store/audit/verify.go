@@ -1,4 +1,4 @@
-package store
+package audit
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"inkan/internal/pki"
+	"inkan/internal/store/engine"
 )
 
 // Finding is one thing that is wrong with the audit tree.
@@ -96,7 +97,7 @@ func (r *Report) known(index, count int64) bool {
 // remembers. The numbers of checkpoints have no gap but for losses that the signer
 // accepted. progress may be nil. The error says that verifying failed, not that
 // something was found.
-func (db *DB) VerifyAudit(ctx context.Context, head Head, progress func(done, total int64)) (Report, error) {
+func VerifyAudit(ctx context.Context, db *engine.DB, head Head, progress func(done, total int64)) (Report, error) {
 	key, err := note.NewVerifier(head.VerifierKey)
 	if err != nil {
 		return Report{}, pki.E(pki.Invalid, "audit.verifier_key").Because(err)
@@ -106,8 +107,8 @@ func (db *DB) VerifyAudit(ctx context.Context, head Head, progress func(done, to
 	if progress == nil {
 		v.progress = func(int64, int64) {}
 	}
-	err = db.View(ctx, func(tx *Tx) error {
-		v.tx = tx
+	err = db.View(ctx, func(tx *engine.Tx) error {
+		v.tx = Of(tx)
 		err := v.readCheckpoints(note.VerifierList(key))
 		if err != nil {
 			return err
@@ -141,15 +142,15 @@ type verification struct {
 const verifyPage = 1000
 
 func (v *verification) readCheckpoints(keys note.Verifiers) error {
-	rows, err := v.tx.query(`SELECT number, size, note FROM checkpoint ORDER BY number`)
+	rows, err := v.tx.sql.Query(`SELECT number, size, note FROM checkpoint ORDER BY number`)
 	if err != nil {
-		return dbError("read checkpoints", err)
+		return engine.Error("read checkpoints", err)
 	}
 	type saved struct {
 		number, size int64
 		note         []byte
 	}
-	all, err := collect(rows, func(row interface{ Scan(...any) error }) (saved, error) {
+	all, err := engine.Collect(rows, func(row engine.Scanner) (saved, error) {
 		var s saved
 		err := row.Scan(&s.number, &s.size, &s.note)
 		return s, err
@@ -211,7 +212,7 @@ func (v *verification) lost(number int64) bool {
 }
 
 func (v *verification) readRecords(ctx context.Context) error {
-	v.report.Size = v.tx.size
+	v.report.Size = v.tx.page().size
 	v.nodeCursor = -1
 	var cursor int64 = -1 << 62
 	for {
@@ -226,7 +227,7 @@ func (v *verification) readRecords(ctx context.Context) error {
 			}
 			cursor = r.header.Index
 		}
-		v.progress(min(v.next, v.tx.size), v.tx.size)
+		v.progress(min(v.next, v.tx.page().size), v.tx.page().size)
 		if len(page) < verifyPage {
 			return nil
 		}
@@ -237,16 +238,16 @@ func (v *verification) readRecords(ctx context.Context) error {
 }
 
 func (v *verification) page(after int64) ([]fullRecord, error) {
-	rows, err := v.tx.query(`SELECT `+fullColumns+` FROM audit WHERE idx > $1 ORDER BY idx LIMIT $2`, after, verifyPage)
+	rows, err := v.tx.sql.Query(`SELECT `+fullColumns+` FROM audit WHERE idx > $1 ORDER BY idx LIMIT $2`, after, verifyPage)
 	if err != nil {
-		return nil, dbError("read audit records", err)
+		return nil, engine.Error("read audit records", err)
 	}
-	return collect(rows, scanFull)
+	return engine.Collect(rows, scanFull)
 }
 
 func (v *verification) record(r fullRecord) error {
 	index := r.header.Index
-	if index < 0 || index >= v.tx.size {
+	if index < 0 || index >= v.tx.page().size {
 		v.report.find(RecordInserted, index, 1)
 		return nil
 	}
@@ -349,11 +350,11 @@ func (v *verification) extraNode(index int64) {
 }
 
 func (v *verification) readNodes() (bool, error) {
-	rows, err := v.tx.query(`SELECT idx, hash FROM audit_hash WHERE idx > $1 ORDER BY idx LIMIT $2`, v.nodeCursor, verifyPage)
+	rows, err := v.tx.sql.Query(`SELECT idx, hash FROM audit_hash WHERE idx > $1 ORDER BY idx LIMIT $2`, v.nodeCursor, verifyPage)
 	if err != nil {
-		return false, dbError("read tree hashes", err)
+		return false, engine.Error("read tree hashes", err)
 	}
-	v.nodes, err = collect(rows, func(row interface{ Scan(...any) error }) (node, error) {
+	v.nodes, err = engine.Collect(rows, func(row engine.Scanner) (node, error) {
 		var n node
 		var raw []byte
 		err := row.Scan(&n.index, &raw)
@@ -398,15 +399,15 @@ func (v *verification) broke(c pki.Checkpoint) {
 }
 
 func (v *verification) finish() error {
-	err := v.missing(v.tx.size)
+	err := v.missing(v.tx.page().size)
 	if err != nil {
 		return err
 	}
 	if !v.broken {
 		v.compareCheckpoints()
 		v.report.Root = v.tree.root()
-		if !bytes.Equal(v.report.Root[:], v.tx.root) {
-			v.report.find(RootDiffers, v.tx.size, 0)
+		if !bytes.Equal(v.report.Root[:], v.tx.page().root) {
+			v.report.find(RootDiffers, v.tx.page().size, 0)
 		}
 		_, _, err = v.storedNode(1 << 62) // what is left belongs to no record
 		if err != nil {
@@ -415,8 +416,8 @@ func (v *verification) finish() error {
 	}
 	if len(v.checkpoints) > 0 {
 		next, largest := v.checkpoints[0].Size, v.checkpoints[len(v.checkpoints)-1].Size
-		if largest > v.tx.size {
-			v.report.find(RecordMissing, v.tx.size, largest-v.tx.size) // signed once, gone now
+		if largest > v.tx.page().size {
+			v.report.find(RecordMissing, v.tx.page().size, largest-v.tx.page().size) // signed once, gone now
 		}
 		v.report.find(Unverifiable, v.report.Protected, next-v.report.Protected)
 	}
@@ -435,12 +436,13 @@ var errNoCheckpoint = pki.E(pki.NotYet, "audit.no_checkpoint")
 // ProveAudit makes a proof that a record is in the tree of the newest checkpoint.
 // pki.ErrNotFound where there is no such record; audit.no_checkpoint (NotYet) while
 // it is not covered by a checkpoint.
-func (db *DB) ProveAudit(ctx context.Context, index int64) (Proof, error) {
+func ProveAudit(ctx context.Context, db *engine.DB, index int64) (Proof, error) {
 	var p Proof
-	err := db.View(ctx, func(tx *Tx) error {
-		r, err := scanFull(tx.queryRow(`SELECT `+fullColumns+` FROM audit WHERE idx = $1`, index))
+	err := db.View(ctx, func(sql *engine.Tx) error {
+		tx := Of(sql)
+		r, err := scanFull(tx.sql.QueryRow(`SELECT `+fullColumns+` FROM audit WHERE idx = $1`, index))
 		if err != nil {
-			return dbError("read audit record", err)
+			return engine.Error("read audit record", err)
 		}
 		c, err := tx.LastCheckpoint()
 		if errors.Is(err, pki.ErrNotFound) || err == nil && c.Size <= index {

@@ -1,15 +1,15 @@
-package store
+package audit
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
 	"math/bits"
-	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
 
 	"inkan/internal/pki"
+	"inkan/internal/store/engine"
 )
 
 // tree is the right edge of the Merkle tree: the roots of its complete subtrees,
@@ -70,7 +70,8 @@ func (t *tree) clone() tree {
 // root is an error: nothing must be built on a damaged tree.
 func (tx *Tx) openTree(cached tree, head Head) (tree, error) {
 	root := cached.root()
-	if cached.size == tx.size && bytes.Equal(root[:], tx.root) {
+	p := tx.page()
+	if cached.size == p.size && bytes.Equal(root[:], p.root) {
 		return cached.clone(), nil
 	}
 	knew := pki.Checkpoint{Size: cached.size, Root: root}
@@ -95,11 +96,12 @@ func (tx *Tx) openTree(cached tree, head Head) (tree, error) {
 
 // readTree reads the edge of the tree.
 func (tx *Tx) readTree() (tree, error) {
-	t := tree{size: tx.size}
+	p := tx.page()
+	t := tree{size: p.size}
 	var indexes []int64
 	var before int64
-	for level := 63 - bits.LeadingZeros64(uint64(tx.size)|1); level >= 0; level-- {
-		if tx.size&(1<<level) != 0 {
+	for level := 63 - bits.LeadingZeros64(uint64(p.size)|1); level >= 0; level-- {
+		if p.size&(1<<level) != 0 {
 			indexes = append(indexes, tlog.StoredHashIndex(level, before>>level))
 			before += 1 << level
 		}
@@ -110,14 +112,15 @@ func (tx *Tx) readTree() (tree, error) {
 		return tree{}, fmt.Errorf("read edge of the audit tree: %w", err)
 	}
 	root := t.root()
-	if !bytes.Equal(root[:], tx.root) {
-		return tree{}, errTreeDamaged.Because(fmt.Errorf("the edge of the tree of %d records does not give its root", tx.size))
+	if !bytes.Equal(root[:], p.root) {
+		return tree{}, errTreeDamaged.Because(fmt.Errorf("the edge of the tree of %d records does not give its root", p.size))
 	}
 	return t, nil
 }
 
 // flushTree writes what the transaction added to the tree, and its time.
 func (tx *Tx) flushTree() error {
+	t := tx.tree()
 	err := tx.flushRecords()
 	if err != nil {
 		return err
@@ -126,8 +129,8 @@ func (tx *Tx) flushTree() error {
 	if err != nil {
 		return err
 	}
-	root := tx.tree.root()
-	err = tx.one("store audit tree", `UPDATE audit_tree SET size = $1, root = $2, last_at = $3 WHERE id = 1`, tx.tree.size, root[:], micros(tx.Now))
+	root := t.root()
+	err = tx.sql.One("store audit tree", `UPDATE audit_tree SET size = $1, root = $2, last_at = $3 WHERE id = 1`, t.size, root[:], engine.Micros(tx.sql.Now))
 	if errors.Is(err, pki.ErrConflict) {
 		return errors.New("store audit tree: its row is gone") // no closure's conflict
 	}
@@ -135,40 +138,42 @@ func (tx *Tx) flushTree() error {
 }
 
 func (tx *Tx) flushRecords() error {
-	if tx.tree == nil {
+	t := tx.tree()
+	if t == nil {
 		return nil
 	}
-	for len(tx.tree.records) > 0 {
-		n := chunk(len(tx.tree.records))
+	for len(t.records) > 0 {
+		n := chunk(len(t.records))
 		args := make([]any, 0, 10*n)
-		for _, r := range tx.tree.records[:n] {
+		for _, r := range t.records[:n] {
 			h := r.header
 			args = append(args, h.Index, h.At, h.Actor, h.Auth, h.Kind, h.Subject, r.digest, r.leaf, r.salt, r.body)
 		}
-		err := tx.add("append audit records", insertRecords[n], args...)
+		err := tx.sql.Add("append audit records", insertRecords[n], args...)
 		if err != nil {
 			return err
 		}
-		tx.tree.records = tx.tree.records[n:]
+		t.records = t.records[n:]
 	}
 	return nil
 }
 
 func (tx *Tx) flushNodes() error {
-	if tx.tree == nil {
+	t := tx.tree()
+	if t == nil {
 		return nil
 	}
-	for len(tx.tree.pending) > 0 {
-		n := chunk(len(tx.tree.pending))
+	for len(t.pending) > 0 {
+		n := chunk(len(t.pending))
 		args := make([]any, 0, 2*n)
-		for _, node := range tx.tree.pending[:n] {
+		for _, node := range t.pending[:n] {
 			args = append(args, node.index, node.hash[:])
 		}
-		err := tx.add("store tree hashes", insertNodes[n], args...)
+		err := tx.sql.Add("store tree hashes", insertNodes[n], args...)
 		if err != nil {
 			return err
 		}
-		tx.tree.pending = tx.tree.pending[n:]
+		t.pending = t.pending[n:]
 	}
 	return nil
 }
@@ -194,24 +199,7 @@ var (
 func inserts(head string, columns int) map[int]string {
 	texts := map[int]string{}
 	for _, n := range chunks {
-		texts[n] = head + rowsOf(n, columns)
+		texts[n] = head + engine.RowsOf(n, columns)
 	}
 	return texts
-}
-
-// rowsOf writes n rows of placeholders: ($1, $2), ($3, $4).
-func rowsOf(n, columns int) string {
-	var b strings.Builder
-	for i := range n * columns {
-		switch {
-		case i%columns != 0:
-			b.WriteString(", ")
-		case i > 0:
-			b.WriteString("), (")
-		default:
-			b.WriteString("(")
-		}
-		fmt.Fprintf(&b, "$%d", i+1)
-	}
-	return b.String() + ")"
 }

@@ -1,4 +1,4 @@
-package store
+package engine
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync/atomic"
 )
 
@@ -141,4 +142,21 @@ func (s *session) prepare(ctx context.Context, query string) (*sql.Stmt, error) 
 	}
 	s.stmts[query] = stmt
 	return stmt, nil
+}
+
+// RowsOf writes n rows of placeholders: ($1, $2), ($3, $4).
+func RowsOf(n, columns int) string {
+	var b strings.Builder
+	for i := range n * columns {
+		switch {
+		case i%columns != 0:
+			b.WriteString(", ")
+		case i > 0:
+			b.WriteString("), (")
+		default:
+			b.WriteString("(")
+		}
+		fmt.Fprintf(&b, "$%d", i+1)
+	}
+	return b.String() + ")"
 }

@@ -1,6 +1,6 @@
 //go:build !unix
 
-package store
+package engine
 
 // turn does nothing where there is no flock: only fairness is lost.
 type turn struct{}

@@ -1,4 +1,4 @@
-package store
+package engine
 
 import (
 	"context"
@@ -18,14 +18,14 @@ import (
 // What the engines say, in our words. store.guard is a refusal by the triggers of
 // guards_*.sql: a rule above let something pass that must never be.
 var (
-	errBusy  = pki.E(pki.Busy, "store.busy")
-	errFull  = pki.E(pki.Busy, "store.full")
-	errGuard = pki.E(pki.Forbidden, "store.guard")
+	ErrBusy  = pki.E(pki.Busy, "store.busy")
+	ErrFull  = pki.E(pki.Busy, "store.full")
+	ErrGuard = pki.E(pki.Forbidden, "store.guard")
 )
 
-// dbError says what was being done; nil stays nil. pki.ErrConflict: a unique key
+// Error says what was being done; nil stays nil. pki.ErrConflict: a unique key
 // exists already. pki.ErrNotFound: no row.
-func dbError(what string, err error) error {
+func Error(what string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -55,7 +55,7 @@ func classify(err error) error {
 	case errors.Is(err, context.Canceled):
 		return err
 	case connect, network, errors.Is(err, driver.ErrBadConn), errors.Is(err, context.DeadlineExceeded), pgconn.Timeout(err), pgconn.SafeToRetry(err):
-		return errBusy.Because(err)
+		return ErrBusy.Because(err)
 	}
 	return err
 }
@@ -65,14 +65,14 @@ func classifySQLite(e *sqlite.Error, err error) error {
 	case sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
 		return pki.ErrConflict.Because(err)
 	case sqlite3.SQLITE_CONSTRAINT_TRIGGER:
-		return errGuard.Because(err)
+		return ErrGuard.Because(err)
 	}
 	switch e.Code() & 0xff {
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_IOERR,
 		sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY: // the disk or another process; both may heal
-		return errBusy.Because(err)
+		return ErrBusy.Because(err)
 	case sqlite3.SQLITE_FULL:
-		return errFull.Because(err)
+		return ErrFull.Because(err)
 	}
 	return err
 }
@@ -85,15 +85,15 @@ func classifyPostgres(e *pgconn.PgError, err error) error {
 	case "23505":
 		return pki.ErrConflict.Because(err)
 	case guardState:
-		return errGuard.Because(err)
+		return ErrGuard.Because(err)
 	case "53100":
-		return errFull.Because(err)
+		return ErrFull.Because(err)
 	case "40001", "40P01", "55P03", "25006": // serialization, deadlock, lock, read-only after a failover
-		return errBusy.Because(err)
+		return ErrBusy.Because(err)
 	}
 	switch e.Code[:min(2, len(e.Code))] {
 	case "08", "53", "57": // connection, resources, shut down or cancelled
-		return errBusy.Because(err)
+		return ErrBusy.Because(err)
 	}
 	return err
 }

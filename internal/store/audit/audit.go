@@ -1,4 +1,4 @@
-package store
+package audit
 
 import (
 	"bytes"
@@ -14,6 +14,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"inkan/internal/pki"
+	"inkan/internal/store/engine"
 )
 
 // KindErased is the kind of the record that says another record's body was erased;
@@ -74,25 +75,26 @@ func auditLeaf(header []byte, digest []byte) [32]byte {
 func (tx *Tx) Audit(actor pki.Actor, kind, subject string, body any) (int64, [32]byte, error) {
 	raw, err := json.Marshal(body)
 	if err != nil {
-		return 0, [32]byte{}, tx.spoil(fmt.Errorf("encode audit body of %s: %w", kind, err))
+		return 0, [32]byte{}, tx.sql.Spoil(fmt.Errorf("encode audit body of %s: %w", kind, err))
 	}
-	err = tx.ready(nil)
+	err = tx.sql.Ready()
 	if err != nil {
 		return 0, [32]byte{}, err
 	}
-	if tx.tree == nil {
-		return 0, [32]byte{}, tx.spoil(fmt.Errorf("audit %s outside of an update", kind))
+	t := tx.tree()
+	if t == nil {
+		return 0, [32]byte{}, tx.sql.Spoil(fmt.Errorf("audit %s outside of an update", kind))
 	}
 	h := auditHeader{
-		Index: tx.tree.size, At: micros(tx.Now),
+		Index: t.size, At: engine.Micros(tx.sql.Now),
 		Actor: plain(actor.ID), Auth: plain(string(actor.Auth)), Kind: plain(kind), Subject: plain(subject),
 	}
 	salt := make([]byte, 32)
 	_, _ = rand.Read(salt) // never fails; see crypto/rand
 	digest := auditDigest(salt, raw)
 	leaf := auditLeaf(h.bytes(), digest[:])
-	tx.tree.records = append(tx.tree.records, fullRecord{h, digest[:], leaf[:], salt, raw})
-	tx.tree.append(leaf)
+	t.records = append(t.records, fullRecord{h, digest[:], leaf[:], salt, raw})
+	t.append(leaf)
 	return h.Index, leaf, nil
 }
 
@@ -113,9 +115,9 @@ func (tx *Tx) EraseAudit(by pki.Actor, index int64, why string) error {
 		return pki.ErrConflict
 	}
 	// AuditRecord has written what was pending, so the row is there.
-	_, err = tx.exec(`UPDATE audit SET salt = NULL, body = NULL WHERE idx = $1`, index)
+	_, err = tx.sql.Exec(`UPDATE audit SET salt = NULL, body = NULL WHERE idx = $1`, index)
 	if err != nil {
-		return dbError("erase audit body", err)
+		return engine.Error("erase audit body", err)
 	}
 	_, _, err = tx.Audit(by, KindErased, strconv.FormatInt(index, 10), map[string]string{"why": why})
 	return err
@@ -129,7 +131,7 @@ type fullRecord struct {
 
 const fullColumns = `idx, at, actor, auth, kind, subject, digest, leaf, salt, body`
 
-func scanFull(row interface{ Scan(...any) error }) (fullRecord, error) {
+func scanFull(row engine.Scanner) (fullRecord, error) {
 	var r fullRecord
 	h := &r.header
 	err := row.Scan(&h.Index, &h.At, &h.Actor, &h.Auth, &h.Kind, &h.Subject, &r.digest, &r.leaf, &r.salt, &r.body)
@@ -151,11 +153,11 @@ func (r fullRecord) intact() bool {
 
 const auditColumns = `idx, at, actor, auth, kind, subject, body`
 
-func scanAudit(row interface{ Scan(...any) error }) (AuditRecord, error) {
+func scanAudit(row engine.Scanner) (AuditRecord, error) {
 	var r AuditRecord
 	var at int64
 	err := row.Scan(&r.Index, &at, &r.Actor, &r.Auth, &r.Kind, &r.Subject, (*[]byte)(&r.Body))
-	r.At, r.Erased = fromMicros(at), r.Body == nil
+	r.At, r.Erased = engine.FromMicros(at), r.Body == nil
 	return r, err
 }
 
@@ -165,8 +167,8 @@ func (tx *Tx) AuditRecord(index int64) (AuditRecord, error) {
 	if err != nil {
 		return AuditRecord{}, err
 	}
-	r, err := scanAudit(tx.queryRow(`SELECT `+auditColumns+` FROM audit WHERE idx = $1`, index))
-	return r, dbError("read audit record", err)
+	r, err := scanAudit(tx.sql.QueryRow(`SELECT `+auditColumns+` FROM audit WHERE idx = $1`, index))
+	return r, engine.Error("read audit record", err)
 }
 
 // AuditAbout lists the records about a subject, oldest first.
@@ -175,11 +177,36 @@ func (tx *Tx) AuditAbout(subject string, limit int) ([]AuditRecord, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := tx.query(`SELECT `+auditColumns+` FROM audit WHERE subject = $1 ORDER BY idx LIMIT $2`, subject, limit)
+	rows, err := tx.sql.Query(`SELECT `+auditColumns+` FROM audit WHERE subject = $1 ORDER BY idx LIMIT $2`, subject, limit)
 	if err != nil {
-		return nil, dbError("read audit records", err)
+		return nil, engine.Error("read audit records", err)
 	}
-	return collect(rows, scanAudit)
+	return engine.Collect(rows, scanAudit)
+}
+
+// Record is an audit record with its leaf.
+type Record struct {
+	AuditRecord
+	Leaf []byte
+}
+
+// AuditOf lists the records about many subjects, of some kinds or of all, oldest first.
+func (tx *Tx) AuditOf(subjects []string, kinds ...string) ([]Record, error) {
+	err := tx.flushRecords()
+	if err != nil {
+		return nil, err
+	}
+	var more []string
+	if len(kinds) > 0 {
+		more = []string{"kind IN ('" + strings.Join(kinds, "', '") + "')"}
+	}
+	return engine.Listed(tx.sql, "audit", auditColumns+", leaf", "subject", subjects, "idx", func(row engine.Scanner) (Record, error) {
+		var r Record
+		var at int64
+		err := row.Scan(&r.Index, &at, &r.Actor, &r.Auth, &r.Kind, &r.Subject, (*[]byte)(&r.Body), &r.Leaf)
+		r.At, r.Erased = engine.FromMicros(at), r.Body == nil
+		return r, err
+	}, more...)
 }
 
 // LastAuditAbout gives the newest record about a subject; pki.ErrNotFound: there is none.
@@ -188,24 +215,25 @@ func (tx *Tx) LastAuditAbout(subject string) (AuditRecord, error) {
 	if err != nil {
 		return AuditRecord{}, err
 	}
-	r, err := scanAudit(tx.queryRow(`SELECT `+auditColumns+` FROM audit WHERE subject = $1 ORDER BY idx DESC LIMIT 1`, subject))
-	return r, dbError("read audit record", err)
+	r, err := scanAudit(tx.sql.QueryRow(`SELECT `+auditColumns+` FROM audit WHERE subject = $1 ORDER BY idx DESC LIMIT 1`, subject))
+	return r, engine.Error("read audit record", err)
 }
 
 // AuditTree gives size and root of the tree as this transaction sees it, its own
 // records included.
 func (tx *Tx) AuditTree() (int64, tlog.Hash, error) {
-	if tx.s == nil {
-		return 0, tlog.Hash{}, errOver
+	if tx.sql.Over() {
+		return 0, tlog.Hash{}, engine.ErrOver
 	}
-	if tx.tree != nil {
-		return tx.tree.size, tx.tree.root(), nil
+	p := tx.page()
+	if p.tree != nil {
+		return p.tree.size, p.tree.root(), nil
 	}
 	var root tlog.Hash
-	if copy(root[:], tx.root) != len(root) {
-		return 0, root, fmt.Errorf("read audit tree: root of %d bytes", len(tx.root))
+	if copy(root[:], p.root) != len(root) {
+		return 0, root, fmt.Errorf("read audit tree: root of %d bytes", len(p.root))
 	}
-	return tx.size, root, nil
+	return p.size, root, nil
 }
 
 // AuditTreeAt gives the root that the tree had when it was of a size.
@@ -263,11 +291,11 @@ func (tx *Tx) readHashes(column, table string, into map[int64]tlog.Hash) error {
 	b := sqlbuilder.PostgreSQL.NewSelectBuilder()
 	b.Select("idx", column).From(table).Where(b.In("idx", args...))
 	query, args := b.Build()
-	rows, err := tx.query(query, args...)
+	rows, err := tx.sql.Query(query, args...)
 	if err != nil {
-		return dbError("read audit tree", err)
+		return engine.Error("read audit tree", err)
 	}
-	found, err := collect(rows, func(row interface{ Scan(...any) error }) (node, error) {
+	found, err := engine.Collect(rows, func(row engine.Scanner) (node, error) {
 		var n node
 		var hash []byte
 		err := row.Scan(&n.index, &hash)

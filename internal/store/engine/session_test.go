@@ -1,4 +1,4 @@
-package store
+package engine
 
 import "testing"
 
@@ -8,7 +8,7 @@ func TestUnnamed(t *testing.T) {
 		`UPDATE a SET b = $1 WHERE c = $2`: `UPDATE a SET b = ? WHERE c = ?`,
 		`SELECT $1, $2, $1`:                `SELECT $1, $2, $1`,
 		`SELECT $2, $1`:                    `SELECT $2, $1`,
-		rowsOf(2, 6):                       `(?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?)`,
+		RowsOf(2, 6):                       `(?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?)`,
 	} {
 		got := unnamed(query)
 		if got != want {

@@ -1,4 +1,4 @@
-package store
+package audit
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"inkan/internal/pki"
+	"inkan/internal/store/engine"
 )
 
 const proofFormat = "inkan-audit-proof/1"
@@ -74,7 +75,7 @@ func (p Proof) Check(verifierKey string) (AuditRecord, error) {
 		return AuditRecord{}, refused.Because(err)
 	}
 	return AuditRecord{
-		Index: h.Index, At: fromMicros(h.At), Actor: h.Actor, Auth: h.Auth, Kind: h.Kind, Subject: h.Subject,
+		Index: h.Index, At: engine.FromMicros(h.At), Actor: h.Actor, Auth: h.Auth, Kind: h.Kind, Subject: h.Subject,
 		Body: p.Body, Erased: p.Erased(),
 	}, nil
 }

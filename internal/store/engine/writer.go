@@ -1,4 +1,4 @@
-package store
+package engine
 
 import (
 	"context"
@@ -12,12 +12,12 @@ import (
 	"inkan/internal/pki"
 )
 
-// maxBatch bounds how many closures share a transaction: enough to hide the cost
+// MaxBatch bounds how many closures share a transaction: enough to hide the cost
 // of a commit, few enough that nobody waits long for others.
-const maxBatch = 256
+const MaxBatch = 256
 
-// batchTime bounds a transaction on PostgreSQL, waiting for the lock included.
-const batchTime = 20 * time.Second
+// BatchTime bounds a transaction on PostgreSQL, waiting for the lock included.
+const BatchTime = 20 * time.Second
 
 type job struct {
 	ctx     context.Context
@@ -98,7 +98,7 @@ func (db *DB) writeLoop() {
 func (db *DB) gather(first *job) []*job {
 	batch := []*job{first}
 	runtime.Gosched() // lets callers whom the last commit woke come first
-	for len(batch) < maxBatch {
+	for len(batch) < MaxBatch {
 		select {
 		case j, ok := <-db.jobs:
 			if !ok {
@@ -146,7 +146,7 @@ func (db *DB) writeBatch(jobs []*job) {
 func (db *DB) transact(jobs []*job, bold bool) bool {
 	ctx, cancel := context.WithoutCancel(jobs[0].ctx), func() {}
 	if db.engine == PostgreSQL {
-		ctx, cancel = context.WithTimeout(ctx, batchTime)
+		ctx, cancel = context.WithTimeout(ctx, BatchTime)
 	}
 	defer cancel()
 	clean := false
@@ -155,33 +155,29 @@ func (db *DB) transact(jobs []*job, bold bool) bool {
 			db.writer.drop()
 		}
 	}()
-	head, err := db.mayWrite(ctx)
+	err := db.o.Ledger.Ready(ctx)
 	if err != nil {
 		replyAll(jobs, err)
 		return true
 	}
-	base, edge, err := db.beginWrite(ctx, head)
-	if pki.CodeOf(err) == contradiction {
-		db.refuse(err)
-	}
+	base, first, err := db.beginWrite(ctx)
 	if err != nil {
 		replyAll(jobs, err)
 		return true
 	}
-	if edge.lost.Size > 0 {
+	if first != nil {
 		_, err = db.writer.exec(ctx, "ROLLBACK")
 		if err != nil {
 			db.writer.drop()
 		}
 		clean = true
-		db.tree = tree{}
-		db.transact([]*job{db.tailLost(edge.lost)}, false) // by itself, before all others
+		db.transact([]*job{{ctx: context.Background(), fn: first, done: make(chan error, 1)}}, false)
 		return db.transact(jobs, bold)
 	}
 	shared := len(jobs) > 1
 	db.writer.pipe = pipe{open: bold && db.engine == PostgreSQL}
 	if bold {
-		base.numbers = &numbers{}
+		base.deferred = db.o.Deferred()
 	}
 	if shared && !bold {
 		_, err = db.writer.exec(ctx, "SAVEPOINT job")
@@ -194,7 +190,7 @@ func (db *DB) transact(jobs []*job, bold bool) bool {
 	kept := 0
 	for i, j := range jobs {
 		broken := false
-		broken, results[i] = db.runJob(base, &edge, j, shared && !bold)
+		broken, results[i] = db.runJob(&base, j, shared && !bold)
 		if db.writer.pipe.failed || broken && (shared || len(db.writer.pipe.queue) > 0) {
 			return false // shared, or it failed on what it was told of statements that wait
 		}
@@ -203,8 +199,7 @@ func (db *DB) transact(jobs []*job, bold bool) bool {
 		}
 	}
 	if kept > 0 {
-		base.tree = &edge
-		err = errors.Join(base.flushNumbers(), base.flushTree(), db.writer.flush(ctx))
+		err = errors.Join(base.flushDeferred(), base.page.Flush(&base), db.writer.flush(ctx))
 		if db.writer.pipe.failed {
 			return false
 		}
@@ -220,7 +215,7 @@ func (db *DB) transact(jobs []*job, bold bool) bool {
 			}
 			return true
 		}
-		db.tree = edge
+		base.page.Committed()
 		db.commits.Add(1)
 		db.closures.Add(int64(kept))
 	} else {
@@ -240,36 +235,41 @@ func replyAll(jobs []*job, err error) {
 	}
 }
 
-// On SQLite BEGIN IMMEDIATE takes the one write lock; on PostgreSQL the lock is that
-// of the row of audit_tree.
-var (
-	beginWrite = map[string]string{SQLite: "BEGIN IMMEDIATE", PostgreSQL: "BEGIN ISOLATION LEVEL READ COMMITTED"}
-	lockTree   = map[string]string{SQLite: selectTree, PostgreSQL: selectTree + " FOR UPDATE"}
-)
+func (tx *Tx) flushDeferred() error {
+	if tx.deferred == nil {
+		return nil
+	}
+	return tx.deferred.Flush(tx)
+}
 
-// beginWrite opens the transaction, locks the tree, and sets the time if that is believed.
-func (db *DB) beginWrite(ctx context.Context, head Head) (Tx, tree, error) {
+// On SQLite BEGIN IMMEDIATE takes the one write lock; on PostgreSQL the lock is that
+// of the ledger's row.
+var beginStatement = map[string]string{SQLite: "BEGIN IMMEDIATE", PostgreSQL: "BEGIN ISOLATION LEVEL READ COMMITTED"}
+
+// beginWrite opens the transaction, locks the ledger, and sets the time if that is believed.
+// It gives what must be committed before all else, or nil.
+func (db *DB) beginWrite(ctx context.Context) (Tx, func(tx *Tx) error, error) {
 	db.turn.take()
-	err := db.writer.begin(ctx, beginWrite[db.engine])
+	err := db.writer.begin(ctx, beginStatement[db.engine])
 	db.turn.pass()
 	if err != nil {
-		return Tx{}, tree{}, fmt.Errorf("begin update: %w", classify(err))
+		return Tx{}, nil, fmt.Errorf("begin update: %w", classify(err))
 	}
-	tx := Tx{ctx: ctx, s: &db.writer, engine: db.engine, wall: micros(db.now())}
-	err = tx.readClock(lockTree[db.engine])
+	tx := Tx{ctx: ctx, s: &db.writer, engine: db.engine, writing: true, wall: Micros(db.o.Now())}
+	tx.page, tx.last, err = db.o.Ledger.Read(&tx)
 	if err != nil {
-		return Tx{}, tree{}, err
+		return Tx{}, nil, err
 	}
-	err = db.sure(fromMicros(tx.last))
+	err = db.o.Believe(FromMicros(tx.last))
 	if err != nil {
-		return Tx{}, tree{}, err
+		return Tx{}, nil, err
 	}
-	edge, err := tx.openTree(db.tree, head)
+	first, err := tx.page.Open(&tx)
 	if err != nil {
-		return Tx{}, tree{}, err
+		return Tx{}, nil, err
 	}
-	tx.Now = fromMicros(max(tx.wall, tx.last+1))
-	return tx, edge, nil
+	tx.Now = FromMicros(max(tx.wall, tx.last+1))
+	return tx, first, nil
 }
 
 // nextSavepoint keeps what a closure did and makes ready for the next. PostgreSQL gets
@@ -281,9 +281,9 @@ var nextSavepoint = map[string][]string{
 
 // runJob runs one closure, in the savepoint that is open if there are any. true: the
 // transaction cannot go on.
-func (db *DB) runJob(base Tx, edge *tree, j *job, savepoint bool) (bool, error) {
-	tx, mine := base, edge.clone()
-	tx.tree = &mine
+func (db *DB) runJob(base *Tx, j *job, savepoint bool) (bool, error) {
+	tx := *base
+	tx.page = base.page.Fork()
 	err := db.call(&tx, j.fn)
 	if err == nil {
 		err = tx.failed // swallowed by fn: see Tx
@@ -295,10 +295,10 @@ func (db *DB) runJob(base Tx, edge *tree, j *job, savepoint bool) (bool, error) 
 				_, err = db.writer.exec(base.ctx, statement)
 			}
 		}
-		err = dbError("keep savepoint", err)
+		err = Error("keep savepoint", err)
 	}
 	if err == nil {
-		*edge = mine
+		base.page = tx.page
 		return false, nil
 	}
 	if !savepoint { // what only read, and was answered, leaves nothing to undo
@@ -327,11 +327,11 @@ func (db *DB) call(tx *Tx, fn func(*Tx) error) error {
 // commitWrite ends the transaction. An error of COMMIT itself is ErrCommitUnknown, but
 // for SQLite's full disk: the last frame, which makes the others count, is not there.
 func (db *DB) commitWrite(ctx context.Context) error {
-	err := db.commit(func() error {
+	err := db.o.Commit(func() error {
 		_, err := db.writer.exec(ctx, "COMMIT")
 		return err
 	})
-	if pki.CodeOf(classify(err)) == errFull.Code && db.engine == SQLite {
+	if pki.CodeOf(classify(err)) == ErrFull.Code && db.engine == SQLite {
 		return classify(err)
 	}
 	if err != nil {

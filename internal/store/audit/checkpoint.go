@@ -1,4 +1,4 @@
-package store
+package audit
 
 import (
 	"errors"
@@ -9,6 +9,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"inkan/internal/pki"
+	"inkan/internal/store/engine"
 )
 
 // SaveCheckpoint keeps a signed note of our own tree. A note of another tree is
@@ -25,9 +26,9 @@ func (tx *Tx) SaveCheckpoint(note []byte) error {
 	if !holds {
 		return pki.E(pki.Conflict, "audit.checkpoint_differs")
 	}
-	_, err = tx.exec(`INSERT INTO checkpoint (number, size, note, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
-		c.Number, c.Size, note, micros(tx.Now))
-	return dbError("save checkpoint", err)
+	_, err = tx.sql.Exec(`INSERT INTO checkpoint (number, size, note, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
+		c.Number, c.Size, note, engine.Micros(tx.sql.Now))
+	return engine.Error("save checkpoint", err)
 }
 
 // holds says whether the tree had this root when it was of this size.
@@ -71,11 +72,11 @@ func (tx *Tx) Checkpoint(number int64) (SignedCheckpoint, error) {
 func (tx *Tx) checkpointBefore(number int64) (SignedCheckpoint, error) {
 	var c SignedCheckpoint
 	var own, at int64
-	err := tx.queryRow(`SELECT number, note, at FROM checkpoint WHERE number < $1 ORDER BY number DESC LIMIT 1`, number).Scan(&own, &c.Note, &at)
+	err := tx.sql.QueryRow(`SELECT number, note, at FROM checkpoint WHERE number < $1 ORDER BY number DESC LIMIT 1`, number).Scan(&own, &c.Note, &at)
 	if err != nil {
-		return c, dbError("read checkpoint", err)
+		return c, engine.Error("read checkpoint", err)
 	}
-	c.At = fromMicros(at)
+	c.At = engine.FromMicros(at)
 	c.Checkpoint, err = pki.ParseCheckpoint(string(c.Note))
 	if err == nil && c.Number != own {
 		err = fmt.Errorf("the note of number %d is in the row of %d", c.Number, own)
@@ -89,11 +90,11 @@ func (tx *Tx) checkpointBefore(number int64) (SignedCheckpoint, error) {
 // Checkpoints lists saved checkpoints in the order of their numbers, from the one after a
 // number on. Their signatures are not looked at.
 func (tx *Tx) Checkpoints(after int64, limit int) ([]pki.Checkpoint, error) {
-	rows, err := tx.query(`SELECT number, note FROM checkpoint WHERE number > $1 ORDER BY number LIMIT $2`, after, limit)
+	rows, err := tx.sql.Query(`SELECT number, note FROM checkpoint WHERE number > $1 ORDER BY number LIMIT $2`, after, limit)
 	if err != nil {
-		return nil, dbError("list checkpoints", err)
+		return nil, engine.Error("list checkpoints", err)
 	}
-	return collect(rows, func(row interface{ Scan(...any) error }) (pki.Checkpoint, error) {
+	return engine.Collect(rows, func(row engine.Scanner) (pki.Checkpoint, error) {
 		var number int64
 		var signed []byte
 		err := row.Scan(&number, &signed)
@@ -145,17 +146,17 @@ func (tx *Tx) LastHolding(verifierKey string) (pki.Checkpoint, error) {
 		return best, pki.E(pki.Invalid, "audit.verifier_key").Because(err)
 	}
 	var high int64
-	err = tx.queryRow(`SELECT COALESCE(MAX(number), 0) FROM checkpoint`).Scan(&high)
+	err = tx.sql.QueryRow(`SELECT COALESCE(MAX(number), 0) FROM checkpoint`).Scan(&high)
 	if err != nil {
-		return best, dbError("read checkpoints", err)
+		return best, engine.Error("read checkpoints", err)
 	}
 	for low := int64(0); low < high; {
 		middle := low + (high-low+1)/2
 		var number int64
 		var signed []byte
-		err = tx.queryRow(`SELECT number, note FROM checkpoint WHERE number <= $1 ORDER BY number DESC LIMIT 1`, middle).Scan(&number, &signed)
+		err = tx.sql.QueryRow(`SELECT number, note FROM checkpoint WHERE number <= $1 ORDER BY number DESC LIMIT 1`, middle).Scan(&number, &signed)
 		if err != nil && !errors.Is(err, pki.ErrNotFound) {
-			return best, dbError("read checkpoint", err)
+			return best, engine.Error("read checkpoint", err)
 		}
 		if err != nil || number <= low { // none between
 			low = middle
