@@ -326,7 +326,9 @@ func (f *faulty) killSigner(t *testing.T) func() {
 }
 
 func (f *faulty) stopSigner(t *testing.T) func() {
-	f.signal(t, syscall.SIGSTOP)
+	for _, pid := range f.signers(t) {
+		testkit.Pause(t, pid)
+	}
 	return func() { f.signal(t, syscall.SIGCONT) }
 }
 

@@ -77,6 +77,14 @@ export async function save(page, path) {
   return download.suggestedFilename()
 }
 
+// arrive waits until the page is at an address. A second click may end the first one's
+// navigation, which waitForURL takes for a failure.
+export async function arrive(page, pattern) {
+  for (let n = 0; n < 1200 && !pattern.test(page.url()); n++) await page.waitForTimeout(50)
+  if (!pattern.test(page.url())) throw new Error(`at ${page.url()}, not at ${pattern}`)
+  await page.waitForLoadState()
+}
+
 // heading is what a person reads first: an alert if there is one.
 export async function heading(page) {
   for (const selector of ['main [role=alert] h2', 'main h1', 'h1']) {

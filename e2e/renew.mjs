@@ -1,6 +1,6 @@
 // Renews with a certificate as a person does: looks, applies, confirms, submits, waits,
 // gets the key, saves. It clicks twice, goes back and reloads on the way.
-import { answer, heading, person, readJob, save, saveLink } from './lib.mjs'
+import { answer, arrive, heading, person, readJob, save, saveLink } from './lib.mjs'
 
 const job = await readJob()
 const certificate = job.p12 && { clientCertificates: [{ origin: job.site, pfxPath: job.p12, passphrase: job.password }] }
@@ -20,7 +20,7 @@ await at('apply')
 const submit = page.locator('button[value=submit]')
 if (job.javaScript === false) await submit.click()
 else await submit.dblclick()
-await page.waitForURL(/\/p\/ru\/r\//)
+await arrive(page, /\/p\/ru\/r\//)
 await at('done')
 
 // With JavaScript the page shows by itself that it is issued, else by a reload.

@@ -2,7 +2,9 @@ package testkit
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
@@ -66,4 +68,23 @@ func TestPortsAreGivenOnce(t *testing.T) {
 		}
 		given[base] = true
 	}
+}
+
+// A paused process does nothing, and goes on when it is let.
+func TestPause(t *testing.T) {
+	cmd := exec.Command("sleep", "60")
+	Must(t, cmd.Start())
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
+	if stands(cmd.Process.Pid) {
+		t.Error("it stands before it was paused")
+	}
+	Pause(t, cmd.Process.Pid)
+	if !stands(cmd.Process.Pid) {
+		t.Error("it goes on")
+	}
+	Must(t, cmd.Process.Signal(syscall.SIGCONT))
+	Await(t, "process that goes on", func() bool { return !stands(cmd.Process.Pid) })
 }
