@@ -76,3 +76,15 @@ func listed(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s is in the CRL", args[0])
 	}
 }
+
+// listening FILE: waits until a process listens on the socket. A command that begins
+// before that would start a signer of its own, which may be the first.
+func listening(ts *testscript.TestScript, _ bool, args []string) {
+	until(ts, "somebody listens", func() bool {
+		address, done, err := keystore.SocketAddress(ts.MkAbs(args[0]))
+		ts.Check(err)
+		defer done()
+		conn, err := net.Dial("unix", address)
+		return err == nil && conn.Close() == nil
+	})
+}

@@ -76,6 +76,7 @@ func TestScripts(t *testing.T) {
 			"gone":      gone,
 			"unseen":    unseen,
 			"listed":    listed,
+			"listening": listening,
 			"typed":     typed,
 		},
 	})
