@@ -42,10 +42,12 @@ func applies(t *testing.T, w *world) {
 			t.Errorf("/p/status does not say %s", want)
 		}
 	}
-	w.Must(t, nil, "request", "approve", result.Receipt, "--as", "approver-1")
+	w.Must(t, nil, "request", "approve", result.Receipt, "--yes", "--as", "approver-1")
 	word("受付")
-	w.Refused(t, "request", "approve", result.Receipt, "--as", "approver-1")
-	w.Must(t, nil, "request", "approve", result.Receipt, "--as", "approver-2")
+	var checked Request
+	w.Must(t, &checked, "request", "show", result.Receipt, "--as", "approver-1")
+	w.Refused(t, "request", "approve", result.Receipt, "--content", checked.ContentHash, "--as", "approver-1")
+	w.Must(t, nil, "request", "approve", result.Receipt, "--yes", "--as", "approver-2")
 	word("発行済み（通知書の発送を準備しています）")
 	w.Must(t, nil, "letter", "dispatch", result.Receipt, "--as", w.Operator(t, "letters"))
 	word("発送済み")

@@ -226,6 +226,7 @@ type Request struct {
 	RequestID   string `json:"requestId"`
 	ReferenceID string `json:"referenceId"`
 	State       string `json:"state"`
+	ContentHash string `json:"contentHash"`
 	Serial      string `json:"serial"`
 	NotAfter    string `json:"notAfter"`
 }
@@ -246,7 +247,7 @@ func (d *Demo) Submit(t *testing.T, terminal string) Request {
 func (d *Demo) Issue(t *testing.T, terminal string) Request {
 	t.Helper()
 	r := d.Submit(t, terminal)
-	d.Must(t, nil, "request", "approve", r.RequestID, "--as", d.Operator(t, "approver"))
+	d.Must(t, nil, "request", "approve", r.RequestID, "--yes", "--as", d.Operator(t, "approver"))
 	began := time.Now()
 	for r.State != "issued" {
 		if time.Since(began) > 30*time.Second {

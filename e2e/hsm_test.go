@@ -40,7 +40,7 @@ func (l hsmLive) approved(t *testing.T, terminal string) Request {
 	t.Helper()
 	var r Request
 	l.asks(t, &r, "uketsuke", "request", "submit", "--kind", "medical", "--code", "0110119153", "--terminal", terminal, "--email", "clinic@example.jp")
-	l.as(t, "shonin", "request", "approve", r.RequestID)
+	l.decides(t, "shonin", "request", "approve", r.RequestID)
 	return r
 }
 

@@ -94,7 +94,7 @@ pool_size = 4
 	said = l.as(t, "admin", "grant", "make", "--client", "vendor", "--per-day", "100000000", "--total", "100000000",
 		"--until", time.Now().AddDate(0, 0, 30).Format(time.DateOnly))
 	grant := strings.Fields(said)[0]
-	l.as(t, "shonin", "grant", "approve", grant)
+	l.decides(t, "shonin", "grant", "approve", grant)
 	return l
 }
 
@@ -142,6 +142,14 @@ func (l *Live) asks(t testing.TB, into any, who string, args ...string) {
 	if err != nil {
 		t.Fatalf("inkan %s: %v in %q", strings.Join(args, " "), err, said)
 	}
+}
+
+// decides looks at an object as a person, and decides about what was shown.
+func (l *Live) decides(t testing.TB, who, kind, what, id string) {
+	t.Helper()
+	var shown struct{ ContentHash string }
+	l.asks(t, &shown, who, kind, "show", id)
+	l.as(t, who, kind, what, id, "--content", shown.ContentHash)
 }
 
 // run runs a command that has to work.

@@ -49,14 +49,14 @@ func demoFile(t *testing.T, w *world) {
 func fourEyes(t *testing.T, w *world) {
 	intake, approver := w.Operator(t, "intake"), w.Operator(t, "approver")
 	r := w.Submit(t, "四眼1号機")
-	w.Refused(t, "request", "approve", r.RequestID, "--as", intake)
-	w.Refused(t, "request", "approve", r.RequestID, "--as", "nobody-known")
-	_, _, code := w.Inkan(t, "request", "approve", r.RequestID)
+	w.Refused(t, "request", "approve", r.RequestID, "--content", r.ContentHash, "--as", intake)
+	w.Refused(t, "request", "approve", r.RequestID, "--content", r.ContentHash, "--as", "nobody-known")
+	_, _, code := w.Inkan(t, "request", "approve", r.RequestID, "--content", r.ContentHash)
 	if code == 0 {
 		t.Error("nobody in particular approves")
 	}
-	w.Refused(t, append([]string{"request", "approve", r.RequestID, "--as", approver}, w.proof(t, intake)...)...)
-	w.Must(t, nil, append([]string{"request", "approve", r.RequestID, "--as", approver}, w.proof(t, approver)...)...)
+	w.Refused(t, append([]string{"request", "approve", r.RequestID, "--content", r.ContentHash, "--as", approver}, w.proof(t, intake)...)...)
+	w.Must(t, nil, append([]string{"request", "approve", r.RequestID, "--content", r.ContentHash, "--as", approver}, w.proof(t, approver)...)...)
 	w.Must(t, &r, "request", "show", r.RequestID, "--as", approver)
 	if r.ReferenceID != "" {
 		t.Error("who approves can read the letter's reference ID")
@@ -64,14 +64,14 @@ func fourEyes(t *testing.T, w *world) {
 
 	dropped := w.Submit(t, "取消1号機")
 	w.Must(t, nil, "request", "cancel", dropped.RequestID, "--as", intake)
-	w.Refused(t, "request", "approve", dropped.RequestID, "--as", approver)
+	w.Refused(t, "request", "approve", dropped.RequestID, "--content", dropped.ContentHash, "--as", approver)
 	w.Must(t, &dropped, "request", "show", dropped.RequestID, "--as", approver)
 	if dropped.State != "cancelled" || dropped.Serial != "" {
 		t.Errorf("a cancelled request is %q with serial %q", dropped.State, dropped.Serial)
 	}
 
 	refused := w.Submit(t, "却下1号機")
-	w.Must(t, nil, "request", "reject", refused.RequestID, "--as", approver)
+	w.Must(t, nil, "request", "reject", refused.RequestID, "--yes", "--as", approver)
 	w.Must(t, &refused, "request", "show", refused.RequestID, "--as", approver)
 	if refused.State != "rejected" {
 		t.Errorf("a rejected request is %q", refused.State)

@@ -254,7 +254,7 @@ func (c *cluster) revocation(t *testing.T) {
 // every node knows it, and gives request ID and serial.
 func (c *cluster) request(t *testing.T, n *Live, terminal string) (string, string) {
 	t.Helper()
-	var r struct{ RequestID, Serial string }
+	var r struct{ RequestID, Serial, ContentHash string }
 	said := n.run(t, append([]string{"request", "submit", "--kind", "medical", "--code", "0110119153", "--terminal", terminal,
 		"--email", "clinic@example.jp", "--json"}, c.operator...)...)
 	err := json.Unmarshal([]byte(said), &r)
@@ -262,7 +262,7 @@ func (c *cluster) request(t *testing.T, n *Live, terminal string) (string, strin
 		t.Fatalf("%v: %s", err, said)
 	}
 	first := c.nodes[0]
-	n.run(t, append([]string{"request", "approve", r.RequestID}, first.proof("shonin")...)...)
+	n.run(t, append([]string{"request", "approve", r.RequestID, "--content", r.ContentHash}, first.proof("shonin")...)...)
 	testkit.Await(t, "certificate", func() bool {
 		c.view(t, func(tx *store.Tx) error {
 			found, err := tx.Request(r.RequestID)

@@ -203,7 +203,7 @@ func (p *plant) issued(id string) error {
 		return err
 	}
 	if s.State == "received" {
-		_, err = p.as("approver", "request", "approve", id)
+		_, err = p.decides("approver", "request", "approve", id)
 	}
 	return errors.Join(err, fmt.Errorf("request %s is %s", id, s.State))
 }

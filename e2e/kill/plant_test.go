@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -106,7 +107,8 @@ func newPlant(t *testing.T, engine string, child bool) *plant {
 	p.must(t, "admin", "client", "add", "vendor", "--name", "Vendor")
 	until := time.Now().AddDate(0, 0, 30).Format(time.DateOnly)
 	grant := p.must(t, "admin", "grant", "make", "--client", "vendor", "--per-day", "1000000", "--total", "1000000", "--until", until)
-	p.must(t, "approver", "grant", "approve", strings.Fields(grant)[0])
+	_, err = p.decides("approver", "grant", "approve", strings.Fields(grant)[0])
+	must(t, err)
 	p.open(t)
 	p.program(t)
 	if !child {
@@ -238,6 +240,20 @@ func (p *plant) run(args ...string) (string, error) {
 // as runs a command of a proved person.
 func (p *plant) as(who string, args ...string) (string, error) {
 	return p.run(append(args, p.proof(who)...)...)
+}
+
+// decides looks at an object as a person, and decides about what was shown.
+func (p *plant) decides(who, kind, what, id string) (string, error) {
+	said, err := p.as(who, kind, "show", id, "--json")
+	if err != nil {
+		return said, err
+	}
+	var shown struct{ ContentHash string }
+	err = json.Unmarshal([]byte(said), &shown)
+	if err != nil {
+		return said, err
+	}
+	return p.as(who, kind, what, id, "--content", shown.ContentHash)
 }
 
 func (p *plant) must(t *testing.T, who string, args ...string) string {

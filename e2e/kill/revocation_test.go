@@ -183,7 +183,7 @@ func (p *plant) undecided(reason pki.Reason) (*report, error) {
 // said already, is as good.
 func (p *plant) decide(who, what string, r *report, done string) func() error {
 	return func() error {
-		out, err := p.as(who, "revocation", what, r.number)
+		out, err := p.decides(who, "revocation", what, r.number)
 		if err != nil && strings.Contains(out, done) {
 			return nil
 		}

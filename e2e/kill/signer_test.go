@@ -87,7 +87,7 @@ var decisions = map[string]func(p *plant) (decision, error){
 			return decision{}, err
 		}
 		return decision{r.Serial, pki.CertificateHold, pki.KeyCompromise, func() error {
-			_, err := p.as("officer", "revocation", "approve", r.number)
+			_, err := p.decides("officer", "revocation", "approve", r.number)
 			return err
 		}}, nil
 	},
@@ -96,9 +96,9 @@ var decisions = map[string]func(p *plant) (decision, error){
 		if err != nil {
 			return decision{}, err
 		}
-		_, err = p.as("officer", "revocation", "lift", r.number)
+		_, err = p.decides("officer", "revocation", "lift", r.number)
 		return decision{r.Serial, pki.CertificateHold, works, func() error {
-			_, err := p.as("deputy", "revocation", "lift", r.number)
+			_, err := p.decides("deputy", "revocation", "lift", r.number)
 			return err
 		}}, err
 	},

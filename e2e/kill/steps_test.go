@@ -62,7 +62,7 @@ func (p *plant) stepApprove() (act, error) {
 	id, err := p.submit()
 	return act{
 		func() error {
-			_, err := p.as("approver", "request", "approve", id)
+			_, err := p.decides("approver", "request", "approve", id)
 			return err
 		},
 		func() error {
