@@ -124,7 +124,7 @@ func (tx *Tx) Exec(query string, args ...any) (int64, error) {
 }
 
 // change runs a statement that must change a number of rows, or any where that is
-// negative; pki.ErrConflict where it did not. In a bold transaction (see DB.transact) on
+// negative; pki.ErrConflict where it did not. In an optimistic transaction (see DB.transact) on
 // PostgreSQL the statement waits for others, and nil says nothing yet: if it fails, the
 // closure runs again, and learns it then.
 func (tx *Tx) change(what string, rows int64, query string, args ...any) error {

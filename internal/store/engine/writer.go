@@ -113,7 +113,7 @@ func (db *DB) gather(first *job) []*job {
 }
 
 // writeBatch answers every job. Mostly all of them succeed, so they are first tried
-// boldly: see transact. If one of them breaks the whole transaction, nothing was
+// optimistically: see transact. If one of them breaks the whole transaction, nothing was
 // committed, and they run again: each in a savepoint, and at last each alone.
 func (db *DB) writeBatch(jobs []*job) {
 	defer func() {
@@ -140,10 +140,12 @@ func (db *DB) writeBatch(jobs []*job) {
 // transact runs the jobs in one transaction and answers them; false, and nobody is
 // answered, if the transaction broke in the middle and something else can be tried.
 //
-// Boldly it sets no savepoints (on SQLite each makes a copy of every page that the next
-// closure touches), and on PostgreSQL statements wait for each other. That is right
-// as long as no closure fails that has written; then it gives false.
-func (db *DB) transact(jobs []*job, bold bool) bool {
+// Optimistically it sets no savepoints (on SQLite each makes a copy of every page that the
+// next closure touches), and on PostgreSQL statements wait for each other. That is right
+// as long as no closure fails that has written; then it gives false. So each closure that
+// fails runs again in the ordinary way, and learns its own error there: nothing outside of
+// this package knows of the first attempt (ADR 96, 180).
+func (db *DB) transact(jobs []*job, optimistic bool) bool {
 	ctx, cancel := context.WithoutCancel(jobs[0].ctx), func() {}
 	if db.engine == PostgreSQL {
 		ctx, cancel = context.WithTimeout(ctx, BatchTime)
@@ -172,14 +174,14 @@ func (db *DB) transact(jobs []*job, bold bool) bool {
 		}
 		clean = true
 		db.transact([]*job{{ctx: context.Background(), fn: first, done: make(chan error, 1)}}, false)
-		return db.transact(jobs, bold)
+		return db.transact(jobs, optimistic)
 	}
 	shared := len(jobs) > 1
-	db.writer.pipe = pipe{open: bold && db.engine == PostgreSQL}
-	if bold {
+	db.writer.pipe = pipe{open: optimistic && db.engine == PostgreSQL}
+	if optimistic {
 		base.deferred = db.o.Deferred()
 	}
-	if shared && !bold {
+	if shared && !optimistic {
 		_, err = db.writer.exec(ctx, "SAVEPOINT job")
 		if err != nil {
 			replyAll(jobs, fmt.Errorf("savepoint: %w", classify(err)))
@@ -190,7 +192,7 @@ func (db *DB) transact(jobs []*job, bold bool) bool {
 	kept := 0
 	for i, j := range jobs {
 		broken := false
-		broken, results[i] = db.runJob(&base, j, shared && !bold)
+		broken, results[i] = db.runJob(&base, j, shared && !optimistic)
 		if db.writer.pipe.failed || broken && (shared || len(db.writer.pipe.queue) > 0) {
 			return false // shared, or it failed on what it was told of statements that wait
 		}
