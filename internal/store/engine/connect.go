@@ -62,9 +62,9 @@ func (db *DB) connectSQLite(ctx context.Context, dsn string) (int, error) {
 		return 0, err
 	}
 	db.engine = SQLite
-	db.turn, err = openTurn(u.Path + "-turn")
+	db.queue, err = openQueue(u.Path + "-turn")
 	if err != nil {
-		return 0, fmt.Errorf("open turn file: %w", err)
+		return 0, fmt.Errorf("open queue file: %w", err)
 	}
 	db.write, err = sql.Open("sqlite", sqliteDSN(u.Path, writerCache)+"&_txlock=immediate")
 	if err != nil {
@@ -78,7 +78,7 @@ func (db *DB) connectSQLite(ctx context.Context, dsn string) (int, error) {
 	db.close = func() {
 		_ = db.read.Close()
 		_ = db.write.Close() // last: the last connection folds the WAL into the file
-		db.turn.close()
+		db.queue.close()
 	}
 	err = db.write.PingContext(ctx)
 	if err != nil {

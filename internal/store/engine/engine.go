@@ -83,7 +83,7 @@ type DB struct {
 	write  *sql.DB // on PostgreSQL the same pool as read
 	read   *sql.DB
 	close  func()
-	turn   *turn // SQLite: fairness between processes; nil on PostgreSQL
+	queue  *queue // SQLite: fairness between processes; nil on PostgreSQL
 
 	readers chan *session
 

@@ -54,8 +54,8 @@ func (db *DB) Migrate(ctx context.Context, s Schema) error {
 	if err != nil {
 		return err
 	}
-	db.turn.take() // PostgreSQL has a session lock for this
-	defer db.turn.pass()
+	db.queue.take() // PostgreSQL has a session lock for this
+	defer db.queue.pass()
 	done, err := p.Up(ctx)
 	if err != nil {
 		return Error("migrate database", err)

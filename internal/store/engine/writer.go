@@ -251,9 +251,9 @@ var beginStatement = map[string]string{SQLite: "BEGIN IMMEDIATE", PostgreSQL: "B
 // beginWrite opens the transaction, locks the ledger, and sets the time if that is believed.
 // It gives what must be committed before all else, or nil.
 func (db *DB) beginWrite(ctx context.Context) (Tx, func(tx *Tx) error, error) {
-	db.turn.take()
+	db.queue.take()
 	err := db.writer.begin(ctx, beginStatement[db.engine])
-	db.turn.pass()
+	db.queue.pass()
 	if err != nil {
 		return Tx{}, nil, fmt.Errorf("begin update: %w", classify(err))
 	}
