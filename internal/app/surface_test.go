@@ -43,7 +43,7 @@ func TestSurface(t *testing.T) {
 		{"exit codes", []string{fmt.Sprint("done ", exitOK), fmt.Sprint("refused ", exitRefused), fmt.Sprint("usage ", exitUsage)}, 3},
 		{"configuration keys: key type = default", configLines(t), 45},
 		{"routes", source.routes(), 40},
-		{"JSON: package type field type", source.fields(), 150},
+		{"JSON: type field type", source.fields(), 150},
 		{"error codes: code class HTTP status", source.codes(), 250},
 		{"metrics: name [labels]", metricLines(), 15},
 		{"parts of health", source.parts(), 10},
@@ -260,7 +260,7 @@ var printers = []string{"app/", "relay/", "ops/", "pki/", "store/"}
 func (s sourceTree) fields() []string {
 	var lines []string
 	for _, in := range printers {
-		s.each(in, func(file string, n ast.Node) {
+		s.each(in, func(_ string, n ast.Node) {
 			spec, ok := n.(*ast.TypeSpec)
 			if !ok {
 				return
@@ -276,7 +276,7 @@ func (s sourceTree) fields() []string {
 				raw, err := strconv.Unquote(f.Tag.Value)
 				name := reflect.StructTag(raw).Get("json")
 				if err == nil && name != "" {
-					lines = append(lines, fmt.Sprintf("%s %s %s %s", filepath.Dir(file), spec.Name.Name, name, s.printed(f.Type)))
+					lines = append(lines, fmt.Sprintf("%s %s %s", spec.Name.Name, name, s.printed(f.Type)))
 				}
 			}
 		})

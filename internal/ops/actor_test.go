@@ -2,6 +2,8 @@ package ops_test
 
 import (
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
@@ -187,4 +189,18 @@ func TestThreatCO2(t *testing.T) {
 	holder := o.Issued(catest.Application(1))
 	_, _, err = o.Ops.Client(t.Context(), o.Leaf(holder.Serial))
 	catest.WantCode(t, err, "client.unknown")
+}
+
+// TestStatementVector: what an operator's key signed once stays provable.
+func TestStatementVector(t *testing.T) {
+	st := ops.Statement{Version: 1, Operator: "alpha", Command: "request approve", Content: "202611230000011 1:0a", At: time.Date(2026, 11, 23, 1, 2, 3, 4000, time.UTC), Nonce: "0b"}
+	text := "inkan statement 1\noperator 5:alpha\ncommand 15:request approve\ncontent 20:202611230000011 1:0a\nat 16:1795395723000004\nnonce 2:0b\n"
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	catest.Must(t, err)
+	signature, err := st.Sign(key)
+	catest.Must(t, err)
+	digest := sha256.Sum256([]byte(text))
+	if !ecdsa.VerifyASN1(&key.PublicKey, digest[:], signature) {
+		t.Error("another text is signed")
+	}
 }

@@ -1,65 +1,11 @@
 package store
 
 import (
-	"time"
-
 	"github.com/huandu/go-sqlbuilder"
 
 	"inkan/internal/pki"
 	"inkan/internal/store/engine"
 )
-
-// Intent is what we will sign, stored and linted before the key is used.
-type Intent struct {
-	Serial     string
-	Issuer     string
-	Profile    string
-	Request    string // "" for our own certificates
-	TBS        []byte
-	AuditIndex int64
-	AuditLeaf  []byte
-	State      string // open, done, abandoned
-	MadeAt     time.Time
-}
-
-// AddIntent stores an intent. A serial or a request that already has one is
-// pki.ErrConflict, as is the serial of a certificate.
-func (tx *Tx) AddIntent(i Intent) error {
-	return tx.sql.One("add intent", `INSERT INTO intent (serial, issuer, profile, request, tbs, audit_index, audit_leaf, state, made_at)
-		SELECT $1, $2, $3, $4, $5, $6, $7, 'open', $8 WHERE NOT EXISTS (SELECT 1 FROM certificate WHERE serial = $9)`,
-		i.Serial, i.Issuer, i.Profile, i.Request, i.TBS, i.AuditIndex, i.AuditLeaf, engine.Micros(tx.Now), i.Serial)
-}
-
-// CloseIntent moves an open intent to done or abandoned.
-func (tx *Tx) CloseIntent(serial, state string) error {
-	return tx.sql.One("close intent", `UPDATE intent SET state = $1 WHERE serial = $2 AND state = 'open'`, state, serial)
-}
-
-// OpenIntents lists intents without a result that are older than before.
-func (tx *Tx) OpenIntents(before time.Time, limit int) ([]Intent, error) {
-	rows, err := tx.sql.Query(`SELECT serial, issuer, profile, request, tbs, audit_index, audit_leaf, state, made_at FROM intent
-		WHERE state = 'open' AND made_at < $1 ORDER BY made_at LIMIT $2`, engine.Micros(before), limit)
-	if err != nil {
-		return nil, engine.Error("list open intents", err)
-	}
-	return engine.Collect(rows, scanIntent)
-}
-
-func scanIntent(row engine.Scanner) (Intent, error) {
-	var i Intent
-	var made int64
-	err := row.Scan(&i.Serial, &i.Issuer, &i.Profile, &i.Request, &i.TBS, &i.AuditIndex, &i.AuditLeaf, &i.State, &made)
-	i.MadeAt = engine.FromMicros(made)
-	return i, err
-}
-
-// IntentOfRequest gives the intent of a request that was not abandoned;
-// pki.ErrNotFound where there is none.
-func (tx *Tx) IntentOfRequest(request string) (Intent, error) {
-	i, err := scanIntent(tx.sql.QueryRow(`SELECT serial, issuer, profile, request, tbs, audit_index, audit_leaf, state, made_at FROM intent
-		WHERE request = $1 AND request <> '' AND state <> 'abandoned'`, request))
-	return i, engine.Error("read intent of request", err)
-}
 
 // AddCertificate stores a certificate. Serial and request are unique:
 // a second one is pki.ErrConflict.
@@ -147,4 +93,55 @@ func (tx *Tx) RevokeCertificate(c pki.Certificate, entry []byte) error {
 	return tx.sql.One("revoke certificate", `UPDATE certificate SET revoked_at = $1, reason = $2, effective_at = $3, invalid_since = $4, crl_entry = $5
 		WHERE serial = $6 AND (revoked_at = 0 OR (reason = 6 AND $7 <> 6) OR effective_at > $8)`,
 		now, int(c.Reason), engine.Micros(c.EffectiveAt), engine.Micros(c.InvalidSince), entry, c.Serial, int(c.Reason), now)
+}
+
+// LiftCertificate gives a certificate back that is on hold, or whose revocation does not
+// count yet.
+func (tx *Tx) LiftCertificate(serial string) error {
+	return tx.sql.One("lift certificate", `UPDATE certificate SET revoked_at = 0, reason = 0, effective_at = 0, invalid_since = 0, crl_entry = NULL
+		WHERE serial = $1 AND revoked_at <> 0 AND (reason = 6 OR effective_at > $2)`, serial, engine.Micros(tx.Now))
+}
+
+// CertificateRow is a certificate with its stored CRL entry; nil where there is none.
+type CertificateRow struct {
+	pki.Certificate
+	Entry []byte
+}
+
+// CertificateRows lists certificates in the order of their serials.
+func (tx *Tx) CertificateRows(after string, limit int) ([]CertificateRow, error) {
+	rows, err := tx.sql.Query(`SELECT `+certificateColumns+`, crl_entry FROM certificate WHERE serial > $1 ORDER BY serial LIMIT $2`, after, limit)
+	if err != nil {
+		return nil, engine.Error("list certificates", err)
+	}
+	return engine.Collect(rows, func(row engine.Scanner) (CertificateRow, error) {
+		var r CertificateRow
+		var err error
+		r.Certificate, err = scanCertificate(also{row, []any{&r.Entry}})
+		return r, err
+	})
+}
+
+// also scans more columns than the row that it wraps is asked for.
+type also struct {
+	engine.Scanner
+	more []any
+}
+
+func (a also) Scan(dest ...any) error { return a.Scanner.Scan(append(dest, a.more...)...) }
+
+// ownSerials reads the whole table; see otherIntents.
+const ownSerials = `SELECT serial FROM certificate WHERE request = ''`
+
+// OwnSerials lists our own certificates.
+func (tx *Tx) OwnSerials() ([]string, error) {
+	rows, err := tx.sql.Query(ownSerials)
+	if err != nil {
+		return nil, engine.Error("list own certificates", err)
+	}
+	return engine.Collect(rows, func(row engine.Scanner) (string, error) {
+		var serial string
+		err := row.Scan(&serial)
+		return serial, err
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
@@ -248,4 +249,81 @@ func (tx *Tx) CRLEntriesSince(issuer string, since, notBefore time.Time, most in
 		out = append(out, bytes.Join(entries, nil)...)
 	}
 	return out, true, nil
+}
+
+// CRLRow is what is stored of a published list: its facts, and the SHA-256 in hex of the
+// whole, "" where a piece of it is missing or another.
+type CRLRow struct {
+	CRL
+	SHA256 string
+	Octets int64
+}
+
+// CRLRows reads every stored list, and gives the pieces that belong to none.
+func (tx *Tx) CRLRows() ([]CRLRow, []LostRow, error) {
+	rows, err := tx.sql.Query(`SELECT issuer, number, this_update, next_update, compared_at, octets, pieces FROM crl ORDER BY issuer, number`)
+	if err != nil {
+		return nil, nil, engine.Error("list CRLs", err)
+	}
+	var pieces [][]byte
+	lists, err := engine.Collect(rows, func(row engine.Scanner) (CRLRow, error) {
+		var c CRLRow
+		var this, next, compared int64
+		var hashes []byte
+		err := row.Scan(&c.Issuer, &c.Number, &this, &next, &compared, &c.Octets, &hashes)
+		c.ThisUpdate, c.NextUpdate, c.Compared = engine.FromMicros(this), engine.FromMicros(next), engine.FromMicros(compared)
+		pieces = append(pieces, hashes)
+		return c, err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	used := map[string]bool{}
+	for n := range lists {
+		err = tx.hashPieces(&lists[n], pieces[n], used)
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	stored, err := pairs(tx, `SELECT issuer, hash FROM crl_piece ORDER BY issuer, hash`)
+	if err != nil {
+		return nil, nil, engine.Error("list CRL pieces", err)
+	}
+	var stray []LostRow
+	for _, p := range stored {
+		if !used[p[0]+p[1]] {
+			stray = append(stray, LostRow{"crl_piece", p[0] + " " + hex.EncodeToString([]byte(p[1]))})
+		}
+	}
+	return lists, stray, nil
+}
+
+// hashPieces reads the pieces of a list, one after another.
+func (tx *Tx) hashPieces(c *CRLRow, hashes []byte, used map[string]bool) error {
+	whole := sha256.New()
+	octets, all := int64(0), len(hashes)%sha256.Size == 0
+	for len(hashes) >= sha256.Size {
+		hash := hashes[:sha256.Size]
+		hashes = hashes[sha256.Size:]
+		used[c.Issuer+string(hash)] = true
+		var der []byte
+		err := tx.sql.QueryRow(`SELECT der FROM crl_piece WHERE issuer = $1 AND hash = $2`, c.Issuer, hash).Scan(&der)
+		if pki.ClassOf(err) == pki.NotFound {
+			all = false
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read CRL piece: %w", err)
+		}
+		all = all && sha256.Sum256(der) == [sha256.Size]byte(hash)
+		octets += int64(len(der))
+		_, err = whole.Write(der)
+		if err != nil {
+			return fmt.Errorf("hash CRL: %w", err)
+		}
+	}
+	if all && octets == c.Octets {
+		c.SHA256 = hex.EncodeToString(whole.Sum(nil))
+	}
+	return nil
 }

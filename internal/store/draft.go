@@ -1,13 +1,7 @@
 package store
 
 import (
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
-	"errors"
-	"strings"
 	"time"
 
 	"inkan/internal/pki"
@@ -75,19 +69,6 @@ func (tx *Tx) ConfirmDraft(flow, request string, until time.Time) error {
 	return tx.sql.One("confirm draft", `UPDATE draft SET request = $1, content = '{}', until = $2 WHERE flow = $3 AND request = ''`, request, engine.Micros(until), flow)
 }
 
-// AddStatusLink lets who has a token see a request until then.
-func (tx *Tx) AddStatusLink(tokenHash, request string, until time.Time) error {
-	_, err := tx.sql.Exec(`INSERT INTO status_link (token_hash, request, until) VALUES ($1,$2,$3)`, tokenHash, request, engine.Micros(until))
-	return engine.Error("add status link", err)
-}
-
-// StatusLink gives the request of a token; pki.ErrNotFound where there is none.
-func (tx *Tx) StatusLink(tokenHash string) (string, error) {
-	var request string
-	err := tx.sql.QueryRow(`SELECT request FROM status_link WHERE token_hash = $1 AND until >= $2`, tokenHash, engine.Micros(tx.Now)).Scan(&request)
-	return request, engine.Error("read status link", err)
-}
-
 // DropDrafts deletes drafts and links whose time is over, and the counts of mails of
 // earlier days with the keys of their addresses.
 func (tx *Tx) DropDrafts() error {
@@ -106,52 +87,4 @@ func (tx *Tx) DropDrafts() error {
 	}
 	_, err = tx.sql.Exec(`DELETE FROM mail_day WHERE day < $1`, today)
 	return engine.Error("drop mail keys", err)
-}
-
-func mailDay(now time.Time) string { return pki.Day(now).Format(time.DateOnly) }
-
-// CountMail counts one more mail to an address today and says how many that makes, and
-// a name of the address for today that tells nobody which it is.
-func (tx *Tx) CountMail(address string) (int, string, error) {
-	day := mailDay(tx.Now)
-	var key []byte
-	err := tx.sql.QueryRow(`SELECT key FROM mail_day WHERE day = $1`, day).Scan(&key)
-	if errors.Is(err, pki.ErrNotFound) {
-		key = make([]byte, sha256.Size)
-		_, _ = rand.Read(key) // never fails; see crypto/rand
-		_, err = tx.sql.Exec(`INSERT INTO mail_day (day, key) VALUES ($1, $2)`, day, key)
-	}
-	if err != nil {
-		return 0, "", engine.Error("read mail key", err)
-	}
-	mac := hmac.New(sha256.New, key)
-	mac.Write([]byte(strings.ToLower(address)))
-	tag := hex.EncodeToString(mac.Sum(nil))
-	var sent int
-	err = tx.sql.QueryRow(`INSERT INTO mail_count (day, tag, sent) VALUES ($1, $2, 1)
-		ON CONFLICT (day, tag) DO UPDATE SET sent = mail_count.sent + 1 RETURNING sent`, day, tag).Scan(&sent)
-	return sent, tag, engine.Error("count mail", err)
-}
-
-// Digest puts one more line into a message that waits, and makes it where there is none.
-func (tx *Tx) Digest(m Message, line string) error {
-	var args string
-	err := tx.sql.QueryRow(`SELECT args FROM outbox WHERE id = $1 AND sent_at = 0`, m.ID).Scan(&args)
-	if errors.Is(err, pki.ErrNotFound) {
-		m.Args["Lines"] = line
-		return tx.AddMessage(m)
-	}
-	if err != nil {
-		return engine.Error("read digest", err)
-	}
-	err = json.Unmarshal([]byte(args), &m.Args)
-	if err != nil {
-		return engine.Error("decode digest", err)
-	}
-	m.Args["Lines"] += "\n" + line
-	text, err := json.Marshal(m.Args)
-	if err != nil {
-		return engine.Error("encode digest", err)
-	}
-	return tx.sql.One("add to digest", `UPDATE outbox SET args = $1 WHERE id = $2 AND sent_at = 0`, string(text), m.ID)
 }

@@ -58,13 +58,6 @@ func (tx *Tx) AddPoolKeys(keys []SealedKey) error {
 	return nil
 }
 
-// ClaimPublicKey enters a public key into the register of all keys ever seen;
-// pki.ErrConflict when it is another owner's.
-func (tx *Tx) ClaimPublicKey(spkiSHA256, owner string) error {
-	return tx.sql.One("claim public key", `INSERT INTO public_key (spki_sha256, owner) VALUES ($1, $2)
-		ON CONFLICT (spki_sha256) DO UPDATE SET owner = excluded.owner WHERE public_key.owner = excluded.owner`, spkiSHA256, owner)
-}
-
 // PoolSize counts the keys of a type that wait in the pool.
 func (tx *Tx) PoolSize(t pki.KeyType) (int, error) {
 	var n int
@@ -125,14 +118,6 @@ func (tx *Tx) DestroyKey(request string) (bool, error) {
 	return n > 0, engine.Error("destroy key", err)
 }
 
-// DropOverdueReferences deletes the sealed reference IDs of letters that were not
-// dispatched by the download deadline: nobody will send them now.
-func (tx *Tx) DropOverdueReferences() error {
-	_, err := tx.sql.Exec(`UPDATE reference SET sealed = NULL WHERE sealed IS NOT NULL AND EXISTS
-		(SELECT 1 FROM request r WHERE r.id = reference.request AND r.downloads_until <> 0 AND r.downloads_until < $1)`, engine.Micros(tx.Now))
-	return engine.Error("drop overdue references", err)
-}
-
 // DestroyPoolKeysBut destroys keys of the pool that are not of the type in use: they
 // would keep their epoch key alive for ever.
 func (tx *Tx) DestroyPoolKeysBut(t pki.KeyType) (int64, error) {
@@ -165,52 +150,26 @@ func (tx *Tx) KeysDue(usedBefore time.Time, limit int) ([]pki.Request, error) {
 	return engine.Collect(rows, scanRequest)
 }
 
-// Reference is what is kept of a reference ID.
-type Reference struct {
-	Request string
-	KID     string
-	Salt    []byte
-	Gate    uint32
-	Tag     []byte
-	Sealed  []byte // nil once the letter was dispatched
-	Epoch   string
-	Voided  time.Time
+const keyColumns = `id, key_type, spki, spki_sha256, stage, blob, epoch, request, made_at, destroyed_at`
+
+func scanKey(row engine.Scanner) (SealedKey, error) {
+	var k SealedKey
+	var made, destroyed int64
+	err := row.Scan(&k.ID, &k.KeyType, &k.SPKI, &k.SPKISHA256, &k.Stage, &k.Blob, &k.Epoch, &k.Request, &made, &destroyed)
+	k.MadeAt, k.Destroyed = engine.FromMicros(made), engine.FromMicros(destroyed)
+	return k, err
 }
 
-var referenceContent = pki.Content[Reference]{Name: "reference", Version: 1, Fields: []pki.ContentField[Reference]{
-	{Name: "kid", Since: 1, Value: func(r Reference) string { return r.KID }},
-	{Name: "salt", Since: 1, Value: func(r Reference) string { return pki.ContentBytes(r.Salt) }},
-	{Name: "gate", Since: 1, Value: func(r Reference) string { return pki.ContentNumber(int64(r.Gate)) }},
-	{Name: "tag", Since: 1, Value: func(r Reference) string { return pki.ContentBytes(r.Tag) }},
-	{Name: "epoch", Since: 1, Value: func(r Reference) string { return r.Epoch }},
-}}
-
-// Content is the Content.Hash of the verifier and of the month of what is sealed. The
-// audit record of its making holds it: who puts an old verifier back has a letter that
-// works again (threat CO12).
-func (r Reference) Content() string { return referenceContent.Hash(r) }
-
-// ContentAs is Content in the version that another hash names.
-func (r Reference) ContentAs(other string) string { return referenceContent.HashAs(r, other) }
-
-// SealedHash is the SHA-256 in hex of the sealed reference ID; "" where it is gone.
-func (r Reference) SealedHash() string { return pki.ContentBytes(r.Sealed) }
-
-// AddReference stores the verifier and the sealed ID of a request. It replaces that
-// of an earlier attempt to issue, whose letter was never printed.
-func (tx *Tx) AddReference(r Reference) error {
-	return tx.sql.Add("add reference", `INSERT INTO reference (request, kid, salt, gate, tag, sealed, epoch) VALUES ($1,$2,$3,$4,$5,$6,$7)
-		ON CONFLICT (request) DO UPDATE SET kid = excluded.kid, salt = excluded.salt, gate = excluded.gate, tag = excluded.tag,
-		sealed = excluded.sealed, epoch = excluded.epoch`,
-		r.Request, r.KID, r.Salt, int64(r.Gate), r.Tag, nullBytes(r.Sealed), r.Epoch)
+// Keys reads keys by their IDs.
+func (tx *Tx) Keys(ids []string) ([]SealedKey, error) {
+	return engine.Listed(tx.sql, "sealed_key", keyColumns, "id", ids, "", scanKey)
 }
 
-// Reference reads the verifier of a request; pki.ErrNotFound where there is none.
-func (tx *Tx) Reference(request string) (Reference, error) {
-	r := Reference{Request: request}
-	var gate, voided int64
-	err := tx.sql.QueryRow(`SELECT kid, salt, gate, tag, sealed, epoch, voided_at FROM reference WHERE request = $1`, request).
-		Scan(&r.KID, &r.Salt, &gate, &r.Tag, &r.Sealed, &r.Epoch, &voided)
-	r.Gate, r.Voided = uint32(gate), engine.FromMicros(voided)
-	return r, engine.Error("read reference", err)
+// KeysAfter lists keys in the order of their IDs.
+func (tx *Tx) KeysAfter(after string, limit int) ([]SealedKey, error) {
+	rows, err := tx.sql.Query(`SELECT `+keyColumns+` FROM sealed_key WHERE id > $1 ORDER BY id LIMIT $2`, after, limit)
+	if err != nil {
+		return nil, engine.Error("list keys", err)
+	}
+	return engine.Collect(rows, scanKey)
 }

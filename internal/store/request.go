@@ -145,14 +145,6 @@ func (tx *Tx) Requests(f RequestFilter) ([]pki.Request, error) {
 	return engine.Collect(rows, scanRequest)
 }
 
-func texts[T ~string](values []T) []any {
-	out := make([]any, len(values))
-	for i, v := range values {
-		out[i] = string(v)
-	}
-	return out
-}
-
 // RequestChange names what a transition writes besides the state. Zero fields are
 // left as they are.
 type RequestChange struct {
@@ -236,14 +228,6 @@ func (tx *Tx) ChangeContent(r pki.Request, next pki.RequestState, a pki.Applicat
 		r.ID, string(r.State), r.ContentHash)
 }
 
-// nullBytes stores no bytes as NULL.
-func nullBytes(b []byte) any {
-	if len(b) == 0 {
-		return nil
-	}
-	return b
-}
-
 // Renewals lists renewals of any of some certificates, the newest first.
 func (tx *Tx) Renewals(predecessors []string) ([]pki.Request, error) {
 	b := sqlbuilder.PostgreSQL.NewSelectBuilder()
@@ -276,4 +260,26 @@ func (tx *Tx) CloseRenewal(id string) error {
 func (tx *Tx) MarkInstalled(id string) (bool, error) {
 	n, err := tx.sql.Exec(`UPDATE request SET installed_at = $1 WHERE id = $2 AND installed_at = 0`, engine.Micros(tx.Now), id)
 	return n == 1, engine.Error("mark installed", err)
+}
+
+// RequestsOf reads requests by their IDs.
+func (tx *Tx) RequestsOf(ids []string) ([]pki.Request, error) {
+	return engine.Listed(tx.sql, "request", requestColumns, "id", ids, "", scanRequest)
+}
+
+// Editor is a person who changed the content of a request.
+type Editor struct{ Request, Operator string }
+
+// EditorsBetween lists the editors of the requests after one ID and up to another; up to
+// the end where that is "".
+func (tx *Tx) EditorsBetween(after, upTo string) ([]Editor, error) {
+	rows, err := tx.sql.Query(`SELECT request, operator FROM request_editor WHERE request > $1 AND (request <= $2 OR $3 = '') ORDER BY request, operator`, after, upTo, upTo)
+	if err != nil {
+		return nil, engine.Error("read editors", err)
+	}
+	return engine.Collect(rows, func(row engine.Scanner) (Editor, error) {
+		var e Editor
+		err := row.Scan(&e.Request, &e.Operator)
+		return e, err
+	})
 }

@@ -109,13 +109,6 @@ func (tx *Tx) MarkPublished(issuer string, thisUpdate time.Time) error {
 	return engine.Error("mark revocations as published", err)
 }
 
-// LiftCertificate gives a certificate back that is on hold, or whose revocation does not
-// count yet.
-func (tx *Tx) LiftCertificate(serial string) error {
-	return tx.sql.One("lift certificate", `UPDATE certificate SET revoked_at = 0, reason = 0, effective_at = 0, invalid_since = 0, crl_entry = NULL
-		WHERE serial = $1 AND revoked_at <> 0 AND (reason = 6 OR effective_at > $2)`, serial, engine.Micros(tx.Now))
-}
-
 // LastLifts says when the last hold was lifted, by issuer.
 func (tx *Tx) LastLifts() (map[string]time.Time, error) {
 	rows, err := tx.sql.Query(`SELECT c.issuer, MAX(v.decided_at) FROM revocation v JOIN certificate c ON c.serial = v.serial WHERE v.state = 'lifted' GROUP BY c.issuer`)

@@ -1,59 +1,19 @@
 package store
 
 import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"maps"
+	"strings"
 	"time"
 
 	"inkan/internal/pki"
 	"inkan/internal/store/engine"
 )
-
-// Ticket is a prepared file that waits to be fetched. The blob opens only with the
-// key that the ticket itself carries; the row has the key's hash.
-type Ticket struct {
-	ID         string
-	Request    string
-	KeyHash    []byte
-	CookieHash []byte
-	Blob       []byte
-	Legacy     bool
-	FileSHA256 string // hex
-	FileSize   int
-	Uses       int
-	Until      time.Time
-}
-
-// AddTicket stores a ticket.
-func (tx *Tx) AddTicket(t Ticket) error {
-	_, err := tx.sql.Exec(`INSERT INTO ticket (id, request, key_hash, cookie_hash, blob, legacy, file_sha256, file_size, until)
-		VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9)`,
-		t.ID, t.Request, t.KeyHash, t.CookieHash, t.Blob, t.Legacy, t.FileSHA256, t.FileSize, engine.Micros(t.Until))
-	return engine.Error("add ticket", err)
-}
-
-// Ticket reads a ticket; pki.ErrNotFound where there is none.
-func (tx *Tx) Ticket(id string) (Ticket, error) {
-	t := Ticket{ID: id}
-	var until int64
-	err := tx.sql.QueryRow(`SELECT request, key_hash, cookie_hash, blob, legacy, file_sha256, file_size, uses, until FROM ticket WHERE id = $1`, id).
-		Scan(&t.Request, &t.KeyHash, &t.CookieHash, &t.Blob, &t.Legacy, &t.FileSHA256, &t.FileSize, &t.Uses, &until)
-	t.Until = engine.FromMicros(until)
-	return t, engine.Error("read ticket", err)
-}
-
-// UseTicket counts one fetch, at most limit of them; pki.ErrConflict beyond. With the
-// last one the file goes (threat DL8); the row stays to say so until its time is over.
-func (tx *Tx) UseTicket(id string, limit int) error {
-	return tx.sql.One("use ticket", `UPDATE ticket SET uses = uses + 1, blob = CASE WHEN uses + 1 < $1 THEN blob ELSE $2 END
-		WHERE id = $3 AND uses < $4 AND until >= $5`, limit, []byte{}, id, limit, engine.Micros(tx.Now))
-}
-
-// DropTickets deletes tickets whose time is over, with the files they held.
-func (tx *Tx) DropTickets() (int64, error) {
-	n, err := tx.sql.Exec(`DELETE FROM ticket WHERE until < $1`, engine.Micros(tx.Now))
-	return n, engine.Error("drop tickets", err)
-}
 
 // Message is a mail that leaves after the change it tells of was committed.
 type Message struct {
@@ -150,4 +110,52 @@ func (tx *Tx) DelayedMessages(before time.Time) (int, error) {
 	var n int
 	err := tx.sql.QueryRow(`SELECT COUNT(*) FROM outbox WHERE sent_at = 0 AND next_at < $1 AND failure <> ''`, engine.Micros(before)).Scan(&n)
 	return n, engine.Error("count delayed messages", err)
+}
+
+func mailDay(now time.Time) string { return pki.Day(now).Format(time.DateOnly) }
+
+// CountMail counts one more mail to an address today and says how many that makes, and
+// a name of the address for today that tells nobody which it is.
+func (tx *Tx) CountMail(address string) (int, string, error) {
+	day := mailDay(tx.Now)
+	var key []byte
+	err := tx.sql.QueryRow(`SELECT key FROM mail_day WHERE day = $1`, day).Scan(&key)
+	if errors.Is(err, pki.ErrNotFound) {
+		key = make([]byte, sha256.Size)
+		_, _ = rand.Read(key) // never fails; see crypto/rand
+		_, err = tx.sql.Exec(`INSERT INTO mail_day (day, key) VALUES ($1, $2)`, day, key)
+	}
+	if err != nil {
+		return 0, "", engine.Error("read mail key", err)
+	}
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte(strings.ToLower(address)))
+	tag := hex.EncodeToString(mac.Sum(nil))
+	var sent int
+	err = tx.sql.QueryRow(`INSERT INTO mail_count (day, tag, sent) VALUES ($1, $2, 1)
+		ON CONFLICT (day, tag) DO UPDATE SET sent = mail_count.sent + 1 RETURNING sent`, day, tag).Scan(&sent)
+	return sent, tag, engine.Error("count mail", err)
+}
+
+// Digest puts one more line into a message that waits, and makes it where there is none.
+func (tx *Tx) Digest(m Message, line string) error {
+	var args string
+	err := tx.sql.QueryRow(`SELECT args FROM outbox WHERE id = $1 AND sent_at = 0`, m.ID).Scan(&args)
+	if errors.Is(err, pki.ErrNotFound) {
+		m.Args["Lines"] = line
+		return tx.AddMessage(m)
+	}
+	if err != nil {
+		return engine.Error("read digest", err)
+	}
+	err = json.Unmarshal([]byte(args), &m.Args)
+	if err != nil {
+		return engine.Error("decode digest", err)
+	}
+	m.Args["Lines"] += "\n" + line
+	text, err := json.Marshal(m.Args)
+	if err != nil {
+		return engine.Error("encode digest", err)
+	}
+	return tx.sql.One("add to digest", `UPDATE outbox SET args = $1 WHERE id = $2 AND sent_at = 0`, string(text), m.ID)
 }

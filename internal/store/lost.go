@@ -1,0 +1,78 @@
+package store
+
+import (
+	"inkan/internal/store/engine"
+)
+
+// Rows that are gone, and rows that belong to nothing: what a comparison with the audit
+// records needs besides the rows themselves (threat CO12). Which record stands for which
+// column is the offices' knowledge (ops).
+
+// LostRow is a row that a record tells of and that is not there.
+type LostRow struct{ Table, Key string }
+
+// lostRows reads every record once.
+const lostRows = `SELECT DISTINCT kind, subject FROM audit WHERE kind IN ('request.received', 'request.issuing', 'request.approved', 'certificate.issued',
+		'grant.made', 'revocation.received', 'operator.added', 'client.added', 'crl.published', 'instance.made')
+	AND NOT CASE kind
+		WHEN 'certificate.issued' THEN EXISTS (SELECT 1 FROM certificate WHERE serial = audit.subject)
+		WHEN 'grant.made' THEN EXISTS (SELECT 1 FROM issue_grant WHERE id = audit.subject)
+		WHEN 'revocation.received' THEN EXISTS (SELECT 1 FROM revocation WHERE id = audit.subject)
+		WHEN 'operator.added' THEN EXISTS (SELECT 1 FROM operator WHERE id = audit.subject)
+		WHEN 'client.added' THEN EXISTS (SELECT 1 FROM api_client WHERE id = audit.subject)
+		WHEN 'crl.published' THEN EXISTS (SELECT 1 FROM crl WHERE issuer = audit.subject)
+		WHEN 'instance.made' THEN EXISTS (SELECT 1 FROM instance WHERE uuid = audit.subject AND id = 1)
+		ELSE EXISTS (SELECT 1 FROM request WHERE id = audit.subject) END`
+
+// lostIntents are those that led to no certificate; those that did are looked for beside
+// it.
+const lostIntents = `SELECT 'certificate.intent', subject FROM audit WHERE kind = 'certificate.intent'
+	AND NOT EXISTS (SELECT 1 FROM certificate WHERE serial = audit.subject)
+	AND subject NOT IN (SELECT serial FROM intent WHERE request = '' OR state <> 'done')`
+
+var tableOf = map[string]string{"certificate.issued": "certificate", "grant.made": "issue_grant", "revocation.received": "revocation", "operator.added": "operator",
+	"client.added": "api_client", "crl.published": "crl", "instance.made": "instance", "certificate.intent": "intent"}
+
+// LostRows lists the rows that were taken away, on a snapshot.
+func (tx *Tx) LostRows() ([]LostRow, error) {
+	var lost []LostRow
+	for _, query := range []string{lostRows, lostIntents} {
+		part, err := pairs(tx, query)
+		if err != nil {
+			return nil, engine.Error("look for lost rows", err)
+		}
+		for _, p := range part {
+			table, ok := tableOf[p[0]]
+			if !ok {
+				table = "request"
+			}
+			lost = append(lost, LostRow{table, p[1]})
+		}
+	}
+	return lost, nil
+}
+
+// strays are rows of a table whose row in another table is not there, or says another
+// thing.
+const strays = `SELECT 'operator_role', operator FROM operator_role WHERE NOT EXISTS (SELECT 1 FROM operator WHERE id = operator_role.operator)
+	UNION SELECT 'intent', serial FROM intent WHERE request <> '' AND state = 'done'
+		AND NOT EXISTS (SELECT 1 FROM certificate c WHERE c.serial = intent.serial AND c.request = intent.request)
+	UNION SELECT 'public_key', spki_sha256 FROM public_key WHERE owner LIKE 'key/%'
+		AND NOT EXISTS (SELECT 1 FROM sealed_key k WHERE k.id = substr(public_key.owner, 5) AND k.spki_sha256 = public_key.spki_sha256)
+	UNION SELECT 'sealed_key', substr(owner, 5) FROM public_key WHERE owner LIKE 'key/%'
+		AND NOT EXISTS (SELECT 1 FROM sealed_key k WHERE k.id = substr(public_key.owner, 5))`
+
+// StrayRows lists rows that belong to nothing: roles of no operator, what was signed
+// without a certificate, public keys of no key, and keys of which only the public one is
+// left.
+func (tx *Tx) StrayRows() ([]LostRow, error) {
+	found, err := pairs(tx, strays)
+	if err != nil {
+		return nil, engine.Error("look for stray rows", err)
+	}
+	out := make([]LostRow, len(found))
+	for n, p := range found {
+		out[n] = LostRow{p[0], p[1]}
+	}
+	return out, nil
+}
