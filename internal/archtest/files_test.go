@@ -2,7 +2,6 @@ package archtest
 
 import (
 	"bytes"
-	"fmt"
 	"go/parser"
 	"go/token"
 	"net/url"
@@ -119,30 +118,6 @@ func TestFilesAreShort(t *testing.T) {
 		}
 		if n := bytes.Count(data, []byte("\n")); n > maxLines {
 			t.Errorf("%s has %d lines, want at most %d: what is its second subject?", name, n, maxLines)
-		}
-	}
-}
-
-// TestMigrationsAreNumberedOnce: two branches that both add "the next" migration
-// must meet here and not in a customer's database.
-func TestMigrationsAreNumberedOnce(t *testing.T) {
-	dir := filepath.Join(repo(t).root, "internal/store/migrations")
-	files, err := filepath.Glob(filepath.Join(dir, "*.sql"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(files) == 0 {
-		t.Fatalf("no migrations in %s", dir)
-	}
-	for _, guards := range []int{3, 6, 8, 10, 11, 14, 15, 17, 18, 19} { // those in Go code: guardsVersion and its like
-		files = append(files, filepath.Join(dir, fmt.Sprintf("%05d_guards", guards)))
-	}
-	slices.Sort(files)
-	for i, file := range files {
-		want := fmt.Sprintf("%05d_", i+1)
-		if name := filepath.Base(file); !strings.HasPrefix(name, want) {
-			t.Errorf("migration %s stands where %s… is due: numbers are given once and without gaps", name, want)
-			return
 		}
 	}
 }

@@ -145,32 +145,3 @@ func TestCRLPieceGone(t *testing.T) {
 		}
 	})
 }
-
-// Migration 15 divides the lists that were stored whole.
-func TestMigrationDividesLists(t *testing.T) {
-	for _, engine := range storetest.Engines {
-		t.Run(engine, func(t *testing.T) {
-			db := storetest.Open(t, storetest.Empty(t, engine), nil)
-			err := db.MigrateTo(t.Context(), 14)
-			if err != nil {
-				t.Fatal(err)
-			}
-			der := randomList()
-			for n, list := range [][]byte{der[:9], der} {
-				_, err = db.Raw().ExecContext(t.Context(), `INSERT INTO crl (issuer, number, this_update, next_update, der) VALUES ('g1', $1, $2, $3, $4)`,
-					n+1, 1e15, 2e15, list)
-				if err != nil {
-					t.Fatal(err)
-				}
-			}
-			err = db.Migrate(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			crl, err := lastList(t, db, store.CRL{})
-			if err != nil || crl.Number != 2 || !bytes.Equal(crl.DER, der) || !crl.Compared.Equal(crl.ThisUpdate) || crl.ThisUpdate.UnixMicro() != 1e15 {
-				t.Errorf("list %d of %d octets, compared at %s: %v", crl.Number, len(crl.DER), crl.Compared, err)
-			}
-		})
-	}
-}

@@ -5,12 +5,8 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"encoding/hex"
-	"fmt"
-	"io/fs"
 	"maps"
 	"strings"
-
-	"github.com/pressly/goose/v3"
 
 	"inkan/internal/store/engine"
 )
@@ -83,60 +79,29 @@ func (db *DB) wantedPostgres(ctx context.Context) (definitions, definitions, err
 	if err != nil {
 		return nil, nil, engine.Error("make scratch schema", err)
 	}
-	err = allMigrations(ctx, tx)
+	for _, m := range schema.Written(PostgreSQL) {
+		err = m.Run(ctx, tx)
+		if err != nil {
+			break
+		}
+	}
 	if err != nil {
 		return nil, nil, engine.Error("make scratch schema", err)
 	}
-	var schema int64
-	err = tx.QueryRowContext(ctx, `SELECT CAST(oid AS bigint) FROM pg_namespace WHERE nspname = $1`, name).Scan(&schema)
+	var namespace int64
+	err = tx.QueryRowContext(ctx, `SELECT CAST(oid AS bigint) FROM pg_namespace WHERE nspname = $1`, name).Scan(&namespace)
 	if err != nil {
 		return nil, nil, engine.Error("read scratch schema", err)
 	}
-	want, err := readPostgres(ctx, tx, postgresCatalogue, schema)
+	want, err := readPostgres(ctx, tx, postgresCatalogue, namespace)
 	if err != nil {
 		return nil, nil, err
 	}
-	made, err := readPostgres(ctx, tx, postgresMade, schema)
+	made, err := readPostgres(ctx, tx, postgresMade, namespace)
 	for d, text := range made {
 		made[d] = strings.ReplaceAll(text, name+".", "")
 	}
 	return want, made, err
-}
-
-// allMigrations runs every migration in one transaction.
-func allMigrations(ctx context.Context, tx *sql.Tx) error {
-	files, err := fs.Glob(migrations, "migrations/*.sql")
-	if err != nil {
-		return fmt.Errorf("list migrations: %w", err)
-	}
-	texts, runs := map[int64]string{}, map[int64]func(context.Context, *sql.Tx) error{}
-	last := int64(0)
-	for _, file := range files {
-		version, err := goose.NumericComponent(file)
-		if err != nil {
-			return fmt.Errorf("number of %s: %w", file, err)
-		}
-		text, err := migrations.ReadFile(file)
-		if err != nil {
-			return fmt.Errorf("read migration: %w", err)
-		}
-		texts[version], last = string(text), max(last, version)
-	}
-	for _, m := range written(PostgreSQL) {
-		runs[m.Version], last = m.Run, max(last, m.Version)
-	}
-	for version := range last {
-		switch version++; {
-		case runs[version] != nil:
-			err = runs[version](ctx, tx)
-		case texts[version] != "":
-			_, err = tx.ExecContext(ctx, texts[version]) // no arguments: several statements may be sent at once
-		}
-		if err != nil {
-			return fmt.Errorf("run migration %d: %w", version, err)
-		}
-	}
-	return nil
 }
 
 // definedPostgres reads the schema in which the audit tree is. A table of that name that
@@ -148,10 +113,10 @@ func (db *DB) definedPostgres(ctx context.Context, want definitions) (definition
 		return nil, engine.Error("begin to read definitions", err)
 	}
 	defer func() { _ = tx.Rollback() }()
-	var schema int64
+	var namespace int64
 	var path string
 	err = tx.QueryRowContext(ctx, `SELECT CAST(n.oid AS bigint), quote_ident(n.nspname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE c.oid = to_regclass('audit')`).Scan(&schema, &path)
+		WHERE c.oid = to_regclass('audit')`).Scan(&namespace, &path)
 	if err != nil {
 		return nil, engine.Error("find schema", err)
 	}
@@ -161,7 +126,7 @@ func (db *DB) definedPostgres(ctx context.Context, want definitions) (definition
 		if d.Kind != "table" {
 			continue
 		}
-		err = tx.QueryRowContext(ctx, `SELECT COALESCE((SELECT c.relnamespace = CAST($1 AS oid) FROM pg_class c WHERE c.oid = to_regclass($2)), false)`, schema, d.Name).Scan(&here)
+		err = tx.QueryRowContext(ctx, `SELECT COALESCE((SELECT c.relnamespace = CAST($1 AS oid) FROM pg_class c WHERE c.oid = to_regclass($2)), false)`, namespace, d.Name).Scan(&here)
 		if err != nil {
 			return nil, engine.Error("find table", err)
 		}
@@ -173,7 +138,7 @@ func (db *DB) definedPostgres(ctx context.Context, want definitions) (definition
 	if err != nil {
 		return nil, engine.Error("read definitions", err)
 	}
-	have, err := readPostgres(ctx, tx, postgresCatalogue, schema)
+	have, err := readPostgres(ctx, tx, postgresCatalogue, namespace)
 	for _, table := range elsewhere {
 		d := Definition{"table", table, table}
 		if _, there := have[d]; there {

@@ -19,17 +19,6 @@ func (tx *Tx) Int(query string, args ...any) (int64, error) {
 
 func (tx *Tx) TreeHash(size int64) ([32]byte, error) { return tx.AuditTreeAt(size) }
 
-// MigrateTo stops at a version.
-func (db *DB) MigrateTo(ctx context.Context, version int64) error {
-	write, _ := db.sql.Pools()
-	p, err := schema.Provider(write, db.Engine(), db.log)
-	if err != nil {
-		return err
-	}
-	_, err = p.UpTo(ctx, version)
-	return err
-}
-
 // SetParts makes parts small, and gives what makes them what they were.
 func SetParts(entries int, records int64) func() {
 	wasEntries, wasRecords := joinPart, partRecords

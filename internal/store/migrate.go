@@ -5,41 +5,23 @@ import (
 	"database/sql"
 	"embed"
 	"fmt"
-	"io/fs"
+	"regexp"
 
 	"inkan/internal/store/audit"
 	"inkan/internal/store/engine"
 )
 
-//go:embed migrations/*.sql
-var migrations embed.FS
-
-//go:embed guards*.sql
-var guards embed.FS
-
-// Migrations that cannot be said in one text for both engines: triggers, and tables of
-// SQLite built anew.
-const (
-	guardsVersion           = 3
-	accountGuardsVersion    = 6
-	renewalGuardsVersion    = 8
-	slimVersion             = 10 // see slim.go
-	revocationGuardsVersion = 11
-	datesGuardsVersion      = 14
-	piecesVersion           = 15
-	authorityGuardsVersion  = 17
-)
+// The baseline of the schema: the tables in one text, the guards in one an engine. Until
+// the first release it is changed in place; from then on a change is a migration of its own,
+// and nothing that was released is edited.
+//
+//go:embed schema/*.sql
+var baseline embed.FS
 
 // schema is what this program brings a database to.
-var schema = engine.Schema{Files: migrationFiles(), Written: written}
-
-func migrationFiles() fs.FS {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		panic(err) // the folder is in the program
-	}
-	return files
-}
+var schema = engine.Schema{Written: func(name string) []engine.Migration {
+	return []engine.Migration{{Version: 1, Run: func(ctx context.Context, tx *sql.Tx) error { return makeBaseline(ctx, tx, name) }}}
+}}
 
 // Migrate brings the schema up to date. Several processes may do so at once.
 func (db *DB) Migrate(ctx context.Context) error { return db.sql.Migrate(ctx, schema) }
@@ -51,51 +33,24 @@ func (db *DB) CheckSchema(ctx context.Context) error { return db.sql.CheckSchema
 // Shred makes deletions reach the disk (threat CK11).
 func (db *DB) Shred(ctx context.Context) error { return db.sql.Shred(ctx) }
 
-// written gives the migrations of an engine that are written in Go.
-func written(name string) []engine.Migration {
-	suffix := "_" + name + ".sql"
-	guard := func(file string) func(ctx context.Context, tx *sql.Tx) error {
-		return func(ctx context.Context, tx *sql.Tx) error { return addGuards(ctx, tx, file+suffix) }
-	}
-	// after is a migration that does something ahead of its triggers.
-	after := func(before, then func(ctx context.Context, tx *sql.Tx) error) func(ctx context.Context, tx *sql.Tx) error {
-		return func(ctx context.Context, tx *sql.Tx) error {
-			err := before(ctx, tx)
-			if err != nil {
-				return err
-			}
-			return then(ctx, tx)
+// either is a place of tables.sql where the engines differ: {SQLite|PostgreSQL}.
+var either = regexp.MustCompile(`\{(?P<sqlite>[^{}|]*)\|(?P<postgres>[^{}|]*)\}`)
+
+func makeBaseline(ctx context.Context, tx *sql.Tx, name string) error {
+	for _, file := range []string{"tables", "guards_" + name} {
+		text, err := baseline.ReadFile("schema/" + file + ".sql")
+		if err != nil {
+			return fmt.Errorf("read schema: %w", err)
+		}
+		_, err = tx.ExecContext(ctx, either.ReplaceAllString(string(text), "${"+name+"}")) // no arguments: several statements may be sent at once
+		if err != nil {
+			return fmt.Errorf("make %s: %w", file, err)
 		}
 	}
-	return []engine.Migration{
-		{Version: guardsVersion, Run: after(beginTree, guard("guards"))},
-		{Version: accountGuardsVersion, Run: guard("guards_account")},
-		{Version: renewalGuardsVersion, Run: guard("guards_renewal")},
-		{Version: slimVersion, Run: after(func(ctx context.Context, tx *sql.Tx) error { return slim(ctx, tx, name) }, guard("guards_slim"))},
-		{Version: revocationGuardsVersion, Run: guard("guards_revocation")},
-		{Version: datesGuardsVersion, Run: guard("guards_dates")},
-		{Version: piecesVersion, Run: toPieces},
-		{Version: authorityGuardsVersion, Run: guard("guards_authority")},
-	}
-}
-
-func beginTree(ctx context.Context, tx *sql.Tx) error {
 	root := audit.EmptyRoot()
 	_, err := tx.ExecContext(ctx, `INSERT INTO audit_tree (id, size, root, last_at) VALUES (1, 0, $1, 0)`, root[:])
 	if err != nil {
 		return fmt.Errorf("begin audit tree: %w", err)
-	}
-	return nil
-}
-
-func addGuards(ctx context.Context, tx *sql.Tx, file string) error {
-	text, err := guards.ReadFile(file)
-	if err != nil {
-		return fmt.Errorf("read guards: %w", err)
-	}
-	_, err = tx.ExecContext(ctx, string(text)) // no arguments: several statements may be sent at once
-	if err != nil {
-		return fmt.Errorf("add guards: %w", err)
 	}
 	return nil
 }

@@ -1,6 +1,51 @@
--- +goose Up
+-- One text for both engines: TEXT, BIGINT, BYTEA, BOOLEAN. Times are µs since 1970 in UTC,
+-- 0 = never. What stands in {} is for SQLite alone: see migrate.go.
+--
+-- Serials and hashes are random, so that each index of them takes every certificate at
+-- another page: they are indexed only where something is looked up by them, or where they
+-- keep a thing unique (ADR 95). A partial index serves the statements that repeat its
+-- condition.
+
+-- The audit tree.
+
+CREATE TABLE audit (
+  idx {INTEGER|BIGINT} PRIMARY KEY,
+  at BIGINT NOT NULL,
+  actor TEXT NOT NULL,
+  auth TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  digest BYTEA NOT NULL,
+  leaf BYTEA NOT NULL,
+  salt BYTEA,
+  body BYTEA
+);
+CREATE INDEX audit_subject ON audit (subject, idx);
+
+-- Inner nodes of the tree by their index in golang.org/x/mod/sumdb/tlog. Leaves are in audit.
+CREATE TABLE audit_hash (
+  idx {INTEGER|BIGINT} PRIMARY KEY,
+  hash BYTEA NOT NULL
+);
+
+-- One row: the size and root of the tree, and the time of the last transaction. Every
+-- writing transaction locks it first, so commits have one order over all nodes.
+CREATE TABLE audit_tree (
+  id BIGINT PRIMARY KEY CHECK (id = 1),
+  size BIGINT NOT NULL,
+  root BYTEA NOT NULL,
+  last_at BIGINT NOT NULL
+);
+
+-- The signed notes by the numbers that the signer gave them, without a gap.
+CREATE TABLE checkpoint (
+  number BIGINT PRIMARY KEY,
+  size BIGINT NOT NULL,
+  note BYTEA NOT NULL,
+  at BIGINT NOT NULL
+);
+
 -- The office: holders, requests, keys, certificates, revocations, operators, grants.
--- One text for SQLite and PostgreSQL. Times are microseconds since 1970 in UTC, 0 = never.
 
 CREATE TABLE instance (
   id         BIGINT PRIMARY KEY CHECK (id = 1),
@@ -26,8 +71,13 @@ CREATE TABLE operator (
   name        TEXT   NOT NULL,
   cert_sha256 TEXT   NOT NULL UNIQUE,
   created_at  BIGINT NOT NULL,
-  disabled_at BIGINT NOT NULL DEFAULT 0
+  disabled_at BIGINT NOT NULL DEFAULT 0,
+  -- The account of the operating system that proves the operator (threat CO1); os_user '' = none.
+  os_user     TEXT   NOT NULL DEFAULT '',
+  os_uid      BIGINT NOT NULL DEFAULT 0
 );
+-- An account is one operator's at a time.
+CREATE UNIQUE INDEX operator_account ON operator (os_uid) WHERE os_user <> '' AND disabled_at = 0;
 
 CREATE TABLE operator_role (
   operator TEXT NOT NULL REFERENCES operator (id),
@@ -114,6 +164,10 @@ CREATE TABLE request (
   downloads_until   BIGINT NOT NULL DEFAULT 0,
   fetched_at        BIGINT NOT NULL DEFAULT 0,
   installed_at      BIGINT NOT NULL DEFAULT 0,
+  -- A renewal whose certificate was revoked does not stand in the way of another one.
+  closed_at         BIGINT NOT NULL DEFAULT 0,
+  -- The IDs of requests that look like this one, for the operators who decide (threat AP8).
+  alike             TEXT   NOT NULL DEFAULT '',
   FOREIGN KEY (holder_kind, holder_code) REFERENCES holder (kind, code),
   -- Invariant 8, as the database sees it: an approval is the second person's.
   CHECK (approved_by = '' OR approved_by <> entered_by),
@@ -125,7 +179,8 @@ CREATE UNIQUE INDEX request_idempotency ON request (client_id, idempotency) WHER
 CREATE INDEX request_state ON request (state, id);
 CREATE INDEX request_holder ON request (holder_code, id);
 CREATE UNIQUE INDEX request_open_renewal ON request (predecessor)
-  WHERE predecessor <> '' AND state NOT IN ('rejected', 'cancelled');
+  WHERE predecessor <> '' AND closed_at = 0 AND state NOT IN ('rejected', 'cancelled');
+CREATE INDEX request_predecessor ON request (predecessor, id) WHERE predecessor <> '';
 
 -- Everybody who ever changed the content of a request (threat AP6).
 CREATE TABLE request_editor (
@@ -146,13 +201,14 @@ CREATE TABLE reference (
   epoch     TEXT   NOT NULL,
   voided_at BIGINT NOT NULL DEFAULT 0
 );
+CREATE INDEX reference_sealed ON reference (epoch) WHERE sealed IS NOT NULL;
 
 -- Every public key that was ever ours to certify: pool, held keys and CSRs. A key
 -- that appears twice is a broken generator or somebody's trick (threat CK8).
 CREATE TABLE public_key (
   spki_sha256 TEXT PRIMARY KEY,
   owner       TEXT NOT NULL
-);
+){ WITHOUT ROWID|};
 
 -- Holders' keys made here: pool -> taken -> held -> destroyed.
 CREATE TABLE sealed_key (
@@ -168,12 +224,14 @@ CREATE TABLE sealed_key (
   destroyed_at BIGINT NOT NULL DEFAULT 0,
   CHECK ((stage = 'destroyed') = (blob IS NULL))
 );
-CREATE INDEX sealed_key_pool ON sealed_key (key_type, stage, id);
+CREATE INDEX sealed_key_stage ON sealed_key (stage, key_type, id);
+CREATE INDEX sealed_key_living ON sealed_key (epoch) WHERE stage <> 'destroyed';
 CREATE UNIQUE INDEX sealed_key_request ON sealed_key (request) WHERE request <> '' AND stage <> 'destroyed';
 
--- What we will sign, stored before it is signed (invariant 2).
+-- What we will sign, stored before it is signed (invariant 2). Its serial is looked up and
+-- unique while it is open; AddIntent sees to those that are certificates.
 CREATE TABLE intent (
-  serial      TEXT   PRIMARY KEY,
+  serial      TEXT   NOT NULL,
   issuer      TEXT   NOT NULL,
   profile     TEXT   NOT NULL,
   request     TEXT   NOT NULL DEFAULT '',
@@ -183,6 +241,7 @@ CREATE TABLE intent (
   state       TEXT   NOT NULL CHECK (state IN ('open', 'done', 'abandoned')),
   made_at     BIGINT NOT NULL
 );
+CREATE UNIQUE INDEX intent_serial ON intent (serial) WHERE state = 'open';
 CREATE INDEX intent_open ON intent (made_at) WHERE state = 'open';
 CREATE UNIQUE INDEX intent_request ON intent (request) WHERE request <> '' AND state <> 'abandoned';
 
@@ -195,7 +254,7 @@ CREATE TABLE certificate (
   holder_code  TEXT   NOT NULL DEFAULT '',
   terminal     TEXT   NOT NULL DEFAULT '',
   der          BYTEA  NOT NULL,
-  sha256       TEXT   NOT NULL UNIQUE,
+  sha256       TEXT   NOT NULL,
   spki_sha256  TEXT   NOT NULL,
   not_before   BIGINT NOT NULL,
   not_after    BIGINT NOT NULL,
@@ -205,19 +264,37 @@ CREATE TABLE certificate (
   revoked_at   BIGINT NOT NULL DEFAULT 0,
   reason       BIGINT NOT NULL DEFAULT 0,
   effective_at BIGINT NOT NULL DEFAULT 0,
-  crl_entry    BYTEA
+  crl_entry    BYTEA,
+  invalid_since BIGINT NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX certificate_request ON certificate (request) WHERE request <> '';
-CREATE INDEX certificate_holder ON certificate (holder_code, serial);
-CREATE INDEX certificate_revoked ON certificate (issuer, revoked_at) WHERE revoked_at <> 0;
+-- Only operators and API clients are found by their certificate's hash.
+CREATE UNIQUE INDEX certificate_own ON certificate (sha256) WHERE request = '';
+CREATE INDEX certificate_holder ON certificate (holder_code);
+-- What a start reads, in the order of time: at the end of the index.
+CREATE INDEX certificate_issued ON certificate (issuer, issued_at, serial);
+-- A CRL, and what a start reads of the revoked ones, are made from the index alone.
+CREATE INDEX certificate_revoked ON certificate (issuer, revoked_at, serial, not_after, effective_at, crl_entry, reason, invalid_since)
+  WHERE revoked_at <> 0;
+-- What is revoked with a date to come is found by its date.
+CREATE INDEX certificate_dated ON certificate (issuer, effective_at) WHERE effective_at > revoked_at;
 
+-- A CRL is kept in pieces by their hashes, so that only what is new is written (ADR 165).
 CREATE TABLE crl (
   issuer      TEXT   NOT NULL,
   number      BIGINT NOT NULL,
   this_update BIGINT NOT NULL,
   next_update BIGINT NOT NULL,
-  der         BYTEA  NOT NULL,
+  compared_at BIGINT NOT NULL DEFAULT 0,
+  octets      BIGINT NOT NULL DEFAULT 0,
+  pieces      BYTEA,
   PRIMARY KEY (issuer, number)
+);
+CREATE TABLE crl_piece (
+  issuer TEXT  NOT NULL,
+  hash   BYTEA NOT NULL,
+  der    BYTEA NOT NULL,
+  PRIMARY KEY (issuer, hash)
 );
 
 -- A prepared file waits for its ticket, sealed under a key that only the ticket has.
@@ -250,3 +327,90 @@ CREATE TABLE outbox (
   sent_at    BIGINT NOT NULL DEFAULT 0
 );
 CREATE INDEX outbox_due ON outbox (next_at) WHERE sent_at = 0;
+
+-- Cases of revocation (失効申請): what holders ask for, and holds of which officers decide.
+CREATE TABLE revocation (
+  id           TEXT   PRIMARY KEY,
+  flow         TEXT   NOT NULL,
+  serial       TEXT   NOT NULL REFERENCES certificate (serial),
+  request      TEXT   NOT NULL,
+  proof        TEXT   NOT NULL CHECK (proof IN ('letter', 'certificate', 'officer', 'chain')),
+  asked_by     TEXT   NOT NULL,
+  reason       BIGINT NOT NULL,
+  email        TEXT   NOT NULL,
+  language     TEXT   NOT NULL,
+  state        TEXT   NOT NULL CHECK (state IN ('received', 'revoked', 'rejected', 'lifted')),
+  received_at  BIGINT NOT NULL,
+  held_at      BIGINT NOT NULL,
+  proposed_by  TEXT   NOT NULL DEFAULT '',
+  proposed_at  BIGINT NOT NULL DEFAULT 0,
+  decided_by   TEXT   NOT NULL DEFAULT '',
+  decided_at   BIGINT NOT NULL DEFAULT 0,
+  published_at BIGINT NOT NULL DEFAULT 0,
+  -- What an officer may say: from when it counts, and since when nothing signed with the key is
+  -- to be believed (invalidityDate).
+  effective_at  BIGINT NOT NULL DEFAULT 0,
+  invalid_since BIGINT NOT NULL DEFAULT 0,
+  -- Invariant 8, as the database sees it: what was asked for is undone by two others; what an
+  -- officer placed by two, of whom he may be one (ADR 170).
+  CONSTRAINT revocation_first CHECK (proposed_by = '' OR proposed_by <> asked_by OR proof IN ('officer', 'chain')),
+  CONSTRAINT revocation_second CHECK (state NOT IN ('rejected', 'lifted') OR (proposed_by <> '' AND decided_by NOT IN ('', proposed_by)
+    AND (decided_by <> asked_by OR proof IN ('officer', 'chain')))),
+  CHECK ((state = 'received') = (decided_by = ''))
+);
+CREATE UNIQUE INDEX revocation_flow ON revocation (flow) WHERE flow <> '';
+CREATE INDEX revocation_state ON revocation (state, id);
+CREATE INDEX revocation_serial ON revocation (serial, state);
+CREATE INDEX revocation_holds ON revocation (held_at) WHERE held_at <> 0 AND proof = 'letter';
+CREATE INDEX revocation_unpublished ON revocation (decided_at) WHERE state = 'revoked' AND published_at = 0;
+
+-- A person's way through a sequence of pages: what was typed so far and which page
+-- comes next. Never a secret.
+CREATE TABLE flow (
+  id      TEXT   PRIMARY KEY,
+  kind    TEXT   NOT NULL,
+  owner   BYTEA  NOT NULL,  -- SHA-256 of who began it: zone, browser, certificate
+  subject TEXT   NOT NULL,
+  step    TEXT   NOT NULL,
+  facts   TEXT   NOT NULL,
+  seen_at BIGINT NOT NULL,
+  until   BIGINT NOT NULL
+);
+CREATE INDEX flow_until ON flow (until);
+
+-- An application whose mail address is not confirmed yet: one a flow, the last that was
+-- sent from it. The link's token is here as its SHA-256 only; the content goes when it
+-- has become a request.
+CREATE TABLE draft (
+  flow       TEXT   PRIMARY KEY,
+  round      BIGINT NOT NULL,
+  token_hash TEXT   NOT NULL UNIQUE,
+  content    TEXT   NOT NULL,
+  language   TEXT   NOT NULL,
+  made_at    BIGINT NOT NULL,
+  mail_at    BIGINT NOT NULL,
+  until      BIGINT NOT NULL,
+  request    TEXT   NOT NULL DEFAULT ''
+);
+CREATE INDEX draft_until ON draft (until);
+
+-- Who has the token sees the details of a request and may withdraw it (threat AP3).
+CREATE TABLE status_link (
+  token_hash TEXT   PRIMARY KEY,
+  request    TEXT   NOT NULL REFERENCES request (id),
+  until      BIGINT NOT NULL
+);
+CREATE INDEX status_link_until ON status_link (until);
+
+-- Mails that anybody can cause, counted by address and day (threat AP4). An address is
+-- here as an HMAC under a key that goes with the day.
+CREATE TABLE mail_day (
+  day TEXT  PRIMARY KEY,
+  key BYTEA NOT NULL
+);
+CREATE TABLE mail_count (
+  day  TEXT   NOT NULL REFERENCES mail_day (day),
+  tag  TEXT   NOT NULL,
+  sent BIGINT NOT NULL,
+  PRIMARY KEY (day, tag)
+);
