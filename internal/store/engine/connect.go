@@ -146,10 +146,10 @@ func (db *DB) connectPostgres(ctx context.Context, dsn string) (int, error) {
 
 // A server whose machine is gone answers nothing at all, where one that merely ended
 // refuses: the next host of the DSN has its turn after connectTime, which is short beside
-// BatchTime, and a connection on which nothing is acknowledged for lineTime is given up.
+// BatchTime, and a connection on which nothing is acknowledged for silenceTime is given up.
 const (
 	connectTime = 5 * time.Second
-	lineTime    = 20 * time.Second
+	silenceTime    = 20 * time.Second
 )
 
 func postgresConfig(dsn string) (*pgxpool.Config, error) {
@@ -171,8 +171,8 @@ func postgresConfig(dsn string) (*pgxpool.Config, error) {
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = connectTime // of each host
 	}
-	line := &net.Dialer{Control: giveUpAfter(lineTime),
-		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: lineTime / 2, Interval: lineTime / 4, Count: 2}}
-	config.ConnConfig.DialFunc = line.DialContext
+	dialer := &net.Dialer{Control: giveUpAfter(silenceTime),
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: silenceTime / 2, Interval: silenceTime / 4, Count: 2}}
+	config.ConnConfig.DialFunc = dialer.DialContext
 	return config, nil
 }

@@ -1,5 +1,5 @@
 -- One text for both engines: TEXT, BIGINT, BYTEA, BOOLEAN. Times are µs since 1970 in UTC,
--- 0 = never. What stands in {} is for SQLite alone: see migrate.go.
+-- 0 = never. Of {a|b} SQLite takes a and PostgreSQL b: see migrate.go.
 --
 -- Serials and hashes are random, so that each index of them takes every certificate at
 -- another page: they are indexed only where something is looked up by them, or where they
