@@ -149,7 +149,7 @@ func (db *DB) connectPostgres(ctx context.Context, dsn string) (int, error) {
 // BatchTime, and a connection on which nothing is acknowledged for silenceTime is given up.
 const (
 	connectTime = 5 * time.Second
-	silenceTime    = 20 * time.Second
+	silenceTime = 20 * time.Second
 )
 
 func postgresConfig(dsn string) (*pgxpool.Config, error) {
