@@ -26,7 +26,7 @@ var (
 	threatID   = `(?:` + strings.Join(flows, "|") + `)[1-9][0-9]?`
 	threatTest = regexp.MustCompile(`^TestThreat((?:` + threatID + `)+)(?:[A-Z][A-Za-z0-9]*)?$`)
 	eachID     = regexp.MustCompile(threatID)
-	threatRow  = regexp.MustCompile(`^\| (` + threatID + `) \| ([^|]*) \| ([^|]*) \|$`)
+	threatRow  = regexp.MustCompile(`^\| (` + threatID + `) \| ([^|]+) \| ([^|]+) \| ([^|]*) \| ([^|]*) \|$`)
 )
 
 // threatTests gives the tests of each row, as the table names them.
@@ -73,7 +73,7 @@ func TestListOfThreats(t *testing.T) {
 	}
 	tests := threatTests(t)
 	var before, after []string
-	remarks, listed := map[string]string{}, map[string]string{}
+	texts, remarks, listed := map[string]string{}, map[string]string{}, map[string]string{}
 	table := &before
 	for line := range strings.SplitSeq(strings.TrimSuffix(string(raw), "\n"), "\n") {
 		m := threatRow.FindStringSubmatch(line)
@@ -82,7 +82,7 @@ func TestListOfThreats(t *testing.T) {
 			continue
 		}
 		table = &after
-		listed[m[1]], remarks[m[1]] = m[2], m[3]
+		texts[m[1]], listed[m[1]], remarks[m[1]] = m[2]+" | "+m[3], m[4], m[5]
 	}
 	ids := []string{}
 	for _, of := range []map[string]string{listed, named(tests)} {
@@ -104,7 +104,10 @@ func TestListOfThreats(t *testing.T) {
 		if listed[id] != want && !*update {
 			t.Errorf("%s: %s lists %q, the tests are %q (go test ./internal/archtest -run ListOfThreats -update)", id, threatFile, listed[id], want)
 		}
-		before = append(before, fmt.Sprintf("| %s | %s | %s |", id, want, remarks[id]))
+		if texts[id] == "" {
+			t.Errorf("%s: %s does not say what can go wrong and what must hold", id, threatFile)
+		}
+		before = append(before, fmt.Sprintf("| %s | %s | %s | %s |", id, texts[id], want, remarks[id]))
 	}
 	if *update {
 		err = os.WriteFile(path, []byte(strings.Join(append(before, after...), "\n")+"\n"), 0o644)
