@@ -220,3 +220,19 @@ func TestRedactURI(t *testing.T) {
 		}
 	}
 }
+
+// TestHardeningListIsInTheManuals: whoever reads a number in the output finds it in the
+// manual of his language.
+func TestHardeningListIsInTheManuals(t *testing.T) {
+	for _, name := range []string{"OPERATE.md", "OPERATE.ja.md"} {
+		raw, err := os.ReadFile("../../docs/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range checks {
+			if strings.HasPrefix(c.id, "H") && !strings.Contains(string(raw), "\n| "+c.id+" | ") {
+				t.Errorf("%s does not explain %s", name, c.id)
+			}
+		}
+	}
+}
