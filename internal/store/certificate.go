@@ -7,6 +7,30 @@ import (
 	"inkan/internal/store/engine"
 )
 
+var certificateTables = []table{
+	{name: "certificate", key: "serial", told: []string{"certificate.issued"}, guards: []guard{
+		{name: "certificate_facts_stay", before: "UPDATE", says: "a certificate and its revocation do not change",
+			when: `changed(serial, issuer, profile, request, holder_kind, holder_code, terminal, der, sha256, spki_sha256, not_before, not_after, predecessor, issued_at)
+				OR (OLD.revoked_at <> 0 AND OLD.reason <> 6 AND (changed(revoked_at, reason, effective_at, crl_entry, invalid_since))
+				AND NOT (OLD.effective_at > OLD.revoked_at AND (NEW.revoked_at = 0 OR (NEW.revoked_at > OLD.revoked_at
+				AND NEW.revoked_at < OLD.effective_at AND NEW.effective_at = NEW.revoked_at)))) OR (NEW.revoked_at <> 0
+				AND NEW.crl_entry IS NULL)`},
+		{name: "certificate_keep", before: "DELETE", says: "certificates are never deleted"},
+		{name: "certificate_lift", before: "UPDATE", of: "revoked_at", says: "a hold is lifted by two",
+			when: `OLD.revoked_at <> 0 AND NEW.revoked_at = 0`,
+			where: `NOT EXISTS (SELECT 1 FROM revocation r WHERE r.serial = NEW.serial AND r.state = 'lifted'
+				AND r.decided_at > OLD.revoked_at AND (OLD.reason = 6 OR r.decided_at < OLD.effective_at))`},
+		{name: "certificate_dates", before: "UPDATE", of: "revoked_at, reason, effective_at, invalid_since", says: "a revocation counts from its commit, or later unless for a compromise",
+			when: `NEW.effective_at < NEW.revoked_at OR (NEW.effective_at > NEW.revoked_at AND (NEW.revoked_at = 0
+				OR NEW.reason IN (1, 2, 6))) OR (NEW.invalid_since <> 0 AND (NEW.invalid_since >= NEW.revoked_at
+				OR NEW.invalid_since < NEW.not_before))`},
+		{name: "certificate_invalid", before: "UPDATE", narrow: true, says: "since when a certificate was invalid is the word of two",
+			when: `NEW.invalid_since <> 0 AND changed(invalid_since)`,
+			where: `NOT EXISTS (SELECT 1 FROM revocation r WHERE r.serial = NEW.serial AND r.state = 'revoked'
+				AND r.invalid_since = NEW.invalid_since AND r.decided_by <> r.asked_by)`},
+	}},
+}
+
 // AddCertificate stores a certificate. Serial and request are unique:
 // a second one is pki.ErrConflict.
 func (tx *Tx) AddCertificate(c pki.Certificate) error {

@@ -7,6 +7,20 @@ import (
 	"inkan/internal/store/engine"
 )
 
+var clientTables = []table{
+	{name: "api_client", key: "id", told: []string{"client.added"}, guards: []guard{
+		{name: "api_client_stays", before: "UPDATE", says: "an API client does not change, and one that is disabled gets no other key",
+			when: `changed(id, role, created_at) OR (OLD.disabled_at <> 0 AND (changed(disabled_at, cert_sha256)))`},
+		{name: "api_client_renewed", before: "UPDATE", narrow: true, says: "the certificate of an API client is revoked before another takes its place",
+			when: `changed(cert_sha256)`,
+			where: `NOT EXISTS (SELECT 1 FROM certificate k WHERE k.sha256 = OLD.cert_sha256 AND k.request = '' AND k.revoked_at <> 0
+				AND k.reason <> 6 AND (k.effective_at <= k.revoked_at OR k.effective_at <= (SELECT last_at FROM audit_tree)))
+				OR NOT EXISTS (SELECT 1 FROM certificate k WHERE k.sha256 = NEW.cert_sha256 AND k.request = ''
+				AND k.profile = 'api-client' AND k.revoked_at = 0)`},
+		{name: "api_client_keep", before: "DELETE", says: "API clients are never deleted"},
+	}},
+}
+
 // APIClient is a program that acts for a vendor or a relying system.
 type APIClient struct {
 	ID         string

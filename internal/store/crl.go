@@ -15,6 +15,8 @@ import (
 	"inkan/internal/store/engine"
 )
 
+var crlTables = []table{{name: "crl", key: "issuer", told: []string{"crl.published"}}}
+
 // CRL is a published certificate revocation list.
 type CRL struct {
 	Issuer     string

@@ -43,9 +43,11 @@ func (db *DB) FailCommit(f func(do func() error) error) { db.commit = f }
 
 const (
 	MaxBatch          = engine.MaxBatch
-	LostRowsQuery     = lostRows
 	LostIntentsQuery  = lostIntents
 	StraysQuery       = strays
 	OtherIntentsQuery = otherIntents
 	BatchTime         = engine.BatchTime
 )
+
+// LostRowsQuery is put together from the tables.
+var LostRowsQuery = lostRows

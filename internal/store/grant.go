@@ -7,6 +7,17 @@ import (
 	"inkan/internal/store/engine"
 )
 
+var grantTables = []table{
+	{name: "issue_grant", key: "id", told: []string{"grant.made"}, guards: []guard{
+		{name: "issue_grant_stays", before: "UPDATE", says: "a grant does not change",
+			when: `changed(id, client, kinds, prefectures, per_day, total, ends_at, made_by) OR NEW.used < OLD.used
+				OR (OLD.approved_by <> '' AND changed(approved_by)) OR (OLD.revoked_at <> 0 AND changed(revoked_at))`},
+		{name: "issue_grant_born", before: "INSERT", says: "a grant is approved by another person later",
+			when: `NEW.approved_by <> '' OR NEW.used <> 0 OR NEW.revoked_at <> 0`},
+		{name: "issue_grant_keep", before: "DELETE", says: "grants are never deleted"},
+	}},
+}
+
 // AddGrant stores a grant that one person made. It allows nothing until another
 // approved it.
 func (tx *Tx) AddGrant(g pki.Grant) error {

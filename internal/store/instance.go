@@ -6,6 +6,13 @@ import (
 	"inkan/internal/store/engine"
 )
 
+var instanceTables = []table{
+	{name: "instance", key: "uuid", only: " AND id = 1", told: []string{"instance.made"}, guards: []guard{
+		{name: "instance_stays", before: "UPDATE", says: "the instance does not change"},
+		{name: "instance_keep", before: "DELETE", says: "the instance does not change"},
+	}},
+}
+
 // Instance says which instance this database belongs to. It is written once.
 type Instance struct {
 	UUID string

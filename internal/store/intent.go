@@ -6,6 +6,16 @@ import (
 	"inkan/internal/store/engine"
 )
 
+var intentTables = []table{
+	{name: "intent", guards: []guard{
+		{name: "intent_stays", before: "UPDATE", narrow: true, says: "an intent does not change",
+			when: `changed(serial, issuer, profile, request, tbs, audit_index, audit_leaf)`},
+		{name: "intent_keep", before: "DELETE", says: "intents are never deleted"},
+		{name: "intent_closed", before: "UPDATE", says: "an intent does not change",
+			when: `OLD.state <> 'open'`},
+	}},
+}
+
 // Intent is what we will sign, stored and linted before the key is used.
 type Intent struct {
 	Serial     string

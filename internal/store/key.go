@@ -7,6 +7,13 @@ import (
 	"inkan/internal/store/engine"
 )
 
+var keyTables = []table{
+	{name: "sealed_key", guards: []guard{
+		{name: "sealed_key_stays", before: "UPDATE", says: "a key and its request do not change",
+			when: `changed(id, spki, spki_sha256) OR (OLD.stage = 'destroyed') OR (OLD.request <> '' AND changed(request))`},
+	}},
+}
+
 // SealedKey is a holder's key made here. Its life is pool → taken → held →
 // destroyed; the blob opens only in the signer process.
 type SealedKey struct {

@@ -1,6 +1,12 @@
 package store
 
 import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/huandu/go-sqlbuilder"
+
 	"inkan/internal/store/engine"
 )
 
@@ -12,17 +18,21 @@ import (
 type LostRow struct{ Table, Key string }
 
 // lostRows reads every record once.
-const lostRows = `SELECT DISTINCT kind, subject FROM audit WHERE kind IN ('request.received', 'request.issuing', 'request.approved', 'certificate.issued',
-		'grant.made', 'revocation.received', 'operator.added', 'client.added', 'crl.published', 'instance.made')
-	AND NOT CASE kind
-		WHEN 'certificate.issued' THEN EXISTS (SELECT 1 FROM certificate WHERE serial = audit.subject)
-		WHEN 'grant.made' THEN EXISTS (SELECT 1 FROM issue_grant WHERE id = audit.subject)
-		WHEN 'revocation.received' THEN EXISTS (SELECT 1 FROM revocation WHERE id = audit.subject)
-		WHEN 'operator.added' THEN EXISTS (SELECT 1 FROM operator WHERE id = audit.subject)
-		WHEN 'client.added' THEN EXISTS (SELECT 1 FROM api_client WHERE id = audit.subject)
-		WHEN 'crl.published' THEN EXISTS (SELECT 1 FROM crl WHERE issuer = audit.subject)
-		WHEN 'instance.made' THEN EXISTS (SELECT 1 FROM instance WHERE uuid = audit.subject AND id = 1)
-		ELSE EXISTS (SELECT 1 FROM request WHERE id = audit.subject) END`
+var lostRows = lost()
+
+func lost() string {
+	var kinds, cases []string
+	for _, t := range tables() {
+		for _, kind := range t.told {
+			kinds = append(kinds, quoted(kind))
+			cases = append(cases, fmt.Sprintf("WHEN %s THEN EXISTS (SELECT 1 FROM %s WHERE %s = audit.subject%s)", quoted(kind), t.name, t.key, t.only))
+		}
+	}
+	b := sqlbuilder.PostgreSQL.NewSelectBuilder().Distinct()
+	b.Select("kind", "subject").From("audit").Where("kind IN ("+strings.Join(kinds, ", ")+")", "NOT CASE kind "+strings.Join(cases, " ")+" END")
+	query, _ := b.Build()
+	return query
+}
 
 // lostIntents are those that led to no certificate; those that did are looked for beside
 // it.
@@ -30,26 +40,29 @@ const lostIntents = `SELECT 'certificate.intent', subject FROM audit WHERE kind 
 	AND NOT EXISTS (SELECT 1 FROM certificate WHERE serial = audit.subject)
 	AND subject NOT IN (SELECT serial FROM intent WHERE request = '' OR state <> 'done')`
 
-var tableOf = map[string]string{"certificate.issued": "certificate", "grant.made": "issue_grant", "revocation.received": "revocation", "operator.added": "operator",
-	"client.added": "api_client", "crl.published": "crl", "instance.made": "instance", "certificate.intent": "intent"}
+// tableOf gives the table of which a kind of records tells; intents are told by two.
+func tableOf(kind string) string {
+	for _, t := range tables() {
+		if slices.Contains(t.told, kind) {
+			return t.name
+		}
+	}
+	return "intent"
+}
 
 // LostRows lists the rows that were taken away, on a snapshot.
 func (tx *Tx) LostRows() ([]LostRow, error) {
-	var lost []LostRow
+	var rows []LostRow
 	for _, query := range []string{lostRows, lostIntents} {
 		part, err := pairs(tx, query)
 		if err != nil {
 			return nil, engine.Error("look for lost rows", err)
 		}
 		for _, p := range part {
-			table, ok := tableOf[p[0]]
-			if !ok {
-				table = "request"
-			}
-			lost = append(lost, LostRow{table, p[1]})
+			rows = append(rows, LostRow{tableOf(p[0]), p[1]})
 		}
 	}
-	return lost, nil
+	return rows, nil
 }
 
 // strays are rows of a table whose row in another table is not there, or says another

@@ -3,7 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
-	"embed"
+	_ "embed" // of tables.sql
 	"fmt"
 	"regexp"
 
@@ -11,12 +11,12 @@ import (
 	"inkan/internal/store/engine"
 )
 
-// The baseline of the schema: the tables in one text, the guards in one an engine. Until
-// the first release it is changed in place; from then on a change is a migration of its own,
-// and nothing that was released is edited.
+// tablesSQL is the baseline of the schema, with the guards that the tables declare. Until the
+// first release both are changed in place; from then on a change is a migration of its own, and
+// nothing that was released is edited.
 //
-//go:embed schema/*.sql
-var baseline embed.FS
+//go:embed schema/tables.sql
+var tablesSQL string
 
 // schema is what this program brings a database to.
 var schema = engine.Schema{Written: func(name string) []engine.Migration {
@@ -37,14 +37,10 @@ func (db *DB) Shred(ctx context.Context) error { return db.sql.Shred(ctx) }
 var either = regexp.MustCompile(`\{(?P<sqlite>[^{}|]*)\|(?P<postgres>[^{}|]*)\}`)
 
 func makeBaseline(ctx context.Context, tx *sql.Tx, name string) error {
-	for _, file := range []string{"tables", "guards_" + name} {
-		text, err := baseline.ReadFile("schema/" + file + ".sql")
+	for _, text := range []string{either.ReplaceAllString(tablesSQL, "${"+name+"}"), guards(name)} {
+		_, err := tx.ExecContext(ctx, text) // no arguments: several statements may be sent at once
 		if err != nil {
-			return fmt.Errorf("read schema: %w", err)
-		}
-		_, err = tx.ExecContext(ctx, either.ReplaceAllString(string(text), "${"+name+"}")) // no arguments: several statements may be sent at once
-		if err != nil {
-			return fmt.Errorf("make %s: %w", file, err)
+			return fmt.Errorf("make schema: %w", err)
 		}
 	}
 	root := audit.EmptyRoot()

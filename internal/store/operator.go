@@ -5,6 +5,43 @@ import (
 	"inkan/internal/store/engine"
 )
 
+var operatorTables = []table{
+	{name: "operator_role", guards: []guard{
+		{name: "operator_role_conflict", before: "INSERT", says: "roles that one person never holds together",
+			where: `EXISTS (SELECT 1 FROM operator_role r JOIN role_conflict c ON c.role = r.role AND c.other = NEW.role
+				WHERE r.operator = NEW.operator)`},
+		{name: "operator_role_stays", before: "UPDATE", says: "a role is given or taken, not changed"},
+		{name: "operator_role_last_admin", before: "DELETE", says: "the last administrator stays",
+			when: `OLD.role = 'admin'`,
+			where: `EXISTS (SELECT 1 FROM operator o WHERE o.id = OLD.operator AND o.disabled_at = 0)
+				AND NOT EXISTS (SELECT 1 FROM operator o JOIN operator_role r ON r.operator = o.id AND r.role = 'admin'
+				JOIN certificate k ON k.sha256 = o.cert_sha256 AND k.request = '' WHERE o.id <> OLD.operator AND o.disabled_at = 0
+				AND (k.revoked_at = 0 OR k.effective_at > (SELECT last_at FROM audit_tree))
+				AND k.not_after >= (SELECT last_at FROM audit_tree))`},
+	}},
+	{name: "role_conflict", guards: []guard{
+		{name: "role_conflict_stays", before: "UPDATE", says: "roles that exclude each other stay so"},
+		{name: "role_conflict_keep", before: "DELETE", says: "roles that exclude each other stay so"},
+	}},
+	{name: "operator", key: "id", told: []string{"operator.added"}, guards: []guard{
+		{name: "operator_stays", before: "UPDATE", says: "an operator and its key do not change",
+			when: `changed(id, cert_sha256) OR (OLD.disabled_at <> 0 AND changed(disabled_at))`},
+		{name: "operator_account_stays", before: "UPDATE", says: "the account of an operator does not change",
+			when: `changed(os_user, os_uid)`},
+		{name: "operator_last_admin", before: "UPDATE", of: "disabled_at", says: "the last administrator stays",
+			when: `OLD.disabled_at = 0 AND NEW.disabled_at <> 0`,
+			where: `EXISTS (SELECT 1 FROM operator_role r WHERE r.operator = OLD.id AND r.role = 'admin')
+				AND NOT EXISTS (SELECT 1 FROM operator o JOIN operator_role r ON r.operator = o.id AND r.role = 'admin'
+				JOIN certificate k ON k.sha256 = o.cert_sha256 AND k.request = '' WHERE o.id <> OLD.id AND o.disabled_at = 0
+				AND (k.revoked_at = 0 OR k.effective_at > NEW.disabled_at) AND k.not_after >= NEW.disabled_at)`},
+		{name: "operator_keep", before: "DELETE", says: "operators are never deleted"},
+	}},
+	{name: "statement", guards: []guard{
+		{name: "statement_stays", before: "UPDATE", says: "statements are append-only"},
+		{name: "statement_keep", before: "DELETE", says: "statements are append-only"},
+	}},
+}
+
 // AddOperator stores an operator with its roles. Roles that conflict are refused by
 // the database too.
 func (tx *Tx) AddOperator(o pki.Operator) error {

@@ -2,6 +2,14 @@ package store
 
 import "inkan/internal/store/engine"
 
+var publicKeyTables = []table{
+	{name: "public_key", guards: []guard{
+		{name: "public_key_stays", before: "UPDATE", says: "a public key keeps its owner",
+			when: `changed(spki_sha256, owner)`},
+		{name: "public_key_keep", before: "DELETE", says: "a public key keeps its owner"},
+	}},
+}
+
 // ClaimPublicKey enters a public key into the register of all keys ever seen;
 // pki.ErrConflict when it is another owner's.
 func (tx *Tx) ClaimPublicKey(spkiSHA256, owner string) error {

@@ -10,6 +10,32 @@ import (
 	"inkan/internal/store/engine"
 )
 
+var requestTables = []table{
+	{name: "request", key: "id", told: []string{"request.received", "request.issuing", "request.approved"}, guards: []guard{
+		{name: "request_second_person", before: "UPDATE", of: "approved_by", says: "an editor does not approve",
+			when:  `NEW.approved_by <> ''`,
+			where: `EXISTS (SELECT 1 FROM request_editor e WHERE e.request = NEW.id AND e.operator = NEW.approved_by)`},
+		{name: "request_approval_stays", before: "UPDATE", narrow: true, says: "what was approved does not change",
+			when: `(OLD.approved_by <> '' OR OLD.grant_id <> '')
+				AND (changed(approved_by, content_hash, checked_by, terminal_name, email, maintenance_email, department, phone, payment_method))`},
+		{name: "request_origin_stays", before: "UPDATE", narrow: true, says: "where a request came from does not change",
+			when: `changed(id, kind, source, holder_kind, holder_code, csr, entered_by, grant_id, client_id, idempotency, profile, key_type, predecessor, not_before, received_at)`},
+		{name: "request_keep", before: "DELETE", says: "requests are never deleted"},
+		{name: "request_grant_approved", before: "INSERT", says: "the grant was not approved by two",
+			when: `NEW.grant_id <> ''`,
+			where: `NOT EXISTS (SELECT 1 FROM issue_grant g WHERE g.id = NEW.grant_id AND g.client = NEW.client_id AND g.approved_by <> ''
+				AND g.revoked_at = 0)`},
+		{name: "request_renewal_of", before: "INSERT", says: "a renewal is of the same holder's certificate",
+			when: `NEW.kind = 'renewal' OR NEW.predecessor <> ''`,
+			where: `NEW.kind <> 'renewal' OR NOT EXISTS (SELECT 1 FROM certificate c WHERE c.serial = NEW.predecessor AND c.request <> ''
+				AND c.holder_kind = NEW.holder_kind AND c.holder_code = NEW.holder_code AND c.terminal = NEW.terminal_name)`},
+	}},
+	{name: "request_editor", guards: []guard{
+		{name: "request_editor_stays", before: "UPDATE", says: "editors are append-only"},
+		{name: "request_editor_keep", before: "DELETE", says: "editors are append-only"},
+	}},
+}
+
 // numbers are those that the requests of one transaction draw: the row of the day is read
 // once and written once for all of them. It is nobody else's meanwhile, since every writer
 // holds the audit tree.

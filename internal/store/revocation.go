@@ -10,6 +10,21 @@ import (
 	"inkan/internal/store/engine"
 )
 
+var revocationTables = []table{
+	{name: "revocation", key: "id", told: []string{"revocation.received"}, guards: []guard{
+		{name: "revocation_born", before: "INSERT", says: "a revocation is decided after it was received",
+			when: `NEW.state <> 'received' OR NEW.proposed_by <> '' OR NEW.decided_at <> 0 OR NEW.published_at <> 0`},
+		{name: "revocation_stays", before: "UPDATE", says: "a revocation is undone by two, one after the other, and decided once",
+			when: `changed(id, flow, serial, request, proof, asked_by, reason, email, language, received_at, held_at)
+				OR (OLD.proposed_by <> '' AND (changed(proposed_by, proposed_at))) OR (OLD.state <> 'received'
+				AND (changed(state, decided_by, decided_at, proposed_by))) OR (NEW.state IN ('rejected', 'lifted')
+				AND OLD.state = 'received' AND OLD.proposed_by = '') OR (OLD.published_at <> 0 AND changed(published_at))`},
+		{name: "revocation_keep", before: "DELETE", says: "revocations are never deleted"},
+		{name: "revocation_dates_stay", before: "UPDATE", narrow: true, says: "the dates of a revocation do not change",
+			when: `changed(effective_at, invalid_since)`},
+	}},
+}
+
 // AddRevocation stores a case that was just received, numbers it, and gives its number.
 func (tx *Tx) AddRevocation(r pki.Revocation) (string, error) {
 	n, err := tx.nextOf("R" + pki.Day(tx.Now).Format("20060102"))

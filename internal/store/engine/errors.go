@@ -16,7 +16,7 @@ import (
 )
 
 // What the engines say, in our words. store.guard is a refusal by the triggers of
-// schema/guards_*.sql: a rule above let something pass that must never be.
+// the guards of the tables: a rule above let something pass that must never be.
 var (
 	ErrBusy  = pki.E(pki.Busy, "store.busy")
 	ErrFull  = pki.E(pki.Busy, "store.full")
@@ -77,7 +77,7 @@ func classifySQLite(e *sqlite.Error, err error) error {
 	return err
 }
 
-// guardState is the SQLSTATE that the guards of schema/guards_postgres.sql raise.
+// guardState is the SQLSTATE that the guards raise on PostgreSQL.
 const guardState = "IK001"
 
 func classifyPostgres(e *pgconn.PgError, err error) error {
