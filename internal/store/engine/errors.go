@@ -15,7 +15,7 @@ import (
 	"inkan/internal/pki"
 )
 
-// What the engines say, in our words. store.guard is a refusal by the triggers of
+// What the engines say, in our words. store.guard is a refusal by
 // the guards of the tables: a rule above let something pass that must never be.
 var (
 	ErrBusy  = pki.E(pki.Busy, "store.busy")
