@@ -77,7 +77,7 @@ func (f *faulty) revokeOne(t *testing.T, terminal string) {
 	t.Helper()
 	var r Request
 	f.asks(t, &r, "uketsuke", "request", "submit", "--kind", "medical", "--code", "0110119153", "--terminal", terminal, "--email", "clinic@example.jp")
-	f.as(t, "shonin", "request", "approve", r.RequestID)
+	f.decides(t, "shonin", "request", "approve", r.RequestID)
 	testkit.Await(t, "certificate", func() bool {
 		f.asks(t, &r, "uketsuke", "request", "show", r.RequestID)
 		return r.Serial != ""

@@ -69,12 +69,14 @@ func revocationByHolder(t *testing.T, w *world) {
 
 	// One officer alone lifts nothing; two do.
 	officer, second := w.Operator(t, "officer"), "officer-2"
-	w.Must(t, nil, append([]string{"revocation", "lift", s.Number, "--as", officer, "--why", "called back"}, w.proof(t, officer)...)...)
-	w.Refused(t, "revocation", "lift", s.Number, "--as", officer)
-	w.Refused(t, "revocation", "reject", s.Number, "--as", second)
+	w.Must(t, nil, append([]string{"revocation", "lift", s.Number, "--yes", "--as", officer, "--why", "called back"}, w.proof(t, officer)...)...)
+	var seen struct{ ContentHash string }
+	w.Must(t, &seen, "revocation", "show", s.Number, "--as", second)
+	w.Refused(t, "revocation", "lift", s.Number, "--content", seen.ContentHash, "--as", officer)
+	w.Refused(t, "revocation", "reject", s.Number, "--content", seen.ContentHash, "--as", second)
 	w.becomes(t, h, ocsp.Revoked)
 	var state struct{ Number, State, Certificate string }
-	w.Must(t, &state, "revocation", "lift", s.Number, "--as", second)
+	w.Must(t, &state, "revocation", "lift", s.Number, "--content", seen.ContentHash, "--as", second)
 	if state.State != "lifted" {
 		t.Errorf("after two: %+v", state)
 	}
@@ -97,7 +99,7 @@ func revocationByHolder(t *testing.T, w *world) {
 		return number != ""
 	})
 	w.becomes(t, h, ocsp.Good)
-	w.Must(t, nil, "revocation", "approve", number, "--as", officer)
+	w.Must(t, nil, "revocation", "approve", number, "--yes", "--as", officer)
 	last := <-done
 	if last.Last != "失効しました" || last.Number != number {
 		t.Errorf("the page ended at %+v", last)
