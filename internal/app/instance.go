@@ -130,6 +130,9 @@ func (i *instance) checkMode(ctx context.Context) error {
 	}
 	return i.db.View(ctx, func(tx *store.Tx) error {
 		in, err := tx.Instance()
+		if errors.Is(err, pki.ErrNotFound) {
+			return pki.E(pki.Conflict, "instance.no_rows").With("Dir", i.dir)
+		}
 		if err != nil {
 			return err
 		}
