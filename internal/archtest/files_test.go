@@ -47,22 +47,26 @@ func TestEveryPackageSaysWhatItOwns(t *testing.T) {
 	}
 }
 
-// tracked are the files of the repository: those git has and those it would take. A source
+// names are those of the repository: what git has and what it would take. A source
 // archive, which has no git, holds nothing else.
-func tracked(t *testing.T) []string {
+func names(t *testing.T) []string {
 	t.Helper()
 	root := repo(t).root
 	cmd := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
 	cmd.Dir = root
-	var names []string
 	out, err := cmd.Output()
-	if err == nil {
-		names = strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
-	} else {
-		names = archived(t, root)
+	if err != nil {
+		return archived(t, root)
 	}
+	return strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
+}
+
+// tracked are the files of the repository.
+func tracked(t *testing.T) []string {
+	t.Helper()
+	root := repo(t).root
 	var files []string
-	for _, name := range names {
+	for _, name := range names(t) {
 		info, err := os.Lstat(filepath.Join(root, name))
 		if err == nil && info.Mode().IsRegular() { // a deleted file is still in the index
 			files = append(files, name)
@@ -125,6 +129,17 @@ func TestNothingNamesThisMachine(t *testing.T) {
 			if i := bytes.Index(data, []byte(needle)); i >= 0 {
 				t.Errorf("%s:%d names %q", name, 1+bytes.Count(data[:i], []byte("\n")), needle)
 			}
+		}
+	}
+}
+
+// TestNoLinks: a link names a place, and a checkout of it takes the place of what is there.
+func TestNoLinks(t *testing.T) {
+	root := repo(t).root
+	for _, name := range names(t) {
+		target, err := os.Readlink(filepath.Join(root, name))
+		if err == nil {
+			t.Errorf("%s is a link to %s", name, target)
 		}
 	}
 }
