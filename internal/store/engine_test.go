@@ -235,7 +235,7 @@ func TestThreatPL2FilesAreOurs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, suffix := range []string{"", "-wal", "-shm", "-turn"} {
+	for _, suffix := range []string{"", "-wal", "-shm", "-queue"} {
 		info, err := os.Stat(path + suffix)
 		if err != nil {
 			t.Error(err)
@@ -262,7 +262,7 @@ func TestThreatPL2Owner(t *testing.T) {
 		return // only root can give a file away
 	}
 	path := filepath.Join(t.TempDir(), "inkan.db")
-	for _, name := range []string{"", "-wal", "-turn"} {
+	for _, name := range []string{"", "-wal", "-queue"} {
 		open := func() error {
 			db, err := store.Open(t.Context(), store.Options{DSN: "sqlite://" + path, Now: time.Now})
 			if err == nil {

@@ -62,7 +62,7 @@ func (db *DB) connectSQLite(ctx context.Context, dsn string) (int, error) {
 		return 0, err
 	}
 	db.engine = SQLite
-	db.queue, err = openQueue(u.Path + "-turn")
+	db.queue, err = openQueue(u.Path + "-queue")
 	if err != nil {
 		return 0, fmt.Errorf("open queue file: %w", err)
 	}
@@ -101,7 +101,7 @@ func privateFile(path string) error {
 	if err != nil {
 		return fmt.Errorf("close database file: %w", err)
 	}
-	for _, suffix := range []string{"", "-wal", "-shm", "-turn"} {
+	for _, suffix := range []string{"", "-wal", "-shm", "-queue"} {
 		info, err := os.Stat(path + suffix)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -166,7 +166,7 @@ func postgresConfig(dsn string) (*pgxpool.Config, error) {
 		params["application_name"] = "inkan"
 	}
 	// A node that stops in the middle of a transaction must not hold the lock of
-	// the audit tree for ever.
+	// the ledger for ever.
 	params["idle_in_transaction_session_timeout"] = "60000"
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = connectTime // of each host

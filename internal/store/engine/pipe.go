@@ -13,7 +13,7 @@ import (
 
 // pipe holds statements whose outcome their closure need not know at once. They are
 // sent together, in their order, before anything else is: on PostgreSQL each statement
-// costs a way there and back, all the while the row of the tree is locked.
+// costs a way there and back, all the while the row of the ledger is locked.
 type pipe struct {
 	open   bool // statements may wait
 	queue  []waitingStatement

@@ -2,7 +2,7 @@
 
 package engine
 
-// turn does nothing where there is no flock: only fairness is lost.
+// queue does nothing where there is no flock: only fairness is lost.
 type queue struct{}
 
 func openQueue(string) (*queue, error) { return nil, nil }
